@@ -1,0 +1,3 @@
+"""abdoseg: abdominal organs from CT, on a laptop, offline, from one command."""
+
+__version__ = "0.1.0"

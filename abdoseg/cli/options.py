@@ -1,0 +1,57 @@
+"""Every flag that more than one command has, so that a flag means one thing everywhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist; without it they are an error.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+device = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda|cuda:N|mps",
+    help="Where the network runs.",
+)
+threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+model = click.option("--model", "model_name", metavar="FILE|NAME", help="Weights.  [default: the bundled model]")
+labels = click.option(
+    "--labels", "scheme", metavar="SCHEME", default="abdoseg", show_default=True,
+    help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.",
+)  # fmt: skip
+paths = click.argument("paths", nargs=-1, metavar="[PATH]...")
+from_file = click.option("--from", "from_file", metavar="FILE", help="Read paths from FILE, one a line; - is stdin.")
+
+
+def listed_paths(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
+    """The paths given as arguments, then those listed in `from_file`; the argument `-` is a list on stdin too.
+
+    Raises UsageError when there is none, or when the list cannot be read.
+    """
+    found: list[Path] = []
+    for name in (*paths, *([f"@{from_file}"] if from_file else [])):
+        if name in ("-", "@-"):
+            found += _lines(sys.stdin.read())
+        elif name.startswith("@") and name == f"@{from_file}":
+            try:
+                found += _lines(Path(name[1:]).read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise click.UsageError(f"{name[1:]}: the list of paths cannot be read ({error})") from error
+        else:
+            found.append(Path(name))
+    if not found:
+        raise click.UsageError("no scans given; name files or folders, or pass - to read a list from stdin")
+    return found
+
+
+def _lines(text: str) -> list[Path]:
+    separator = "\0" if "\0" in text else "\n"
+    return [Path(line.strip("\r\n")) for line in text.split(separator) if line.strip()]

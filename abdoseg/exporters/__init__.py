@@ -1,0 +1,1 @@
+"""A labelmap to files, one module a format."""

@@ -1,0 +1,1 @@
+"""Agreement of two masks, in overlap and in distance between surfaces."""

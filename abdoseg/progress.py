@@ -1,0 +1,17 @@
+"""How long work tells how far it is, without knowing who listens."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Track(Protocol):
+    """Iterates over `items` and shows `label` and the share that is done."""
+
+    def __call__(self, items: Sequence[T], label: str) -> Iterable[T]: ...
+
+
+def silent(items: Sequence[T], label: str) -> Iterable[T]:
+    """The track that shows nothing."""
+    return items
