@@ -1,0 +1,62 @@
+"""The plan: all that is needed to use weights rightly. It travels as JSON in the header of the weights file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from abdoseg.anatomy import BY_NAME
+from abdoseg.errors import ModelError
+
+FORMAT = "abdoseg-1"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How weights want their input, and what their output means.
+
+    spacing_mm: (I, J, K) grid of the network; None when the whole scan is resized to `patch` whatever its size.
+    patch: voxels that the network sees at a time. window_hu: HU are clipped to it and scaled onto `scaled_to`.
+    organs: names of the output channels after background. delivered: those written unless the user asks for others.
+    network: a key of NETWORKS under "name", and the fields of its config.
+    training: what is worth knowing about how the weights came to be; informs people, steers nothing.
+    """
+
+    spacing_mm: tuple[float, float, float] | None
+    patch: tuple[int, int, int]
+    organs: tuple[str, ...]
+    delivered: tuple[str, ...]
+    network: dict[str, Any]
+    window_hu: tuple[float, float] = (-125.0, 275.0)
+    scaled_to: tuple[float, float] = (-1.0, 1.0)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("spacing_mm", "patch", "organs", "delivered", "window_hu", "scaled_to"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
+        unknown = [name for name in self.organs if name not in BY_NAME]
+        if unknown:
+            raise ModelError(f"the plan names organs that this version does not know: {', '.join(unknown)}")
+        if not set(self.delivered) <= set(self.organs):
+            raise ModelError(f"the plan delivers {self.delivered}, but the network gives only {self.organs}")
+        if self.window_hu[0] >= self.window_hu[1]:
+            raise ModelError(f"the plan's HU window {self.window_hu} is empty")
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Our label for each output channel, background first."""
+        return (0, *(BY_NAME[name].label for name in self.organs))
+
+    def to_json(self) -> str:
+        """One line of JSON, keys sorted."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan in `text`. Raises ModelError when it is none."""
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the weights hold a plan that cannot be understood ({error})") from error

@@ -1,0 +1,164 @@
+"""The V-Net and its simpler kin, in dataflow order: what Milletari 2016 draws, and what the other recipes change.
+
+Source: Milletari, Navab, Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image
+Segmentation", 3DV 2016, doi:10.1109/3DV.2016.79, figure 2 and table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class VNetConfig:
+    """The shape of a V-Net; the defaults are the paper's.
+
+    classes: output channels, background included. widths: channels of the encoder's stages, finest first.
+    depths: convolutions in each stage; the decoder's stages mirror the encoder's.
+    stem: stride of the first convolution. 1 is the paper's; 2 takes blocks of 2x2x2 voxels apart into channels, so
+    that the whole network works at half the resolution and the last transposed convolution draws the fine grid.
+    join: how a decoder stage takes the skip connection. "wide" keeps both halves to its end, as the paper does;
+    "concat" goes back to the stage's width at the first convolution; "add" sums them.
+    """
+
+    classes: int = 5
+    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
+    depths: tuple[int, ...] = (1, 2, 3, 3, 3)
+    kernel: int = 5
+    stem: int = 1
+    norm: Literal["none", "batch", "instance"] = "none"
+    activation: Literal["prelu", "relu"] = "prelu"
+    residual: bool = True
+    down: Literal["strided", "maxpool"] = "strided"
+    join: Literal["wide", "concat", "add"] = "wide"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.depths) or len(self.widths) < 2 or min(self.depths) < 1:
+            raise ValueError(f"widths {self.widths} and depths {self.depths} must be as many, two at least")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} must be odd, to keep a stage's size")
+
+    @property
+    def stride(self) -> int:
+        """Patches must be a multiple of this many voxels on each axis."""
+        return int(self.stem * 2 ** (len(self.widths) - 1))
+
+    def receptive_field(self) -> int:
+        """Voxels that an output voxel sees along an axis. Source: table 1 of the paper, which gives 551."""
+        field, step, grow = self.stem, self.stem, self.kernel - 1
+        if self.stem > 1:
+            field += grow * step * (self.depths[0] - 1) + grow * step
+        else:
+            field += grow * self.depths[0]
+        for depth in self.depths[1:]:
+            field, step = field + step, step * 2
+            field += grow * step * depth
+        for depth in reversed(self.depths[:-1]):
+            step //= 2
+            field += step + grow * step * depth
+        return field
+
+
+_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "none": lambda channels: nn.Identity(),
+    "batch": lambda channels: nn.BatchNorm3d(channels),
+    "instance": lambda channels: nn.InstanceNorm3d(channels, affine=True),
+}
+_ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "prelu": lambda channels: nn.PReLU(channels),
+    "relu": lambda channels: nn.ReLU(inplace=True),
+}
+
+
+class Stage(nn.Module):
+    """Convolutions of one width; the stage's input is added before its last activation."""
+
+    def __init__(self, inputs: int, width: int, depth: int, config: VNetConfig) -> None:
+        super().__init__()
+        bias = config.norm == "none"
+        sizes = [inputs, *[width] * depth]
+        self.convolutions = nn.ModuleList(
+            nn.Conv3d(a, b, config.kernel, padding=config.kernel // 2, bias=bias) for a, b in pairwise(sizes)
+        )
+        self.norms = nn.ModuleList(_NORMS[config.norm](width) for _ in range(depth))
+        self.activations = nn.ModuleList(_ACTIVATIONS[config.activation](width) for _ in range(depth))
+        self.residual = config.residual
+        # A stage of another width than its input needs a projection; from one channel, the input is repeated.
+        self.shortcut = nn.Conv3d(inputs, width, 1) if config.residual and inputs not in (1, width) else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, I, J, K) -> (B, width, I, J, K)
+        y = x
+        last = len(self.convolutions) - 1
+        for n, (convolve, norm, act) in enumerate(zip(self.convolutions, self.norms, self.activations, strict=True)):
+            y = norm(convolve(y))
+            if n == last and self.residual:
+                y = y + self.shortcut(x)
+            y = act(y)
+        return y
+
+
+class VNet(nn.Module):
+    """(B, 1, I, J, K) windowed HU -> (B, classes, I, J, K) logits; I, J, K multiples of `config.stride`."""
+
+    def __init__(self, config: VNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths, depths = config.widths, config.depths
+        first = 1 if config.stem == 1 else widths[0]
+        self.stem = nn.Identity() if config.stem == 1 else nn.Conv3d(1, first, config.stem, stride=config.stem)
+        self.encoder = nn.ModuleList([Stage(first, widths[0], depths[0], config)])
+        self.downs = nn.ModuleList()
+        for above, width, depth in zip(widths[:-1], widths[1:], depths[1:], strict=True):
+            self.downs.append(Down(above, width, config))
+            self.encoder.append(Stage(width, width, depth, config))
+        self.ups = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        below = widths[-1]
+        for width, depth in zip(reversed(widths[:-1]), reversed(depths[:-1]), strict=True):
+            joined = width if config.join == "add" else 2 * width
+            out = joined if config.join == "wide" else width
+            self.ups.append(nn.ConvTranspose3d(below, width, 2, stride=2))
+            self.decoder.append(Stage(joined, out, depth, config))
+            below = out
+        self.dropout = nn.Dropout3d(config.dropout)
+        if config.stem == 1:
+            self.head: nn.Module = nn.Conv3d(below, config.classes, 1)
+        else:
+            self.head = nn.ConvTranspose3d(below, config.classes, config.stem, stride=config.stem)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.encoder[0](self.stem(image))  # (B, widths[0], I/stem, ...)
+        skips = [x]
+        for down, stage in zip(self.downs, self.encoder[1:], strict=True):
+            x = stage(self.dropout(down(x)))  # (B, widths[n], I/stem/2^n, ...)
+            skips.append(x)
+        skips.pop()
+        for up, stage in zip(self.ups, self.decoder, strict=True):
+            skip = skips.pop()
+            x = up(x)
+            x = x + skip if self.config.join == "add" else torch.cat((skip, x), dim=1)
+            x = stage(x)
+        logits: Tensor = self.head(self.dropout(x))  # (B, classes, I, J, K)
+        return logits
+
+
+class Down(nn.Module):
+    """Halves the grid and widens: a strided 2x2x2 convolution, or max-pooling and a 1x1x1 one."""
+
+    def __init__(self, inputs: int, width: int, config: VNetConfig) -> None:
+        super().__init__()
+        if config.down == "strided":
+            self.layers = nn.Sequential(nn.Conv3d(inputs, width, 2, stride=2), _ACTIVATIONS[config.activation](width))
+        else:
+            self.layers = nn.Sequential(nn.MaxPool3d(2), nn.Conv3d(inputs, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, I, J, K) -> (B, width, I/2, J/2, K/2)
+        y: Tensor = self.layers(x)
+        return y

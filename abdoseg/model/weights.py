@@ -1,0 +1,117 @@
+"""Weights on disk: safetensors with the plan in the header, and nothing that can run code."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from abdoseg.errors import ModelError, ResourceError
+from abdoseg.model.plan import FORMAT, Plan
+from abdoseg.model.vnet import VNet, VNetConfig
+
+DEFAULT = "organs"
+NETWORKS: dict[str, tuple[type[nn.Module], Any]] = {"vnet": (VNet, VNetConfig)}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network ready to predict. digest: SHA-256 of the weights file, which names the model in records."""
+
+    plan: Plan
+    network: nn.Module
+    device: torch.device
+    digest: str
+
+
+def build_network(description: dict[str, Any]) -> nn.Module:
+    """The untrained network that a plan's `network` describes. Raises ModelError."""
+    name = description.get("name")
+    if name not in NETWORKS:
+        raise ModelError(f"the network {name!r} is not known here; known are {', '.join(NETWORKS)}")
+    network, config = NETWORKS[name]
+    known = {f.name for f in fields(config)}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items() if k != "name"}
+    if not set(values) <= known:
+        raise ModelError(f"the network's description has unknown fields: {', '.join(sorted(set(values) - known))}")
+    try:
+        return network(config(**values))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the network's description does not hold together ({error})") from error
+
+
+def to_bytes(network: nn.Module, plan: Plan) -> bytes:
+    """The weights file's content: float16 tensors, the plan as metadata."""
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float16 if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    content: bytes = save(tensors, metadata={"format": FORMAT, "plan": plan.to_json()})
+    return content
+
+
+def load_model(name: str | Path | None = None, device: str = "auto") -> Model:
+    """The model in a weights file, or the bundled one of that name; the default one without a name.
+
+    Raises ModelError when the file is missing, damaged, or not ours; ResourceError when the device is not there.
+    """
+    path = find_weights(name)
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a readable .safetensors file ({error}); fetch or train it again") from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"{path}: no abdoseg weights (format {metadata.get('format')!r}, {FORMAT!r} is needed)")
+    plan = Plan.from_json(metadata["plan"])
+    network = build_network(plan.network)
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        raise ModelError(f"{path}: the tensors do not fit the plan's network (missing {missing}, extra {unexpected})")
+    where = pick_device(device)
+    return Model(plan, network.eval().to(where), where, digest)
+
+
+def find_weights(name: str | Path | None) -> Path:
+    """The file for a path or a bundled model's name. Raises ModelError that lists the bundled ones."""
+    if name is not None and Path(name).is_file():
+        return Path(name)
+    package = Path(__file__).parents[1]
+    for folder in (package / "weights", package.parent / "weights"):  # in a wheel; in a clone
+        path = folder / f"{name or DEFAULT}.safetensors"
+        if path.is_file():
+            return path
+    raise ModelError(f"{name or DEFAULT}: no such weights file or bundled model; bundled are {', '.join(bundled())}")
+
+
+def bundled() -> list[str]:
+    """Names of the models that came with the package."""
+    package = Path(__file__).parents[1]
+    folders = (package / "weights", package.parent / "weights")
+    return sorted({path.stem for folder in folders for path in folder.glob("*.safetensors")})
+
+
+def pick_device(device: str) -> torch.device:
+    """auto is CUDA, else MPS, else CPU. Raises ResourceError when the one asked for is not there."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise ResourceError(f"{device}: no such device; use auto, cpu, cuda, cuda:N or mps") from error
+    if (where.type == "cuda" and not (cuda and (where.index or 0) < torch.cuda.device_count())) or (
+        where.type == "mps" and not mps
+    ):
+        raise ResourceError(f"{device}: PyTorch sees no such device here; use --device cpu")
+    return where
