@@ -1,0 +1,214 @@
+"""Augmentation on tensors: where a patch is taken from, and how its HU are changed. Every draw is a generator's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+AIR_HU = -1024.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a training patch may depart from its scan. Angles in degrees, lengths in mm, shares from 0 to 1.
+
+    mirror: share of patches mirrored left to right, labels of paired organs swapped with it. The liver then lies on
+    the left: such patients hardly exist, so 0 unless a recipe asks for it.
+    """
+
+    rotate_degrees: float = 15.0
+    scale: tuple[float, float] = (0.75, 1.3)
+    stretch: float = 0.08
+    elastic_mm: float = 6.0
+    elastic_grid_mm: float = 48.0
+    mirror: float = 0.0
+    contrast: tuple[float, float] = (0.8, 1.25)
+    shift_hu: float = 15.0
+    noise_hu: float = 25.0
+    blur_mm: float = 3.0
+    thick_slices_mm: float = 8.0
+    organ_hu: float = 0.5
+    cut: float = 0.15
+
+
+NONE = Augmentation(0.0, (1.0, 1.0), 0.0, 0.0, 48.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def uniform(generator: Generator, low: float, high: float) -> float:
+    """One draw from [low, high)."""
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def chance(generator: Generator, share: float) -> bool:
+    """True in that share of draws."""
+    return float(torch.rand((), generator=generator)) < share
+
+
+def draw_coordinates(
+    centre: Sequence[float], patch: Sequence[int], spacing_mm: Sequence[float], how: Augmentation, generator: Generator
+) -> Tensor:
+    """(3, I, J, K) voxel coordinates of a rotated, scaled and elastically deformed patch around `centre`."""
+    axes = [(torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * s for n, s in zip(patch, spacing_mm, strict=True)]
+    angles = [math.radians(uniform(generator, -how.rotate_degrees, how.rotate_degrees)) for _ in range(3)]
+    size = math.exp(uniform(generator, math.log(how.scale[0]), math.log(how.scale[1])))
+    stretch = [size * (1 + uniform(generator, -how.stretch, how.stretch)) for _ in range(3)]
+    mirror = chance(generator, how.mirror)
+    matrix = _rotation(angles) / torch.tensor(stretch)
+    if mirror:
+        matrix[:, 0] *= -1
+    grids = [axis.view([-1 if n == a else 1 for n in range(3)]) for a, axis in enumerate(axes)]
+    rows = []
+    for a in range(3):
+        row = sum((matrix[a, c] * grid for c, grid in enumerate(grids)), torch.zeros(()))
+        rows.append(row.expand(tuple(patch)) / spacing_mm[a] + float(centre[a]))
+    coordinates = torch.stack(rows)  # (3, I, J, K)
+    if how.elastic_mm > 0:
+        extent = [n * s for n, s in zip(patch, spacing_mm, strict=True)]
+        knots = [max(2, math.ceil(e / how.elastic_grid_mm) + 1) for e in extent]
+        sigma = uniform(generator, 0.0, how.elastic_mm)
+        coarse = torch.randn((1, 3, *knots), generator=generator) * sigma
+        coarse /= torch.tensor(spacing_mm).view(1, 3, 1, 1, 1)
+        coordinates += F.interpolate(coarse, size=tuple(patch), mode="trilinear", align_corners=True)[0]
+    return coordinates
+
+
+def _rotation(angles: Sequence[float]) -> Tensor:
+    matrix = torch.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [n for n in range(3) if n != axis]
+        turn = torch.eye(3)
+        turn[a, a] = turn[b, b] = math.cos(angle)
+        turn[a, b], turn[b, a] = -math.sin(angle), math.sin(angle)
+        matrix = turn @ matrix
+    return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The box of an array that a patch needs, and the patch's grid inside it as `grid_sample` wants it."""
+
+    box: tuple[slice, slice, slice]
+    grid: Tensor  # (1, I, J, K, 3)
+
+    @classmethod
+    def around(cls, coordinates: Tensor, shape: Sequence[int]) -> Region:
+        """coordinates (3, I, J, K) in voxels of an array of `shape`; some or all may lie outside it."""
+        box, rows = [], []
+        for row, size in zip(coordinates, shape, strict=True):
+            least, most = (float(bound) for bound in torch.aminmax(row))
+            low = min(max(math.floor(least) - 1, 0), size - 1)
+            high = max(min(math.ceil(most) + 2, size), low + 1)
+            box.append(slice(low, high))
+            rows.append((row - (low - 0.5)) * (2.0 / (high - low)) - 1.0)
+        grid = torch.stack(rows[::-1], dim=-1)[None]
+        return cls((box[0], box[1], box[2]), grid)
+
+    def take(self, array: npt.NDArray[Any], outside: float, nearest: bool = False) -> Tensor:
+        """The patch of `array`: float32 (I, J, K), `outside` beyond the array."""
+        source = torch.from_numpy(np.asarray(array[self.box], dtype=np.float32) - np.float32(outside))[None, None]
+        mode = "nearest" if nearest else "bilinear"
+        return F.grid_sample(source, self.grid, mode=mode, padding_mode="zeros", align_corners=False)[0, 0] + outside
+
+
+def smooth(image: Tensor, sigma: Sequence[float]) -> Tensor:
+    """A Gaussian blur of (I, J, K), sigma in voxels an axis; edges are repeated."""
+    result = image[None, None]
+    for axis, s in enumerate(sigma):
+        if s < 0.2:
+            continue
+        reach = max(1, math.ceil(2.5 * s))
+        taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float32) / s) ** 2)
+        shape = [1, 1, 1, 1, 1]
+        shape[axis + 2] = -1
+        pad = [0] * 6
+        pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = reach
+        result = F.conv3d(F.pad(result, pad, mode="replicate"), (taps / taps.sum()).view(shape))
+    return result[0, 0]
+
+
+# Parenchyma without contrast medium: mean HU and its spread among patients, by our label.
+# Source: textbook ranges, as in Boland et al., and our own reading of non-contrast scans.
+NATIVE_HU = {
+    1: (55, 12), 2: (32, 5), 3: (32, 5), 4: (48, 6), 5: (45, 8), 6: (38, 8), 7: (40, 5), 8: (40, 5), 9: (25, 8),
+    10: (25, 8), 11: (10, 8), 12: (38, 6),
+}  # fmt: skip
+
+
+def change_phase(image: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+    """The patch as another contrast phase might show it: each labelled organ's HU moved, its texture weakened.
+
+    In half of the draws every organ goes to its value without contrast medium, in the others each goes its own way.
+    """
+    numbers = labels.long()
+    highest = 15
+    counts = torch.bincount(numbers.flatten(), minlength=highest).float()
+    means = torch.bincount(
+        numbers.flatten(), weights=image.flatten().double(), minlength=highest
+    ).float() / counts.clamp(min=1)
+    native = chance(generator, 0.5)
+    offsets, gains = torch.zeros(highest), torch.ones(highest)
+    for label in range(1, highest):
+        random = float(torch.randn((), generator=generator))
+        if native and label in NATIVE_HU:
+            mean, spread = NATIVE_HU[label]
+            gains[label] = 0.6
+            offsets[label] = mean + spread * random - 0.6 * means[label]
+        elif not native:
+            offsets[label] = 25.0 * random
+    if native and counts[2:4].sum() > 0:  # both kidneys are in one phase
+        offsets[3] = offsets[2] + 0.6 * (means[2] - means[3])
+    box = (0.6, 0.6, 0.4)
+    return image * smooth(gains[numbers], box) + smooth(offsets[numbers], box)
+
+
+def change_hu(
+    image: Tensor, labels: Tensor, spacing_mm: Sequence[float], how: Augmentation, generator: Generator
+) -> Tensor:
+    """The patch's HU as another patient, scanner and protocol might have them.
+
+    image: (I, J, K) float32 HU; labels: (I, J, K) uint8 in our numbers.
+    """
+    if chance(generator, how.organ_hu):
+        image = change_phase(image, labels, generator)
+    if how.thick_slices_mm > 0 and chance(generator, 0.25):
+        image = _thicken(image, uniform(generator, spacing_mm[2], how.thick_slices_mm) / spacing_mm[2])
+    if how.blur_mm > 0 and chance(generator, 0.25):
+        sigma = uniform(generator, 0.0, how.blur_mm) / 2.355
+        image = smooth(image, [sigma / s for s in spacing_mm])
+    if how.noise_hu > 0 and chance(generator, 0.5):
+        noise = torch.randn(image.shape, generator=generator) * uniform(generator, 0.0, how.noise_hu)
+        if chance(generator, 0.5):
+            noise = smooth(noise, (0.7, 0.7, 0.3)) * 2.0
+        image = image + noise
+    centre = 60.0
+    gain = math.exp(uniform(generator, math.log(how.contrast[0]), math.log(how.contrast[1])))
+    return (image - centre) * gain + centre + uniform(generator, -how.shift_hu, how.shift_hu)
+
+
+def _thicken(image: Tensor, factor: float) -> Tensor:
+    """Slices `factor` times as thick: averaged along the last axis, then interpolated back."""
+    if factor <= 1.05:
+        return image
+    count = max(2, round(image.shape[2] / factor))
+    thick = F.interpolate(image[None, None], size=(*image.shape[:2], count), mode="area")
+    return F.interpolate(thick, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
+
+
+def cut_field(image: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """The scan ends inside the patch: air and background beyond a plane, mostly across the body's axis."""
+    axis = 2 if chance(generator, 0.7) else int(uniform(generator, 0, 2))
+    size = image.shape[axis]
+    keep = int(uniform(generator, 0.3, 0.9) * size)
+    index = torch.arange(size)
+    inside = (index < keep if chance(generator, 0.5) else index >= size - keep).view(
+        [-1 if a == axis else 1 for a in range(3)]
+    )
+    return torch.where(inside, image, AIR_HU), torch.where(inside, labels, 0)

@@ -1,0 +1,82 @@
+"""Checkpoints: all the state of a run in one safetensors file, written atomically, read without pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from abdoseg.errors import ResourceError, TrainingError
+
+
+@dataclass
+class Progress:
+    """How far a run is. seconds: time spent training, all its sittings together."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+    best_step: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def average(running: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
+    """Moves the running average of the weights towards the network's, in place; faster while it is young."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            running[name].lerp_(tensor.detach(), 1 - decay)
+        else:
+            running[name].copy_(tensor)
+
+
+def save_checkpoint(
+    path: Path, network: nn.Module, running: dict[str, Tensor], optimiser: Optimizer, progress: Progress
+) -> None:
+    """Writes everything that the next step depends on. Raises ResourceError; the former checkpoint is then intact."""
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in running.items()}
+    for number, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    temporary = path.with_name(path.name + ".part")
+    try:
+        save_file(tensors, temporary, metadata={"progress": json.dumps(vars(progress))})
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise ResourceError(
+            f"{path}: the checkpoint cannot be written ({error}); free some space and --resume"
+        ) from error
+
+
+def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], Progress]:
+    """Puts a checkpoint's state into the network and the optimiser; returns the running average and the progress.
+
+    Raises TrainingError when the file is damaged or another network's.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        network.load_state_dict(_under("network.", tensors))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in _under("optimiser.", tensors).items():
+            number, name = key.split(".", 1)
+            state.setdefault(int(number), {})[name] = tensor
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"{path}: no checkpoint of this recipe ({error}); start afresh without --resume") from error
+    device = next(network.parameters()).device
+    return {name: tensor.to(device) for name, tensor in _under("average.", tensors).items()}, progress
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
