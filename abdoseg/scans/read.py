@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from abdoseg.anatomy import BY_NAME, SCHEMES, Scheme
 from abdoseg.errors import ScanError
-from abdoseg.scans.nifti import GZIP, SIZES, read_nifti
+from abdoseg.scans.nifti import read_nifti
 from abdoseg.volume import Array, Geometry, Labelmap, Stored, Volume
 
 logger = logging.getLogger("abdoseg")
