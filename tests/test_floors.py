@@ -8,7 +8,7 @@ import abdoseg
 ROOT = Path(abdoseg.__file__).parent
 FLOORS = [
     {"errors", "progress"},
-    {"volume", "anatomy"},
+    {"volume", "anatomy", "output"},
     {"scans", "metrics", "resample", "components", "phantom"},
     {"model"},
     {"segmentation", "training", "exporters"},
