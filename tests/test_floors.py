@@ -9,7 +9,7 @@ ROOT = Path(abdoseg.__file__).parent
 FLOORS = [
     {"errors", "progress"},
     {"volume", "anatomy", "output"},
-    {"scans", "metrics", "resample", "components", "phantom"},
+    {"scans", "metrics", "resample", "components", "phantom", "measure", "preview"},
     {"model"},
     {"segmentation", "training", "exporters"},
     {"evaluation", "batch"},
