@@ -1,0 +1,90 @@
+"""Words on pictures: legend, edges of the patient, position, scale bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from PIL import Image, ImageDraw, ImageFont
+
+from abdoseg.measure import OrganVolume
+from abdoseg.preview.slices import ACROSS, EDGES, Look, View, colour_of, title_of
+
+GROUND = (14, 16, 20)
+INK = (232, 234, 238)
+DIM = (138, 144, 156)
+WARNING = (255, 190, 80)
+AXIS_LETTERS = ("R", "A", "S")
+SCALE_BAR_MM = 50
+
+
+@lru_cache(maxsize=8)
+def font(size_px: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, so that pictures are the same on every machine."""
+    loaded = ImageFont.load_default(size_px)
+    assert isinstance(loaded, ImageFont.FreeTypeFont)  # Pillow is built with FreeType
+    return loaded
+
+
+def volume_text(volume_ml: float) -> str:
+    """A volume for people: 1523 ml, 12.3 ml, 0.04 ml."""
+    if volume_ml >= 100:
+        return f"{volume_ml:.0f} ml"
+    return f"{volume_ml:.1f} ml" if volume_ml >= 1 or volume_ml == 0 else f"{volume_ml:.2g} ml"
+
+
+def annotate(tile: Image.Image, view: View, index: int, at: tuple[int, int]) -> None:
+    """Writes the plane, the position, the patient's edges and a 5 cm bar over the picture that lies at `at` (x, y)."""
+    draw = ImageDraw.Draw(tile)
+    height, width = view.size_px
+    left, top = at
+    right, bottom, x, y = left + width, top + height, left + width // 2, top + height // 2
+    small = font(13)
+    for letter, (place, anchor) in zip(
+        EDGES[view.plane],
+        (((left + 5, y), "lm"), ((right - 5, y), "rm"), ((x, top + 4), "mt"), ((x, bottom - 4), "mb")),
+        strict=True,
+    ):
+        _text(draw, place, letter, small, anchor, INK)
+    axis = ACROSS[view.plane]
+    position = f"{view.plane}  {AXIS_LETTERS[axis]} {view.position_mm(index):.1f} mm"
+    _text(draw, (left + 7, top + 6), position, small, "lt", INK)
+    length = round(SCALE_BAR_MM * view.scale_px_mm)
+    draw.line([(right - 8 - length, bottom - 9), (right - 8, bottom - 9)], fill=INK, width=2)
+    _text(draw, (right - 8 - length // 2, bottom - 14), f"{SCALE_BAR_MM // 10} cm", small, "mb", INK)
+
+
+def legend(
+    image: Image.Image, rows: Sequence[OrganVolume], at: tuple[int, int], columns: int = 1, column_px: int = 190
+) -> None:
+    """Lists the organs with swatch and volume from `at` (x, y) on, row by row over `columns`."""
+    draw = ImageDraw.Draw(image)
+    for number, row in enumerate(rows):
+        x = at[0] + number % columns * column_px
+        y = at[1] + number // columns * 42
+        found = row.voxels > 0
+        colour = colour_of(row.organ, row.label)
+        draw.rounded_rectangle([x, y + 2, x + 13, y + 15], 3, fill=colour if found else None, outline=colour)
+        draw.text((x + 22, y), title_of(row.organ), INK if found else DIM, font(14))
+        words = volume_text(row.volume_ml) if found else "not found"
+        draw.text((x + 22, y + 18), words, DIM, font(13))
+        if row.touches:
+            start = x + 22 + draw.textlength(words + "  ", font(13))
+            draw.text((start, y + 18), "cut by border", WARNING, font(13))
+
+
+def window_text(look: Look) -> str:
+    """The window in a radiologist's words."""
+    low, high = look.window_hu
+    return f"W {high - low:.0f}  L {(low + high) / 2:.0f}"
+
+
+def _text(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    words: str,
+    face: ImageFont.FreeTypeFont,
+    anchor: str,
+    colour: tuple[int, int, int],
+) -> None:
+    draw.text(place, words, colour, face, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
