@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from abdoseg.errors import GeometryError, ScanError
-from abdoseg.scans.limits import check_promise
-from abdoseg.volume import Affine, Array, Geometry, Stored
+from abdoseg.scans.limits import check_promise, check_voxels
+from abdoseg.scans.nifti_axes import nifti_affine
+from abdoseg.scans.scan_file import ScanFile, scaled
+from abdoseg.volume import Array, Geometry, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,39 +29,30 @@ MAGIC = {b"n+1\0": "single", b"ni1\0": "pair", b"n+2\0": "single", b"ni2\0": "pa
 NUMBERS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 OTHERS = {
     1: "bits",
-    32: "complex",
-    128: "RGB colour",
-    1536: "long double",
-    1792: "complex",
-    2048: "complex",
-    2304: "RGBA colour",
+    32: "complex numbers",
+    128: "RGB colours",
+    1536: "long doubles",
+    1792: "complex numbers",
+    2048: "complex numbers",
+    2304: "RGBA colours",
 }
 MAX_OFFSET = 2**26  # extensions before the voxels; 64 MiB is already absurd
 
 
-@dataclass(frozen=True, eq=False)
-class NiftiFile:
-    """What a NIfTI file holds, scaled: array (I, J, K) in stored axes, int16 or float32."""
-
-    array: Array
-    stored: Stored
-    notes: tuple[str, ...]
-    details: dict[str, Any]
-
-
-def read_nifti(path: Path, assume_axes: bool = False) -> NiftiFile:
+def read_nifti(path: Path, assume_axes: bool = False) -> ScanFile:
     """Reads a NIfTI file whole, in its own axes, with slope and intercept applied.
 
     assume_axes: take a file that does not say where its axes point (sform and qform codes 0) as left, anterior,
     superior, the customary reading. Raises ScanError, ResourceError.
     """
+    path = _header_path(path)
     header, kind = read_header(path)
     notes: list[str] = []
     shape = _shape(path, header)
-    affine, source = _affine(path, header, shape, assume_axes, notes)
+    affine, source = nifti_affine(path, header, shape, assume_axes, notes)
     image = _image_path(path) if kind == "pair" else path
     raw = _voxels(image, header, shape, kind)
-    array = scaled(raw, *_slope(header), notes=notes)
+    array = scaled(raw, *_slope(header), notes)
     try:
         geometry = Geometry(shape, affine)
     except GeometryError as error:
@@ -71,7 +62,7 @@ def read_nifti(path: Path, assume_axes: bool = False) -> NiftiFile:
         "stored_type": str(raw.dtype.newbyteorder("=")),
         "affine_from": source,
     }
-    return NiftiFile(array, Stored(geometry, header), tuple(notes), details)
+    return ScanFile(array, Stored(geometry, header), tuple(notes), details)
 
 
 def read_header(path: Path) -> tuple[Any, str]:
@@ -80,22 +71,27 @@ def read_header(path: Path) -> tuple[Any, str]:
 
     with opened(path) as stream:
         block = _read(stream, 540)
-    if len(block) < 348:
-        raise ScanError(f"{path}: {len(block)} bytes are too few for a NIfTI header; the file is damaged or no scan")
-    for order in "<>":
-        size = int(np.frombuffer(block[:4], order + "i4")[0])
-        version = SIZES.get(size)
-        if version is None:
-            continue
-        magic = block[344:348] if version == 1 else block[4:8]
-        if magic not in MAGIC:
-            raise ScanError(f"{path}: an Analyze 7.5 file, or damaged: it does not say where its axes point; use NIfTI")
-        if len(block) < size:
-            raise ScanError(f"{path}: truncated inside its NIfTI-2 header; copy or export it again")
-        kind = MAGIC[magic]
-        layout = nibabel.Nifti1Header if version == 1 else nibabel.Nifti2Header
-        return layout(block[:size], endianness=order, check=False), kind
-    raise ScanError(f"{path}: not a NIfTI file (it starts with {block[:4].hex(' ')}); is the suffix right?")
+    size, order = _size_and_order(block)
+    if not size:
+        raise ScanError(f"{path}: not a NIfTI file (it starts with {block[:4].hex(' ')}); is the suffix right?")
+    if len(block) < size:
+        raise ScanError(f"{path}: truncated inside its header, after {len(block)} bytes; copy or export it again")
+    magic = block[344:348] if size == 348 else block[4:8]
+    if magic not in MAGIC:
+        raise ScanError(f"{path}: an Analyze 7.5 file, or damaged: it does not say where its axes point; use NIfTI")
+    layout = nibabel.Nifti1Header if size == 348 else nibabel.Nifti2Header
+    return layout(block[:size], endianness=order, check=False), MAGIC[magic]
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether a file's first bytes are a header's, in either version and byte order."""
+    return bool(_size_and_order(head)[0])
+
+
+def _size_and_order(head: bytes) -> tuple[int, str]:
+    """sizeof_hdr and byte order; 0 when there is no such header."""
+    sizes = {order: int.from_bytes(head[:4], "little" if order == "<" else "big") for order in "<>"}
+    return next(((size, order) for order, size in sizes.items() if size in SIZES), (0, ""))
 
 
 @contextmanager
@@ -159,15 +155,29 @@ def _shape(path: Path, header: Any) -> tuple[int, int, int]:
     return dim[0], dim[1], dim[2]
 
 
+def _header_path(path: Path) -> Path:
+    """The .hdr of a pair that was named by its .img."""
+    return _partner(path, ".img", ".hdr") or path
+
+
 def _image_path(path: Path) -> Path:
-    """The .img of a .hdr, in the same letter case, gzipped or not. Raises ScanError."""
-    stem, suffix = (path.with_suffix(""), ".gz") if path.suffix.lower() == ".gz" else (path, "")
-    for name in (".img", ".IMG", ".img.gz"):
-        if (candidate := stem.with_suffix(name)).is_file():
-            return candidate
-    raise ScanError(
-        f"{path}: its voxels, {stem.with_suffix('.img' + suffix).name}, are missing; keep both files together"
+    """The .img of a .hdr, gzipped or not. Raises ScanError."""
+    if found := _partner(path, ".hdr", ".img"):
+        return found
+    name = path.name.removesuffix(".gz").removesuffix(".hdr")
+    raise ScanError(f"{path}: its voxels, {name}.img, are missing beside it; keep both files of the pair together")
+
+
+def _partner(path: Path, mine: str, other: str) -> Path | None:
+    """The other file of a pair, if it is there, in the same folder and letter case."""
+    stem, suffix = (
+        (path.stem, path.suffix) if path.suffix.lower() != ".gz" else (Path(path.stem).stem, Path(path.stem).suffix)
     )
+    if suffix.lower() != mine:
+        return None
+    other = other.upper() if suffix.isupper() else other
+    names = [path.with_name(stem + other + packed) for packed in ("", ".gz")]
+    return next((name for name in names if name.is_file()), None)
 
 
 def _voxels(path: Path, header: Any, shape: tuple[int, int, int], kind: str) -> Array:
@@ -179,8 +189,9 @@ def _voxels(path: Path, header: Any, shape: tuple[int, int, int], kind: str) -> 
         raise ScanError(f"{path}: damaged header: the voxels are said to start at byte {offset:g}")
     skip = max(int(offset), least)
     check_promise(str(path), shape, dtype.itemsize, path.stat().st_size, is_gzip(path))
+    check_voxels(str(path), shape)
     array = np.empty(int(np.prod(shape)), dtype)
-    view = memoryview(array).cast("B") if dtype.isnative else memoryview(array.view("u1"))
+    view = array.view(np.uint8).data
     with opened(path) as stream:
         _read(stream, skip)
         done = 0
@@ -199,124 +210,3 @@ def _slope(header: Any) -> tuple[float, float]:
     if slope == 0 or not np.isfinite(slope) or not np.isfinite(intercept):
         return 1.0, 0.0
     return slope, intercept
-
-
-def scaled(raw: Array, slope: float, intercept: float, notes: list[str]) -> Array:
-    """slope * raw + intercept as int16 where that is exact, otherwise float32.
-
-    Voxels that are no numbers become -1024, and a note says how many.
-    """
-    if raw.dtype.kind in "iu" and slope % 1 == 0 == intercept % 1 and max(abs(slope), abs(intercept)) < 65536:
-        low, high = (int(raw.min()) * slope + intercept, int(raw.max()) * slope + intercept)
-        if max(abs(low), abs(high)) < 32767:
-            if (slope, intercept) == (1.0, 0.0):
-                return raw.astype(np.int16, copy=False)
-            wide = raw.astype(np.int32) * np.int32(slope) + np.int32(intercept)
-            return wide.astype(np.int16)
-    array: npt.NDArray[np.float32] = raw.astype(np.float32)
-    if (slope, intercept) != (1.0, 0.0):
-        array *= np.float32(slope)
-        array += np.float32(intercept)
-    if raw.dtype.kind == "f":
-        bad = ~np.isfinite(array)
-        if count := int(bad.sum()):
-            array[bad] = -1024
-            notes.append(f"{count:,} voxels were no numbers (NaN or infinite) and are taken as air, -1024 HU")
-    return array
-
-
-def _affine(
-    path: Path, header: Any, shape: tuple[int, int, int], assume_axes: bool, notes: list[str]
-) -> tuple[Affine, str]:
-    """Voxel indices to RAS mm, and which field it comes from: the sform wins, then the qform.
-
-    Source: nifti1.h, "3D IMAGE (VOLUME) ORIENTATION AND LOCATION IN SPACE", methods 2 and 3.
-    """
-    sform = _sform(header) if int(header["sform_code"]) > 0 else None
-    qform = _qform(header, notes) if int(header["qform_code"]) > 0 else None
-    chosen, source = (sform, "sform") if sform is not None else (qform, "qform")
-    if sform is None and int(header["sform_code"]) > 0 and qform is not None:
-        notes.append("the sform cannot be inverted; the qform is used")
-    if chosen is None and assume_axes:
-        chosen, source = np.asarray(header.get_base_affine(), np.float64), "assumed"
-        notes.append("the file does not say where its axes point: taken as left, anterior, superior")
-        if abs(np.linalg.det(chosen[:3, :3])) < 1e-9:
-            raise ScanError(
-                f"{path}: the voxel size {header['pixdim'][1:4].tolist()} mm is impossible; export it again"
-            )
-    if chosen is None and int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
-        raise ScanError(
-            f"{path}: the file does not say where its axes point (sform_code and qform_code are 0), so left and right "
-            "are unknown; convert it again from DICOM, or pass --assume-axes if it is left, anterior, superior"
-        )
-    if chosen is None:
-        raise ScanError(f"{path}: its sform and qform cannot be inverted: the geometry is damaged; convert it again")
-    if sform is not None and qform is not None:
-        apart = Geometry(shape, sform).distance_mm(Geometry(shape, qform))
-        if apart > 0.5:
-            notes.append(f"sform and qform disagree by {apart:.1f} mm; the sform is used")
-    return _repaired(_in_mm(chosen, header, notes), shape, notes), source
-
-
-def _sform(header: Any) -> Affine | None:
-    """None when it cannot be inverted."""
-    affine = np.vstack([header["srow_x"], header["srow_y"], header["srow_z"], [0, 0, 0, 1]]).astype(np.float64)
-    return affine if _invertible(affine) else None
-
-
-def _qform(header: Any, notes: list[str]) -> Affine | None:
-    """None when it cannot be inverted. A quaternion longer than 1 is scaled back, with a note."""
-    from nibabel.quaternions import quat2mat
-
-    bcd = np.array([float(header[f"quatern_{axis}"]) for axis in "bcd"])
-    length = float(np.linalg.norm(bcd))
-    if length > 1:
-        if length > 1.001:
-            notes.append(f"the qform's quaternion has length {length:.3f} and was scaled to 1")
-        bcd /= length
-    w = np.sqrt(max(0.0, 1.0 - float(bcd @ bcd)))
-    spacing = np.abs(header["pixdim"][1:4].astype(np.float64))
-    affine = np.eye(4)
-    if not np.isfinite(bcd).all():
-        return None
-    affine[:3, :3] = quat2mat([w, *bcd]) * spacing
-    affine[:3, 2] *= -1 if float(header["pixdim"][0]) < 0 else 1  # qfac
-    affine[:3, 3] = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
-    return affine if _invertible(affine) else None
-
-
-def _invertible(affine: Affine) -> bool:
-    return bool(np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9)
-
-
-def _in_mm(affine: Affine, header: Any, notes: list[str]) -> Affine:
-    """Metres or micrometres to millimetres, when xyzt_units says so and a body results."""
-    unit, factor = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}.get(int(header["xyzt_units"]) & 7, ("", 1.0))
-    spacing = np.linalg.norm(affine[:3, :3], axis=0) * factor
-    if unit and spacing.min() > 0.05 and spacing.max() < 50:
-        notes.append(f"the file is in {unit}; taken to millimetres")
-        affine = affine.copy()
-        affine[:3] *= factor
-    return affine
-
-
-def _repaired(affine: Affine, shape: tuple[int, int, int], notes: list[str]) -> Affine:
-    """Axes that miss right angles by rounding alone are made orthogonal; a real shear is kept and noted.
-
-    The nearest orthogonal axes by polar decomposition (Higham 1986, doi:10.1137/0907079) replace the stored ones
-    when no corner of the grid moves by more than 0.1 mm.
-    """
-    geometry = Geometry(shape, affine)
-    if geometry.shear_degrees < 1e-3:
-        return affine
-    u, _, vt = np.linalg.svd(affine[:3, :3] / geometry.spacing_mm)
-    straight = affine.copy()
-    straight[:3, :3] = (u @ vt) * geometry.spacing_mm
-    centre = (np.array(shape) - 1) / 2
-    straight[:3, 3] += (affine[:3, :3] - straight[:3, :3]) @ centre
-    moved = geometry.distance_mm(Geometry(shape, straight))
-    if moved <= 0.1:
-        notes.append(f"the axes missed right angles by {geometry.shear_degrees:.4f} degrees and were made orthogonal")
-        return straight
-    notes.append(f"the axes are sheared by {geometry.shear_degrees:.2f} degrees; kept as they are")
-    return affine

@@ -29,7 +29,7 @@ def write_nifti(array: Array, stored: Stored, path: Path) -> None:
     voxels = voxels.astype(voxels.dtype.newbyteorder(header.endianness), copy=False)
     with _sink(path) as sink:
         sink.write(header.binaryblock + bytes(4))
-        view = memoryview(voxels.view(np.uint8))
+        view = voxels.view(np.uint8).data
         for start in range(0, len(view), BLOCK):
             sink.write(view[start : start + BLOCK])
 

@@ -1,0 +1,31 @@
+"""Small functions on affines: rounding errors are made straight, real shears are left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from abdoseg.volume import Affine, Geometry
+
+ROUNDING_MM = 0.1
+
+
+def straightened(affine: Affine, shape: tuple[int, int, int]) -> tuple[Affine, float]:
+    """The nearest affine with right angles, where that moves no voxel by more than 0.1 mm; and the shear, in degrees.
+
+    The grid turns about its centre. An affine with a real shear, a gantry's tilt for one, is given back as it is.
+    Source: polar decomposition, Higham 1986, doi:10.1137/0907079.
+    """
+    geometry = Geometry(shape, affine)
+    shear = geometry.shear_degrees
+    if shear < 1e-4:
+        return affine, shear
+    u, _, vt = np.linalg.svd(affine[:3, :3] / geometry.spacing_mm)
+    straight = np.array(affine, dtype=np.float64)
+    straight[:3, :3] = (u @ vt) * geometry.spacing_mm
+    straight[:3, 3] += (affine[:3, :3] - straight[:3, :3]) @ ((np.array(shape) - 1) / 2)
+    return (straight if geometry.distance_mm(Geometry(shape, straight)) <= ROUNDING_MM else affine), shear
+
+
+def lps_to_ras(affine: Affine) -> Affine:
+    """DICOM's and ITK's left, posterior, superior to ours; its own inverse."""
+    return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, dtype=np.float64)

@@ -1,0 +1,80 @@
+"""Label files to Labelmaps with our numbers, mapped by organ name from any scheme."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from abdoseg.anatomy import BY_NAME, SCHEMES, Scheme
+from abdoseg.errors import ScanError, UsageError
+from abdoseg.scans.sniff import read_file
+from abdoseg.volume import Array, Geometry, Labelmap
+
+logger = logging.getLogger("abdoseg")
+BOTH_KIDNEYS_MM = 100.0  # one kidney is at most 80 mm wide; two, with the spine between them, are wider
+
+
+def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg") -> Labelmap:
+    """Reads a label file (NIfTI, .mha, .nrrd) and gives its organs our numbers, by name.
+
+    scheme: a name in SCHEMES, or label to organ name. Organs that are not ours become background; labels that the
+    scheme does not have are left out with a warning. Raises ScanError, ResourceError, UsageError.
+    """
+    path = Path(path)
+    names = scheme_of(scheme)
+    file = read_file(path, assume_axes=False)
+    values = file.stored.to_canonical(_whole_numbers(path, file.array))
+    table = np.zeros(int(values.max()) + 1, np.uint8)
+    for number, name in names.items():
+        if number < len(table) and name in BY_NAME:
+            table[number] = BY_NAME[name].label
+    present = np.flatnonzero(np.bincount(values.ravel()))
+    if strange := sorted(set(present.tolist()) - set(names) - {0}):
+        logger.warning("%s: labels %s are not in its scheme and are left out", path, ", ".join(map(str, strange[:12])))
+    geometry = file.stored.canonical()
+    labels = table[values]
+    organs = {BY_NAME[name].label: name for name in names.values() if name in BY_NAME}
+    for number, name in names.items():
+        if name == "kidney":
+            _split_kidneys(labels, values == number, geometry)
+            organs |= {BY_NAME[side].label: side for side in ("kidney_right", "kidney_left")}
+    return Labelmap(labels, geometry, file.stored, dict(sorted(organs.items())))
+
+
+def scheme_of(scheme: str | Scheme) -> Scheme:
+    """A scheme by its name. Raises UsageError naming those that there are."""
+    if not isinstance(scheme, str):
+        return scheme
+    if scheme not in SCHEMES:
+        raise UsageError(f"no label scheme {scheme!r}; there are {', '.join(SCHEMES)}")
+    return SCHEMES[scheme]
+
+
+def _whole_numbers(path: Path, array: Array) -> Array:
+    """The array as small unsigned integers. Raises ScanError when it holds anything else."""
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 65535:
+        raise ScanError(f"{path}: values from {low:g} to {high:g} are no label numbers; is this a scan?")
+    values = array.astype(np.uint8 if high < 256 else np.uint16)
+    if array.dtype.kind == "f" and not np.array_equal(values, array):
+        raise ScanError(f"{path}: a label map holds whole numbers, this file has fractions; is this a scan?")
+    return values
+
+
+def _split_kidneys(labels: Array, mask: Array, geometry: Geometry) -> None:
+    """Gives one label for both kidneys two, in place: right and left of the middle between the outermost voxels.
+
+    A kidney that is alone belongs to the side of the grid's middle on which it lies. mask: (I, J, K), I to the right.
+    """
+    columns = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(columns):
+        return
+    middle = float(columns[0] + columns[-1]) / 2
+    if (columns[-1] - columns[0]) * geometry.spacing_mm[0] > BOTH_KIDNEYS_MM:
+        right = np.arange(geometry.shape[0]) > middle
+    else:
+        right = np.full(geometry.shape[0], middle > (geometry.shape[0] - 1) / 2)
+    labels[mask & right[:, None, None]] = BY_NAME["kidney_right"].label
+    labels[mask & ~right[:, None, None]] = BY_NAME["kidney_left"].label

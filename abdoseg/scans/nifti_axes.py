@@ -1,0 +1,100 @@
+"""Where a NIfTI header says its voxels lie: sform before qform, refused when neither speaks, repaired when damaged.
+
+Source: nifti1.h, "3D IMAGE (VOLUME) ORIENTATION AND LOCATION IN SPACE", methods 1 to 3.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abdoseg.errors import ScanError
+from abdoseg.scans.affines import straightened
+from abdoseg.volume import Affine, Geometry
+
+
+def nifti_affine(
+    path: Path, header: Any, shape: tuple[int, int, int], assume_axes: bool, notes: list[str]
+) -> tuple[Affine, str]:
+    """Voxel indices to RAS mm, and which field it comes from: the sform wins, then the qform.
+
+    Source: nifti1.h, "3D IMAGE (VOLUME) ORIENTATION AND LOCATION IN SPACE", methods 2 and 3.
+    """
+    sform = _sform(header) if int(header["sform_code"]) > 0 else None
+    qform = _qform(header, notes) if int(header["qform_code"]) > 0 else None
+    chosen, source = (sform, "sform") if sform is not None else (qform, "qform")
+    if sform is None and int(header["sform_code"]) > 0 and qform is not None:
+        notes.append("the sform cannot be inverted; the qform is used")
+    if chosen is None and assume_axes:
+        chosen, source = np.asarray(header.get_base_affine(), np.float64), "assumed"
+        notes.append("the file does not say where its axes point: taken as left, anterior, superior")
+        if abs(np.linalg.det(chosen[:3, :3])) < 1e-9:
+            raise ScanError(
+                f"{path}: the voxel size {header['pixdim'][1:4].tolist()} mm is impossible; export it again"
+            )
+    if chosen is None and int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
+        raise ScanError(
+            f"{path}: the file does not say where its axes point (sform_code and qform_code are 0), so left and right "
+            "are unknown; convert it again from DICOM, or pass --assume-axes if it is left, anterior, superior"
+        )
+    if chosen is None:
+        raise ScanError(f"{path}: its sform and qform cannot be inverted: the geometry is damaged; convert it again")
+    if sform is not None and qform is not None:
+        apart = Geometry(shape, sform).distance_mm(Geometry(shape, qform))
+        if apart > 0.5:
+            notes.append(f"sform and qform disagree by {apart:.1f} mm; the sform is used")
+    return _repaired(_in_mm(chosen, header, notes), shape, notes), source
+
+
+def _sform(header: Any) -> Affine | None:
+    """None when it cannot be inverted."""
+    affine = np.vstack([header["srow_x"], header["srow_y"], header["srow_z"], [0, 0, 0, 1]]).astype(np.float64)
+    return affine if _invertible(affine) else None
+
+
+def _qform(header: Any, notes: list[str]) -> Affine | None:
+    """None when it cannot be inverted. A quaternion longer than 1 is scaled back, with a note."""
+    from nibabel.quaternions import quat2mat
+
+    bcd = np.array([float(header[f"quatern_{axis}"]) for axis in "bcd"])
+    length = float(np.linalg.norm(bcd))
+    if length > 1:
+        if length > 1.001:
+            notes.append(f"the qform's quaternion has length {length:.3f} and was scaled to 1")
+        bcd /= length
+    w = np.sqrt(max(0.0, 1.0 - float(bcd @ bcd)))
+    spacing = np.abs(header["pixdim"][1:4].astype(np.float64))
+    affine = np.eye(4)
+    if not np.isfinite(bcd).all():
+        return None
+    affine[:3, :3] = quat2mat([w, *bcd]) * spacing
+    affine[:3, 2] *= -1 if float(header["pixdim"][0]) < 0 else 1  # qfac
+    affine[:3, 3] = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
+    return affine if _invertible(affine) else None
+
+
+def _invertible(affine: Affine) -> bool:
+    return bool(np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9)
+
+
+def _in_mm(affine: Affine, header: Any, notes: list[str]) -> Affine:
+    """Metres or micrometres to millimetres, when xyzt_units says so and a body results."""
+    unit, factor = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}.get(int(header["xyzt_units"]) & 7, ("", 1.0))
+    spacing = np.linalg.norm(affine[:3, :3], axis=0) * factor
+    if unit and spacing.min() > 0.05 and spacing.max() < 50:
+        notes.append(f"the file is in {unit}; taken to millimetres")
+        affine = affine.copy()
+        affine[:3] *= factor
+    return affine
+
+
+def _repaired(affine: Affine, shape: tuple[int, int, int], notes: list[str]) -> Affine:
+    """Axes that miss right angles by rounding alone are made orthogonal; a real shear is kept. Both are noted."""
+    straight, shear = straightened(affine, shape)
+    if shear > 0.001 and straight is not affine:
+        notes.append(f"the axes missed right angles by {shear:.4f} degrees and were made orthogonal")
+    elif straight is affine and shear > 0.01:
+        notes.append(f"the axes are sheared by {shear:.2f} degrees; kept as they are")
+    return straight

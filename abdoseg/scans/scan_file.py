@@ -1,0 +1,45 @@
+"""What every reader of a file gives: an array in the file's own axes, its slope and intercept applied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from abdoseg.volume import Array, Stored
+
+
+@dataclass(frozen=True, eq=False)
+class ScanFile:
+    """What a file holds, scaled: `array` (I, J, K) in the file's own axes, int16 or float32."""
+
+    array: Array
+    stored: Stored
+    notes: tuple[str, ...]
+    details: dict[str, Any]
+
+
+def scaled(raw: Array, slope: float, intercept: float, notes: list[str]) -> Array:
+    """slope * raw + intercept as int16 where that is exact, otherwise float32.
+
+    Voxels that are no numbers become -1024, and a note says how many.
+    """
+    if raw.dtype.kind in "iu" and slope % 1 == 0 == intercept % 1 and max(abs(slope), abs(intercept)) < 65536:
+        low, high = (int(raw.min()) * slope + intercept, int(raw.max()) * slope + intercept)
+        if max(abs(low), abs(high)) < 32767:
+            if (slope, intercept) == (1.0, 0.0):
+                return raw.astype(np.int16, copy=False)
+            wide = raw.astype(np.int32) * np.int32(slope) + np.int32(intercept)
+            return wide.astype(np.int16)
+    array: npt.NDArray[np.float32] = raw.astype(np.float32)
+    if (slope, intercept) != (1.0, 0.0):
+        array *= np.float32(slope)
+        array += np.float32(intercept)
+    if raw.dtype.kind == "f":
+        bad = ~np.isfinite(array)
+        if count := int(bad.sum()):
+            array[bad] = -1024
+            notes.append(f"{count:,} voxels were no numbers (NaN or infinite) and are taken as air, -1024 HU")
+    return array

@@ -1,0 +1,244 @@
+"""Slices to series: grouped, listed, and one chosen. Which files were left out, and why, is said in words."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abdoseg.errors import SeriesError
+from abdoseg.scans.archive import Entry, entries
+from abdoseg.scans.headers import SPLITTERS, NotASliceError, Slice, slices_of
+
+SAME_PLACE_MM = 0.01
+SHARP = (
+    "LUNG",
+    "BONE",
+    "EDGE",
+    "B60",
+    "B70",
+    "B80",
+    "BR60",
+    "BL60",
+    "BL64",
+    "BR69",
+    "YA",
+    "YB",
+    "YC",
+    "FC50",
+    "FC51",
+    "FC81",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Slices of one series with one orientation, matrix, pixel size and, where needed, acquisition.
+
+    number: from 1, the best for this job first. uid and description are for the terminal, never for records.
+    """
+
+    number: int
+    slices: tuple[Slice, ...]
+
+    @property
+    def uid(self) -> str:
+        return str(self.slices[0].header.get("SeriesInstanceUID", ""))
+
+    @property
+    def description(self) -> str:
+        return str(self.slices[0].header.get("SeriesDescription", ""))
+
+    @property
+    def is_axial(self) -> bool:
+        return bool(abs(self.slices[0].normal[2]) > 0.8)
+
+    @property
+    def is_sharp(self) -> bool:
+        """Reconstructed with a kernel for lung or bone: noisy in soft tissue."""
+        kernel = str(self.slices[0].splitters[SPLITTERS.index("ConvolutionKernel")]).upper()
+        return any(name in kernel for name in SHARP)
+
+    @property
+    def thickness_mm(self) -> float:
+        """The usual distance between slices; 0 for one slice."""
+        along = np.sort([float(s.position @ self.slices[0].normal) for s in self.slices])
+        steps = np.diff(along)
+        steps = steps[steps > SAME_PLACE_MM]
+        return float(np.median(steps)) if len(steps) else 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """What the record may hold: no identity, no text that a person typed."""
+        first = self.slices[0]
+        return {
+            "number": self.number,
+            "slices": len(self.slices),
+            "matrix": [first.matrix[1], first.matrix[0]],
+            "spacing_mm": [round(float(n), 4) for n in (*first.spacing_mm, self.thickness_mm)],
+            "axial": self.is_axial,
+            "sharp_kernel": self.is_sharp,
+        }
+
+    def line(self) -> str:
+        """One line of a list."""
+        first = self.slices[0]
+        spacing = " x ".join(f"{n:.2f}" for n in (*first.spacing_mm, self.thickness_mm))
+        plane = "axial" if self.is_axial else "not axial"
+        kernel = ", lung or bone kernel" if self.is_sharp else ""
+        matrix = f"{first.matrix[1]} x {first.matrix[0]}"
+        return f"{self.number}: {len(self.slices)} slices of {matrix}, {spacing} mm, {plane}{kernel}"
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """What a path holds: CT series, best first, and how many other files there were, by what they are."""
+
+    path: Path
+    series: tuple[Series, ...]
+    others: dict[str, int]
+
+    def left_out(self) -> str:
+        """'1 localizer; 2 SEG, not CT', or nothing."""
+        return "; ".join(f"{count} {what}" for what, count in self.others.items())
+
+
+def catalogue(path: Path) -> Catalogue:
+    """Reads every header under `path` and sorts what is there. Raises ScanError; SeriesError when there is no CT."""
+    found: list[Slice] = []
+    others: Counter[str] = Counter()
+    files = entries(path)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for result in pool.map(_slices_or_word, files):
+            if isinstance(result, str):
+                others[result] += 1
+            else:
+                found += result
+    stacks = [stack for group in _groups(found) for stack in _split(group)]
+    singles = [stack for stack in stacks if len(stack) < 2]
+    stacks = sorted((stack for stack in stacks if len(stack) > 1), key=_rank, reverse=True)
+    if not stacks:
+        raise SeriesError(_nothing(path, files, singles, others))
+    others.update({"single CT slice": len(singles)} if singles else {})
+    series = tuple(Series(number, tuple(stack)) for number, stack in enumerate(stacks, 1))
+    return Catalogue(path, series, dict(others))
+
+
+def _slices_or_word(entry: Entry) -> list[Slice] | str:
+    try:
+        return slices_of(entry)
+    except NotASliceError as reason:
+        return str(reason)
+
+
+def _nothing(path: Path, files: list[Entry], singles: list[list[Slice]], others: Counter[str]) -> str:
+    """The message when no series of two slices is there."""
+    if len(singles) == 1:
+        what = "only 1 CT slice" if len(files) == 1 else f"only 1 CT slice among {len(files)} files"
+        return f"{path}: {what}; a volume needs at least 2: name the folder that holds the whole series"
+    if singles:
+        return f"{path}: {len(singles)} CT slices, no 2 of them of one series; name the folder of one whole series"
+    scans = [e.name for e in files if e.name.lower().endswith((".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"))]
+    if scans:
+        return f"{path}: no DICOM, but {len(scans)} scans in other formats; name them: {scans[0]}, ..."
+    what = "; ".join(f"{count} {word}" for word, count in others.most_common(6))
+    return f"{path}: no CT series: {what}; name a folder that holds a CT"
+
+
+def _groups(slices: Iterable[Slice]) -> list[list[Slice]]:
+    """Slices by series, matrix, pixel size and orientation, the last within a tenth of a degree."""
+    groups: list[list[Slice]] = []
+    by_key: dict[tuple[Any, ...], list[list[Slice]]] = {}
+    for piece in slices:
+        key = (str(piece.header.get("SeriesInstanceUID", "")), piece.matrix, np.round(piece.spacing_mm, 3).tobytes())
+        for group in by_key.setdefault(key, []):
+            if np.allclose(group[0].row, piece.row, atol=2e-3) and np.allclose(
+                group[0].column, piece.column, atol=2e-3
+            ):
+                group.append(piece)
+                break
+        else:
+            by_key[key].append([piece])
+            groups.append(by_key[key][-1])
+    return groups
+
+
+def _split(group: list[Slice]) -> list[list[Slice]]:
+    """Stacks that lie in one place, as the phases of a contrast study in one series do, told apart by an attribute.
+
+    A few slices at one place are duplicates, not a second stack: they are left to the reader of pixels.
+    """
+    if len(group) - _places(group) <= max(2, len(group) // 20) and _on_a_line(group):
+        return [group]
+    for at in range(len(SPLITTERS)):
+        parts: dict[str, list[Slice]] = {}
+        for piece in group:
+            parts.setdefault(piece.splitters[at], []).append(piece)
+        if 1 < len(parts) <= len(group) // 2 and all(_places(p) == len(p) and _on_a_line(p) for p in parts.values()):
+            return list(parts.values())
+    return [group]
+
+
+def _places(group: list[Slice]) -> int:
+    """At how many different places along the normal the slices lie."""
+    along = np.sort([float(piece.position @ group[0].normal) for piece in group])
+    return 1 + int((np.diff(along) > SAME_PLACE_MM).sum())
+
+
+def _on_a_line(group: list[Slice]) -> bool:
+    """Whether the first voxels of all slices lie on one line, upright or leaning."""
+    return sideways_mm(group) <= 0.5 * min(group[0].spacing_mm)
+
+
+def sideways_mm(slices: list[Slice]) -> float:
+    """How far a slice's first voxel lies, at most, from the line between those of the outermost slices."""
+    positions = np.array([piece.position for piece in slices])
+    along = positions @ slices[0].normal
+    low, high = int(np.argmin(along)), int(np.argmax(along))
+    if along[high] - along[low] < SAME_PLACE_MM:
+        return float(np.linalg.norm(positions - positions[low], axis=1).max())
+    share = (along - along[low]) / (along[high] - along[low])
+    line = positions[low] + share[:, None] * (positions[high] - positions[low])
+    return float(np.linalg.norm(positions - line, axis=1).max())
+
+
+def _rank(stack: list[Slice]) -> tuple[Any, ...]:
+    """Axial before others, soft kernels before sharp, many slices before few, thin before thick; then as numbered."""
+    series = Series(0, tuple(stack))
+    number = stack[0].header.get("SeriesNumber")
+    order = -int(number) if str(number or "").strip().isdigit() else 0
+    return series.is_axial, not series.is_sharp, len(stack), -series.thickness_mm, order, series.uid
+
+
+def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
+    """The series to use, and why. Raises SeriesError when it must be asked for, or the one asked for is not there."""
+    listing = "\n".join(f"  {series.line()}" for series in found.series)
+    if wanted is not None:
+        for series in found.series:
+            if wanted in (str(series.number), series.uid):
+                return series, "asked for"
+        raise SeriesError(f"{found.path}: no series {wanted}; there are:\n{listing}")
+    if len(found.series) == 1:
+        return found.series[0], "the only CT series"
+    studies = {str(series.slices[0].header.get("StudyInstanceUID", "")) for series in found.series}
+    if len(studies) > 1:
+        raise SeriesError(
+            f"{found.path}: {len(found.series)} CT series of {len(studies)} studies; choose with --series N:\n{listing}"
+        )
+    best, second = found.series[:2]
+    if best.is_axial != second.is_axial:
+        why = "the only axial one" if not second.is_axial else "axial"
+    elif best.is_sharp != second.is_sharp:
+        why = "not a lung or bone kernel"
+    elif len(best.slices) != len(second.slices):
+        why = "most slices"
+    elif abs(best.thickness_mm - second.thickness_mm) > 1e-3:
+        why = "thinnest"
+    else:
+        why = "the first of equals"
+    return best, why
