@@ -1,0 +1,116 @@
+"""How far two masks agree, voxel by voxel: Dice, IoU, precision, recall, accuracy, from one count of four numbers.
+
+Empty masks have stated values. Both empty: there is nothing to agree on, so all but accuracy are NaN. One empty: all
+but accuracy are 0, precision of an empty prediction included, so that a model gains nothing by staying silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Labels = npt.NDArray[np.unsignedinteger]
+Counts = npt.NDArray[np.int64]
+SLAB = 2**22  # voxels counted at once: np.bincount widens what it reads to eight bytes
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Voxels in both masks (tp), in the prediction alone (fp), in the truth alone (fn), and in neither (tn)."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def truth(self) -> int:
+        """Voxels of the truth."""
+        return self.tp + self.fn
+
+    @property
+    def prediction(self) -> int:
+        """Voxels of the prediction."""
+        return self.tp + self.fp
+
+    @property
+    def dice(self) -> float:
+        """2|A and B| / (|A| + |B|). Source: Dice 1945, doi:10.2307/1932409."""
+        return self._share(2 * self.tp, self.truth + self.prediction)
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union, or Jaccard index: |A and B| / |A or B|. Source: Jaccard 1912."""
+        return self._share(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def precision(self) -> float:
+        """The share of the prediction that is true."""
+        return self._share(self.tp, self.prediction)
+
+    @property
+    def recall(self) -> float:
+        """The share of the truth that was found: sensitivity."""
+        return self._share(self.tp, self.truth)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of all voxels, background included, on which both agree. Near 1 for any small organ."""
+        total = self.tp + self.fp + self.fn + self.tn
+        return (self.tp + self.tn) / total if total else float("nan")
+
+    def __add__(self, other: Confusion) -> Confusion:
+        """The two cases pooled."""
+        return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
+
+    def _share(self, part: int, whole: int) -> float:
+        if self.truth == self.prediction == 0:
+            return float("nan")
+        return part / whole if whole else 0.0
+
+
+def confusion(truth: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_]) -> Confusion:
+    """The four counts of two masks: bool, the same shape."""
+    if truth.shape != prediction.shape:
+        raise ValueError(f"masks of shapes {truth.shape} and {prediction.shape} cannot be compared")
+    both = int(np.count_nonzero(truth & prediction))
+    inside, found = int(np.count_nonzero(truth)), int(np.count_nonzero(prediction))
+    return Confusion(both, found - both, inside - both, truth.size - inside - found + both)
+
+
+def dice(truth: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_]) -> float:
+    """Dice coefficient of two masks: 2|A and B| / (|A| + |B|). NaN when both are empty."""
+    return confusion(truth, prediction).dice
+
+
+def iou(truth: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks, also called Jaccard index. NaN when both are empty."""
+    return confusion(truth, prediction).iou
+
+
+def joint_histogram(truth: Labels, prediction: Labels, labels: int) -> Counts:
+    """(labels, labels) voxels by label of the truth (rows) and of the prediction (columns).
+
+    truth, prediction: the same shape, every value below `labels`. Every confusion of every label follows from it.
+    """
+    counts = np.zeros(labels * labels, dtype=np.int64)
+    rows = max(1, SLAB // max(1, int(np.prod(truth.shape[1:]))))
+    for start in range(0, truth.shape[0], rows):
+        pairs = truth[start : start + rows].astype(np.uint16) * np.uint16(labels)
+        pairs += prediction[start : start + rows]
+        counts += np.bincount(pairs.ravel(), minlength=labels * labels)
+    return counts.reshape(labels, labels)
+
+
+def confusions(histogram: Counts) -> Mapping[int, Confusion]:
+    """The confusion of every label of a joint histogram."""
+    total = int(histogram.sum())
+    found: dict[int, Confusion] = {}
+    for label in range(len(histogram)):
+        tp = int(histogram[label, label])
+        fp, fn = int(histogram[:, label].sum()) - tp, int(histogram[label].sum()) - tp
+        found[label] = Confusion(tp, fp, fn, total - tp - fp - fn)
+    return found
