@@ -1,0 +1,81 @@
+"""What an exporter is given: a case with its labelmap, its scan where there is one, and how it is to be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from abdoseg.errors import UsageError
+from abdoseg.measure import OrganVolume, measure
+from abdoseg.preview import Look
+from abdoseg.preview.slices import Plane
+from abdoseg.volume import Labelmap, Volume
+
+if TYPE_CHECKING:
+    from abdoseg.exporters.surface import Surface
+
+Space = Literal["LPS", "RAS"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose. triangles: the most in one organ's mesh. seconds: None lets the slices decide."""
+
+    space: Space = "LPS"
+    triangles: int = 20_000
+    plane: Plane = "axial"
+    look: Look = field(default_factory=Look)
+    fps: int = 25
+    seconds: float | None = None
+    binary_seg: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One case to export.
+
+    scan, truth: on the labelmap's grid. reference: the DICOM series that the scan was, for DICOM SEG and RTSTRUCT.
+    record: the run's CASE.json, for the report. Surfaces are made once and shared by all exports of the case.
+    """
+
+    case: str
+    labelmap: Labelmap
+    scan: Volume | None = None
+    truth: Labelmap | None = None
+    reference: Path | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
+    surfaces: dict[str, Surface | None] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> list[OrganVolume]:
+        """One row an organ, HU where there is a scan."""
+        return measure(self.labelmap, None if self.scan is None else self.scan.voxels)
+
+    @property
+    def found(self) -> list[OrganVolume]:
+        """The rows of organs that are there."""
+        return [row for row in self.rows if row.voxels]
+
+    def only(self, organ: str) -> Job:
+        """The same job for one organ alone."""
+        organs = {label: name for label, name in self.labelmap.organs.items() if name == organ}
+        return replace(self, labelmap=replace(self.labelmap, organs=organs))
+
+    def surface(self, organ: str) -> Surface | None:
+        """The organ's surface, None when it has no voxels."""
+        if organ not in self.surfaces:
+            from abdoseg.exporters.surface import surface
+
+            mask = self.labelmap.mask(organ)
+            self.surfaces[organ] = surface(mask, self.labelmap.geometry, self.options.triangles)
+        return self.surfaces[organ]
+
+    def series(self) -> Path:
+        """The DICOM series. Raises UsageError when none is known."""
+        if self.reference is None:
+            raise UsageError(f"{self.case}: DICOM outputs lie on a DICOM series; name its folder with --reference")
+        return self.reference
