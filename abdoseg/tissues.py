@@ -95,7 +95,7 @@ _ROWS: Mapping[Tissue, tuple[float, float, float, float, float]] = MappingProxyT
         Tissue.FAT: (-105, -105, -104, -104, 5),
         Tissue.GAP: (-100, -99, -98, -98, 6),
         Tissue.SKIN: (15, 20, 28, 28, 15),
-        Tissue.TABLE: (-120, -120, -120, -120, 60),
+        Tissue.TABLE: (-40, -40, -40, -40, 80),
         Tissue.TUMOUR: (36, 55, 66, 64, 16),
         Tissue.WATER: (6, 6, 7, 7, 5),
         Tissue.ORAL_CONTRAST: (260, 260, 260, 260, 90),

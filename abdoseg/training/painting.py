@@ -7,7 +7,8 @@ lesions, what the bowel holds, girth, noise) follows from the generator alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from abdoseg.training.tissue_maps import (
     SCANNED_START_HU,
     SCANNED_STEP_HU,
     WALL,
+    WALL_COUNT,
     WALL_START_MM,
     WALL_STEP_MM,
     tissue_map,
@@ -28,10 +30,18 @@ from abdoseg.training.tissue_maps import (
 
 __all__ = ["paint", "tissue_map"]
 
-# The share of scans in each phase, the other phase that a scan may lean towards.
-_PHASE_SHARES = (0.3, 0.2, 0.35, 0.15)
-_NEXT: dict[Phase, Phase] = {
+_PHASE_UP_TO = (0.3, 0.5, 0.85)  # shares of 0.3, 0.2, 0.35 and 0.15, summed up
+# The phase that a scan may lean towards, for few are taken at the textbook's second.
+_NEXT: Mapping[Phase, Phase] = {
     "noncontrast": "noncontrast", "arterial": "portal", "portal": "arterial", "delayed": "portal",
+}  # fmt: skip
+# Fine and less fine noise within a tissue, HU.
+_GRAIN_HU: Mapping[Tissue, tuple[float, float]] = {
+    Tissue.LIVER: (2, 3), Tissue.SPLEEN: (2, 2), Tissue.PANCREAS: (14, 6), Tissue.MUSCLE: (7, 4),
+    Tissue.KIDNEY_CORTEX: (6, 5), Tissue.KIDNEY_MEDULLA: (8, 6), Tissue.KIDNEY_SINUS: (15, 10),
+    Tissue.BONE_MARROW: (35, 35), Tissue.BONE_CORTEX: (80, 120), Tissue.FAT: (5, 3), Tissue.LUNG: (25, 25),
+    Tissue.MYOCARDIUM: (4, 6), Tissue.HEART_BLOOD: (6, 12), Tissue.VEIN: (5, 12), Tissue.ADRENAL: (4, 4),
+    Tissue.BOWEL_WALL: (8, 8), Tissue.GLAND: (6, 8), Tissue.TUMOUR: (8, 12),
 }  # fmt: skip
 
 
@@ -42,7 +52,7 @@ def paint(tissues: Tensor, generator: torch.Generator, spacing_mm: Sequence[floa
     """
     draw = Draw(generator, tissues.shape, spacing_mm)
     patient = _patient(draw)
-    hu = patient.hu[tissues.long()]
+    hu = _table(patient.hu, draw)[tissues.long()]
     hu = _scanned(hu, tissues, patient, draw)
     hu = _wall(hu, tissues, patient, draw)
     hu = _gaps(hu, tissues, patient, draw)
@@ -61,7 +71,7 @@ class Draw:
         self.shape = tuple(shape)
         self.spacing_mm = tuple(float(s) for s in spacing_mm)
         self.coarse, self.middle, self.fine = self.noise(60.0), self.noise(24.0), self.noise(9.0)
-        self.other = self.noise(14.0)
+        self.other, self.bubbles = self.noise(14.0), self.white()
 
     def uniform(self, low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=self.generator, device=self.device))
@@ -77,43 +87,41 @@ class Draw:
 
     def noise(self, period_mm: float) -> Tensor:
         """(I, J, K) smooth noise, mean 0, deviation about 1, of hills about `period_mm` apart."""
-        coarse = [
-            max(2, math.ceil(n * s / period_mm * 2.0) + 2) for n, s in zip(self.shape, self.spacing_mm, strict=True)
+        lattice = [
+            max(2, math.ceil(2.0 * n * s / period_mm) + 1) for n, s in zip(self.shape, self.spacing_mm, strict=True)
         ]
-        lattice = self.white(coarse)
-        lattice = _smoothed(lattice, (0.7, 0.7, 0.7))
-        lattice = lattice / lattice.std().clamp(min=1e-3)
-        size = [max(2, math.ceil(n * c / (c - 1))) for n, c in zip(self.shape, coarse, strict=True)]
-        grown = F.interpolate(lattice[None, None], size=size, mode="trilinear", align_corners=True)[0, 0]
-        return grown[tuple(slice(0, n) for n in self.shape)]
+        hills = _normalised(_smoothed(self.white(lattice), (0.7, 0.7, 0.7)))
+        return F.interpolate(hills[None, None], size=self.shape, mode="trilinear", align_corners=True)[0, 0]
 
 
 @dataclass(frozen=True)
 class Patient:
-    """What holds for the whole scan: the phase, and the HU of each tissue code, (256,) float32."""
+    """What holds for the whole scan: its phase, and the HU of each tissue."""
 
     phase: Phase
-    hu: Tensor
+    hu: tuple[float, ...]
 
-    def __getitem__(self, tissue: Tissue) -> float:
-        return float(self.hu[tissue])
+    def __getitem__(self, tissue: int) -> float:
+        return self.hu[tissue]
 
 
 def _patient(draw: Draw) -> Patient:
-    phase = PHASES[int(np.searchsorted(np.cumsum(_PHASE_SHARES), draw.uniform(0.0, 0.999)))]
+    phase = PHASES[bisect(_PHASE_UP_TO, draw.uniform(0.0, 1.0))]
     deviations = draw.white((TISSUE_COUNT,)).cpu().numpy()
     strength = math.exp(draw.normal(0.0, 0.28))
-    hu = np.zeros(256, np.float32)
-    hu[:TISSUE_COUNT] = patient_hu(
-        phase, deviations, strength=strength, towards=(_NEXT[phase], max(0.0, draw.uniform(-0.4, 0.5)))
-    )
+    hu = patient_hu(phase, deviations, strength=strength, towards=(_NEXT[phase], max(0.0, draw.uniform(-0.4, 0.5))))
     if draw.chance(0.25):  # a fatty liver
         hu[Tissue.LIVER] -= draw.uniform(8.0, 60.0)
-    return Patient(phase, torch.from_numpy(hu).to(draw.device))
+    return Patient(phase, tuple(hu.tolist()))
 
 
-def _within(tissues: Tensor, first: int, count: int = 1) -> Tensor:
-    return (tissues >= first) & (tissues < first + count) if count > 1 else tissues == first
+def _table(values: Sequence[float], draw: Draw) -> Tensor:
+    """(256,) a value by tissue code; 0 for shells and scanned levels."""
+    return torch.tensor([*values, *[0.0] * (256 - len(values))], device=draw.device)
+
+
+def _within(tissues: Tensor, first: int, count: int) -> Tensor:
+    return (tissues >= first) & (tissues < first + count)
 
 
 def _scanned(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
@@ -126,100 +134,90 @@ def _scanned(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tenso
 
 
 def _wall(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
-    """The body wall around the trunk: muscle in sheets, fat, skin, air and a table."""
+    """The body wall around the trunk: sheets of muscle, fat, skin, air and a table."""
     distance = WALL_START_MM + WALL_STEP_MM * (tissues.float() - WALL)
-    muscle_mm = draw.uniform(2.0, 14.0) + 3.0 * draw.coarse
+    muscle_mm = draw.uniform(3.0, 14.0) + 2.5 * draw.middle
     fat_mm = math.exp(draw.uniform(math.log(4.0), math.log(55.0)))
-    skin_at = muscle_mm + fat_mm * (1.0 + 0.3 * draw.noise(120.0)).clamp(min=0.3)
-    fat = patient[Tissue.FAT] + 45.0 * (draw.other.abs() < 0.05) + 4.0 * draw.fine
-    sheets = (draw.middle.abs() < draw.uniform(0.05, 0.25)) & (distance > -12.0)
-    muscle = torch.where(sheets, fat, patient[Tissue.MUSCLE] + 6.0 * draw.fine)
-    inner_fat = distance < draw.uniform(-16.0, -7.0) + 3.0 * draw.middle
-    layers = torch.where((distance < muscle_mm) & ~inner_fat, muscle, fat)
+    skin_at = muscle_mm + (fat_mm * (1.0 + 0.22 * draw.coarse)).clamp(min=2.0)
+    fat = patient[Tissue.FAT] + 35.0 * (draw.other.abs() < 0.04) + 4.0 * draw.fine
+    between = torch.remainder(distance + 3.0 * draw.coarse, draw.uniform(5.0, 9.0)) < 1.4
+    between = (between & (draw.middle > draw.uniform(-0.8, 0.6))) | (draw.middle.abs() < 0.04)
+    muscle = torch.where(between, patient[Tissue.FAT] + 50.0, patient[Tissue.MUSCLE] + 6.0 * draw.fine)
+    inner_mm = draw.uniform(-20.0, -6.0) + 2.5 * draw.middle
+    layers = torch.where((distance < muscle_mm) & (distance > inner_mm), muscle, fat)
     layers = torch.where(distance > skin_at, patient[Tissue.SKIN], layers)
     outside = distance > skin_at + 2.5
     layers = torch.where(outside, patient[Tissue.AIR], layers)
-    wall = (tissues >= WALL) & (tissues < SCANNED)
+    wall = _within(tissues, WALL, WALL_COUNT)
     hu = torch.where(wall, layers, hu)
     if not draw.chance(0.4):
         return hu
     i, j, _ = draw.shape
     across = (torch.arange(i, device=draw.device) / i - draw.uniform(0.3, 0.7)) * draw.uniform(0.0, 1.0)
-    at = draw.uniform(0.0, 0.35) * j + across.square() * j * 0.5
+    at = draw.uniform(0.0, 0.3) * j + across.square() * j * 0.5
     depth_mm = (torch.arange(j, device=draw.device)[None, :] - at[:, None]).abs() * draw.spacing_mm[1]
     table = (depth_mm < draw.uniform(1.5, 4.0))[:, :, None] & ((wall & outside) | (tissues == Tissue.AIR))
-    return torch.where(table, patient[Tissue.TABLE] + 80.0, hu)
+    return torch.where(table, patient[Tissue.TABLE], hu)
 
 
 def _gaps(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
     """Between the organs: fat, strands, vessels, and bowel or fluid in some patients."""
-    gap = tissues == Tissue.GAP
     fat = patient[Tissue.GAP] + 6.0 * draw.fine
-    fat = torch.where(draw.middle.abs() < 0.06, fat + draw.uniform(20.0, 90.0), fat)
-    vessels = draw.other.square() + draw.middle.square() < draw.uniform(0.03, 0.12)
-    vessel = torch.where(draw.coarse > 0, patient.hu[Tissue.ARTERY], patient.hu[Tissue.PORTAL_VEIN])
-    fat = torch.where(vessels, vessel, fat)
+    fat = torch.where(draw.middle.abs() < 0.06, fat + draw.uniform(10.0, 70.0), fat)
+    vessel = torch.where(draw.coarse > 0.6, patient[Tissue.ARTERY], patient[Tissue.PORTAL_VEIN])
+    fat = torch.where(draw.other.square() + draw.middle.square() < draw.uniform(0.01, 0.07), vessel, fat)
     loops = 0.6 * draw.noise(32.0) + 0.5 * draw.coarse - draw.uniform(0.2, 1.4)
-    content = _content(draw, patient, draw.middle, contrast=draw.chance(0.3))
-    fat = torch.where(loops > 0, patient.hu[Tissue.BOWEL_WALL] + 5.0 * draw.fine, fat)
-    fat = torch.where(loops > 0.45, content, fat)
+    fat = torch.where(loops > 0, patient[Tissue.BOWEL_WALL] + 5.0 * draw.fine, fat)
+    fat = torch.where(loops > 0.45, _content(patient, draw), fat)
     if draw.chance(0.08):  # ascites
-        fat = torch.where(draw.coarse > draw.uniform(-0.5, 1.0), patient.hu[Tissue.WATER], fat)
-    return torch.where(gap, fat, hu)
+        fat = torch.where(draw.coarse > draw.uniform(-0.5, 1.0), patient[Tissue.WATER], fat)
+    return torch.where(tissues == Tissue.GAP, fat, hu)
 
 
-def _content(draw: Draw, patient: Patient, field: Tensor, contrast: bool) -> Tensor:
-    """What a bowel holds, by place: fluid, food, faeces with bubbles, gas, oral contrast."""
-    fluid = patient.hu[Tissue.WATER] + draw.uniform(0.0, 25.0) + 5.0 * draw.fine
-    mixed = patient[Tissue.FAECES] + 20.0 * draw.fine - 400.0 * (draw.white() > 1.4)
-    content = torch.where(field + 0.5 * draw.coarse > draw.uniform(-0.5, 1.5), mixed, fluid)
-    if contrast:
-        dense = patient[Tissue.ORAL_CONTRAST] * draw.uniform(0.4, 1.6) + 15.0 * draw.fine
-        content = torch.where(draw.coarse + 0.3 * field > draw.uniform(-1.0, 0.6), dense, content)
-    return content
+def _content(patient: Patient, draw: Draw) -> Tensor:
+    """What a bowel holds, by place: fluid, faeces or food with bubbles, oral contrast in a third of the patients."""
+    fluid = patient[Tissue.WATER] + draw.uniform(0.0, 25.0) + 5.0 * draw.fine
+    solid = patient[Tissue.FAECES] + 15.0 * draw.fine - 500.0 * (draw.fine + draw.bubbles > draw.uniform(1.3, 2.6))
+    content = torch.where(draw.middle + 0.5 * draw.coarse > draw.uniform(-0.5, 1.5), solid, fluid)
+    if not draw.chance(0.33):
+        return content
+    contrast = patient[Tissue.ORAL_CONTRAST] * draw.uniform(0.3, 1.6) + 15.0 * draw.fine
+    return torch.where(draw.coarse + 0.3 * draw.middle > draw.uniform(-1.0, 0.6), contrast, content)
 
 
 def _lumens(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
     """Stomach and bowel, each with its own contents; gas lies on top."""
     for lumen in (Tissue.STOMACH_LUMEN, Tissue.SMALL_BOWEL_LUMEN, Tissue.COLON_LUMEN):
         inside = _within(tissues, lumen, LUMEN_TIERS)
-        content = _content(draw, patient, draw.middle, contrast=draw.chance(0.35))
-        gas_above = draw.uniform(0.5, 5.0) + (0.3 if lumen == Tissue.STOMACH_LUMEN else 1.2) * draw.coarse
-        gas = tissues.float() - lumen + 0.5 > gas_above
-        hu = torch.where(inside, torch.where(gas, patient[Tissue.GAS], content), hu)
+        gas_above = lumen + draw.uniform(0.0, 4.5) + (0.3 if lumen == Tissue.STOMACH_LUMEN else 1.2) * draw.coarse
+        content = torch.where(tissues > gas_above, patient[Tissue.GAS], _content(patient, draw))
+        hu = torch.where(inside, content, hu)
     return hu
 
 
 def _kidneys(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
     """Pyramids in the medulla, columns of cortex between them; fat and a pelvis in the sinus; sometimes cysts."""
-    columns = (tissues == Tissue.KIDNEY_MEDULLA) & (draw.other > draw.uniform(0.2, 1.0))
+    columns = (tissues == Tissue.KIDNEY_MEDULLA) & (draw.other > draw.uniform(-0.3, 0.6))
     hu = torch.where(columns, patient[Tissue.KIDNEY_CORTEX], hu)
     sinus = tissues == Tissue.KIDNEY_SINUS
     pelvis = patient[Tissue.URINE] + (draw.uniform(0.0, 500.0) if patient.phase == "delayed" else 0.0)
     hu = torch.where(sinus & (draw.other.abs() < 0.35), patient[Tissue.VEIN], hu)
     hu = torch.where(sinus & (draw.middle > draw.uniform(0.0, 1.0)), pelvis, hu)
     kidney = (tissues == Tissue.KIDNEY_CORTEX) | (tissues == Tissue.KIDNEY_MEDULLA)
-    return _with_lesions(
-        hu, kidney, draw, 0.25, 3, (3.0, 18.0), lambda: patient[Tissue.WATER] + draw.uniform(-4.0, 20.0)
-    )
+    cysts = Lesions(0.25, 3, (3.0, 18.0), lambda: patient[Tissue.WATER] + draw.uniform(-4.0, 20.0))
+    return _with_lesions(hu, kidney, cysts, draw)
 
 
 def _textured(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
-    """Grain of each tissue: (amount of fine noise, amount of middle noise) by code."""
-    grain = torch.zeros(2, 256, device=draw.device)
-    for tissue, fine, middle in (
-        (Tissue.LIVER, 2.0, 3.0), (Tissue.SPLEEN, 2.0, 2.0), (Tissue.PANCREAS, 14.0, 6.0), (Tissue.MUSCLE, 7.0, 4.0),
-        (Tissue.KIDNEY_CORTEX, 6.0, 5.0), (Tissue.KIDNEY_MEDULLA, 8.0, 6.0), (Tissue.BONE_MARROW, 35.0, 35.0),
-        (Tissue.BONE_CORTEX, 80.0, 120.0), (Tissue.FAT, 5.0, 3.0), (Tissue.LUNG, 25.0, 25.0),
-        (Tissue.MYOCARDIUM, 4.0, 6.0), (Tissue.HEART_BLOOD, 6.0, 12.0), (Tissue.VEIN, 5.0, 12.0),
-        (Tissue.ADRENAL, 4.0, 4.0), (Tissue.BOWEL_WALL, 8.0, 8.0), (Tissue.GLAND, 6.0, 8.0), (Tissue.TUMOUR, 8.0, 12.0),
-        (Tissue.KIDNEY_SINUS, 15.0, 10.0),
-    ):  # fmt: skip
-        grain[0, tissue], grain[1, tissue] = fine, middle
+    """The grain of each tissue, fine and less fine; the lungs' vessels, and what may lie in the lungs."""
+    fine, rough = [0.0] * TISSUE_COUNT, [0.0] * TISSUE_COUNT
+    for tissue, (fine_hu, rough_hu) in _GRAIN_HU.items():
+        fine[tissue], rough[tissue] = fine_hu, rough_hu
     if patient.phase == "arterial":  # the red pulp fills at its own pace
-        grain[:, Tissue.SPLEEN] = torch.tensor([12.0, 22.0], device=draw.device) * draw.uniform(0.2, 1.3)
+        mottle = draw.uniform(0.2, 1.3)
+        fine[Tissue.SPLEEN], rough[Tissue.SPLEEN] = 12.0 * mottle, 22.0 * mottle
     codes = tissues.long()
-    hu = hu + grain[0][codes] * draw.fine + grain[1][codes] * draw.other
+    hu = hu + _table(fine, draw)[codes] * draw.fine + _table(rough, draw)[codes] * draw.other
     lung = tissues == Tissue.LUNG
     hu = torch.where(lung & (draw.other.square() + draw.middle.square() < 0.04), patient[Tissue.VEIN], hu)
     if draw.chance(0.12):  # an effusion, or a lung that has collapsed
@@ -230,8 +228,8 @@ def _textured(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tens
 def _liver(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
     """Vessels that branch through the liver, and lesions."""
     liver = tissues == Tissue.LIVER
-    width = draw.uniform(0.02, 0.07)
-    a, b = draw.noise(40.0), draw.noise(40.0)
+    width = draw.uniform(0.004, 0.035)
+    a, b = draw.noise(34.0), draw.noise(34.0)
     portal = a.square() + b.square() < width
     hepatic = (a - 0.7).square() + (draw.coarse - b).square() < width
     hu = torch.where(liver & portal, patient[Tissue.PORTAL_VEIN], hu)
@@ -245,31 +243,33 @@ def _liver(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
             return base + draw.uniform(10.0, 60.0)
         return base - draw.uniform(10.0, 60.0)
 
-    hu = _with_lesions(hu, liver, draw, 0.35, 7, (3.0, 28.0), lesion)
-    return _with_lesions(hu, tissues == Tissue.SPLEEN, draw, 0.1, 2, (3.0, 12.0), lesion)
+    hu = _with_lesions(hu, liver, Lesions(0.35, 7, (3.0, 28.0), lesion), draw)
+    return _with_lesions(hu, tissues == Tissue.SPLEEN, Lesions(0.1, 2, (3.0, 12.0), lesion), draw)
 
 
-def _with_lesions(
-    hu: Tensor,
-    organ: Tensor,
-    draw: Draw,
-    probability: float,
-    most: int,
-    radius_mm: tuple[float, float],
-    lesion_hu: Callable[[], float],
-) -> Tensor:
-    """Up to `most` uneven balls inside the organ, in the share `probability` of patients."""
-    if not draw.chance(probability):
+@dataclass(frozen=True)
+class Lesions:
+    """Which lesions an organ may have: in this share of patients, up to so many, of these radii and HU."""
+
+    share: float
+    most: int
+    radius_mm: tuple[float, float]
+    hu: Callable[[], float]
+
+
+def _with_lesions(hu: Tensor, organ: Tensor, lesions: Lesions, draw: Draw) -> Tensor:
+    """Uneven balls inside the organ's mask, in some patients."""
+    if not draw.chance(lesions.share):
         return hu
     places = organ.flatten().nonzero()[:, 0]
-    count = 1 + int(draw.uniform(0.0, most - 0.01))
+    count = 1 + int(draw.uniform(0.0, lesions.most - 0.01))
     picks = [draw.uniform(0.0, 0.9999) for _ in range(count)]
     if len(places) == 0:
         return hu
     hu = hu.clone()
     for pick in picks:
         centre = np.unravel_index(int(places[int(pick * len(places))]), draw.shape)
-        radius = math.exp(draw.uniform(math.log(radius_mm[0]), math.log(radius_mm[1])))
+        radius = math.exp(draw.uniform(math.log(lesions.radius_mm[0]), math.log(lesions.radius_mm[1])))
         reach = [math.ceil(1.6 * radius / s) for s in draw.spacing_mm]
         box = tuple(slice(max(0, int(c) - r), int(c) + r + 1) for c, r in zip(centre, reach, strict=True))
         squared = torch.zeros((), device=draw.device)
@@ -277,21 +277,24 @@ def _with_lesions(
             along = (torch.arange(part.start, min(part.stop, draw.shape[axis]), device=draw.device) - int(c)) * step
             squared = squared + along.float().square().reshape([-1 if a == axis else 1 for a in range(3)])
         ball = organ[box] & (squared.sqrt() < radius * (1.0 + 0.25 * draw.other[box]))
-        hu[box] = torch.where(ball, lesion_hu() + 6.0 * draw.fine[box], hu[box])
+        hu[box] = torch.where(ball, lesions.hu() + 6.0 * draw.fine[box], hu[box])
     return hu
 
 
 def _acquired(hu: Tensor, draw: Draw) -> Tensor:
     """What a scanner makes of it: blur in the plane, slices of some thickness, noise white and grainy, an offset."""
-    in_plane = draw.uniform(0.6, 1.7)
+    in_plane = draw.uniform(0.9, 2.0)
     slice_mm = draw.uniform(1.0, 6.0)
     sigma_mm = (in_plane, in_plane, 0.29 * slice_mm)  # a box's deviation is its width / sqrt(12)
     hu = _smoothed(hu.clamp(-1024.0, 1500.0), [s / step for s, step in zip(sigma_mm, draw.spacing_mm, strict=True)])
     level = math.exp(draw.uniform(math.log(2.0), math.log(22.0)))
     share = draw.uniform(0.2, 0.9)
-    grainy = _smoothed(draw.white(), (0.7, 0.7, 0.4))
-    grainy = grainy / grainy.std().clamp(min=1e-3)
+    grainy = _normalised(_smoothed(draw.white(), (0.7, 0.7, 0.4)))
     return hu + level * (math.sqrt(share) * grainy + math.sqrt(1.0 - share) * draw.white()) + draw.normal(0.0, 3.0)
+
+
+def _normalised(noise: Tensor) -> Tensor:
+    return noise / noise.std(correction=0).clamp(min=1e-3)
 
 
 def _smoothed(image: Tensor, sigma: Sequence[float]) -> Tensor:

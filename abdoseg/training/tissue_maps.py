@@ -145,8 +145,8 @@ def _tier(lumen: Mask) -> npt.NDArray[np.uint8]:
 def _add_sinus(tissues: Map, kidneys: Mask, spacing_mm: Sequence[float]) -> None:
     """The hollow of each kidney, as far as nothing else is known there."""
     hollow = _closed(kidneys, 12.0, spacing_mm) & ~kidneys
-    soft = tissues < SCANNED + (60 - SCANNED_START_HU) // SCANNED_STEP_HU
-    unknown = (tissues == Tissue.GAP) | ((tissues >= SCANNED) & ~soft)
+    enhanced = tissues >= SCANNED + (60 - SCANNED_START_HU) // SCANNED_STEP_HU  # vessels, or urine with contrast
+    unknown = (tissues == Tissue.GAP) | enhanced
     tissues[hollow & unknown] = Tissue.KIDNEY_SINUS
 
 
@@ -199,37 +199,47 @@ def _convex_hull(mask: Mask) -> Mask:
 
 def _fill_from_scan(tissues: Map, organs: Map, voxels_hu: npt.NDArray[Any], spacing_mm: Sequence[float]) -> None:
     """Where nobody labelled, what the scan shows: air around the body, lungs, bones, and HU as scanned."""
-    hu = np.asarray(ndimage.median_filter(np.clip(voxels_hu, -160, 400).astype(np.int16), size=(3, 3, 1)))
-    body = _body(hu, organs > 0)
-    empty = tissues == Tissue.AIR
+    hu = np.asarray(ndimage.median_filter(np.clip(voxels_hu, -400, 400).astype(np.int16), size=(3, 3, 1)))
+    gas_hu = -121 if hu.min(initial=0) > -200 else -250  # -121: the scan was clipped at the window's floor, -125
+    body = _body(hu > gas_hu + 2, organs > 0)
     levels = np.clip((hu - SCANNED_START_HU) // SCANNED_STEP_HU, 0, SCANNED_COUNT - 1).astype(np.uint8)
-    unknown = empty & body
+    unknown = (tissues == Tissue.AIR) & body
     tissues[unknown] = SCANNED + levels[unknown]
-    gas = unknown & (hu < -121)
-    tissues[gas] = Tissue.GAS
-    tissues[_large(ndimage.binary_opening(gas, iterations=1), 400.0, spacing_mm) & gas] = Tissue.LUNG
+    gas = unknown & (hu < gas_hu)
+    tissues[_pieces(gas, 0.3, spacing_mm)] = Tissue.GAS
+    tissues[_lungs(gas, organs == Tissue.LIVER, spacing_mm)] = Tissue.LUNG
     bone = _bones(unknown & (hu > 160), body, spacing_mm)
     tissues[bone] = np.where(hu[bone] > 255, Tissue.BONE_CORTEX, Tissue.BONE_MARROW)
 
 
-def _body(hu: npt.NDArray[Any], organs: Mask) -> Mask:
+def _body(dense: Mask, organs: Mask) -> Mask:
     """The patient: the largest piece denser than air, its cavities filled axial slice by slice."""
-    dense = ndimage.binary_opening((hu > -119) | organs, structure=np.ones((3, 3, 1)))
-    pieces, count = ndimage.label(dense)
+    opened = ndimage.binary_opening(dense | organs, structure=np.ones((3, 3, 1)))
+    pieces, count = ndimage.label(opened)
     if count == 0:
         return np.asarray(organs)
-    body = pieces == 1 + int(np.argmax(ndimage.sum_labels(dense, pieces, range(1, count + 1))))
+    body = pieces == 1 + int(np.argmax(ndimage.sum_labels(opened, pieces, range(1, count + 1))))
     for k in range(body.shape[2]):
         body[:, :, k] = ndimage.binary_fill_holes(body[:, :, k])
     return np.asarray(ndimage.binary_dilation(body, structure=np.ones((3, 3, 1))))
 
 
-def _large(mask: Mask, least_ml: float, spacing_mm: Sequence[float]) -> Mask:
-    """The pieces of a mask that hold at least so many millilitres, with a voxel around them."""
-    pieces, _ = ndimage.label(mask)
-    sizes_ml = np.bincount(pieces.ravel()) * float(np.prod(spacing_mm)) / 1000.0
-    sizes_ml[0] = 0.0
-    return np.asarray(ndimage.binary_dilation((sizes_ml >= least_ml)[pieces], iterations=1))
+def _pieces(mask: Mask, least_ml: float, spacing_mm: Sequence[float], up_to: int = 0) -> Mask:
+    """The connected pieces of a mask that hold at least so many millilitres and reach up to this slice."""
+    pieces, count = ndimage.label(mask)
+    sizes_ml = np.bincount(pieces.ravel(), minlength=count + 1) * float(np.prod(spacing_mm)) / 1000.0
+    tops = [0] + [box[2].stop for box in ndimage.find_objects(pieces)]
+    kept = (sizes_ml >= least_ml) & (np.array(tops) > up_to)
+    kept[0] = False
+    return np.asarray(kept[pieces])
+
+
+def _lungs(gas: Mask, liver: Mask, spacing_mm: Sequence[float]) -> Mask:
+    """The gas in large pieces that reach as high as the liver does; bowel gas lies lower or is less."""
+    slices = np.flatnonzero(liver.any(axis=(0, 1)))
+    dome = int(slices[-1]) if len(slices) else 0
+    inner = _pieces(ndimage.binary_opening(gas), 200.0, spacing_mm, up_to=dome - 1)
+    return np.asarray(ndimage.binary_dilation(inner, iterations=2) & gas)
 
 
 def _bones(dense: Mask, body: Mask, spacing_mm: Sequence[float]) -> Mask:
