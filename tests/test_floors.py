@@ -8,7 +8,7 @@ import abdoseg
 ROOT = Path(abdoseg.__file__).parent
 FLOORS = [
     {"errors", "progress"},
-    {"volume", "anatomy", "tissues", "output"},
+    {"volume", "anatomy", "tissues", "output", "page"},
     {"scans", "metrics", "resample", "components", "phantom", "measure", "preview"},
     {"model"},
     {"segmentation", "training", "exporters"},
