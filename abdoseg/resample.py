@@ -2,47 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, sparse
 
 from abdoseg.volume import Array, Geometry
 
+Floats = npt.NDArray[np.float32]
+Block = tuple[slice, slice, Floats]  # rows, columns, the dense weights between them
+BLOCK = 16  # output rows that share one dense product: the filter's band is narrow, a larger block multiplies zeros
+ROWS = 256  # of one product: up to 256 x 16 x 64 OpenBLAS stays on the calling thread; its own threads only spin here
+PARALLEL = 1e-4  # off-diagonal source voxels per target voxel below which axes count as parallel
 
-def resample_image(
-    voxels: Array, source: Geometry, target: Geometry, outside: float = -1024.0
-) -> npt.NDArray[np.float32]:
+
+def resample_image(voxels: Array, source: Geometry, target: Geometry, outside: float = -1024.0) -> Floats:
     """`voxels` (I, J, K) of `source` at the centres of `target`: float32 (I', J', K').
 
-    Along parallel axes an antialiased linear filter an axis: a triangle as wide as the coarser of the two spacings.
-    Between other grids trilinear, `outside` beyond the source.
+    Along parallel axes an antialiased linear filter an axis: a triangle as wide as the coarser of the two spacings,
+    the edge voxel repeated beyond the source. Between other grids the same filter along the source's axes, then
+    trilinear, `outside` beyond the source. The order of the sums is that of the canonical axes, so the values are the
+    same to the last bit however the file had its axes; memory in file order, I fastest, is the fastest to read.
     """
     scale, offset = _mapping(source, target)
     if not _parallel(scale):
-        sampled = ndimage.affine_transform(
-            voxels.astype(np.float32), scale, offset, target.shape, order=1, mode="constant", cval=outside
-        )
-        return np.asarray(sampled, dtype=np.float32)
-    result = np.asarray(voxels)
-    for axis in sorted(range(3), key=lambda a: target.shape[a] / source.shape[a]):
-        weights = _triangle(source.shape[axis], target.shape[axis], scale[axis, axis], offset[axis])
-        moved = np.moveaxis(result, axis, 0)
-        flat = moved.reshape(moved.shape[0], -1).astype(np.float32, copy=False)
-        result = np.moveaxis((weights @ flat).reshape(target.shape[axis], *moved.shape[1:]), 0, axis)
-    return np.ascontiguousarray(result, dtype=np.float32)
+        coarse = source.resampled(tuple(np.maximum(source.spacing_mm, target.spacing_mm)))
+        return _sample(resample_image(voxels, source, coarse), *_mapping(coarse, target), target.shape, outside)
+    across, along, up = (
+        list(_blocks(_triangle(source.shape[a], target.shape[a], scale[a, a], offset[a]))) for a in range(3)
+    )
+    result = np.empty(target.shape[::-1], np.float32)  # (K', J', I')
+    for rows, needed, weights in up:
+        inner = np.empty((needed.stop - needed.start, *result.shape[1:]), np.float32)
+        for k, small in zip(range(needed.start, needed.stop), inner, strict=True):
+            _shrink(voxels[:, :, k].T.astype(np.float32, order="C"), along, across, small)
+        flat, out = inner.reshape(len(inner), -1), result[rows].reshape(len(weights), -1)
+        for start in range(0, flat.shape[1], ROWS):
+            np.matmul(weights, flat[:, start : start + ROWS], out=out[:, start : start + ROWS])
+    return np.ascontiguousarray(result.T)
 
 
 def resample_labels(labels: Array, source: Geometry, target: Geometry) -> npt.NDArray[np.uint8]:
     """`labels` (I, J, K) of `source` at the centres of `target`, nearest neighbour, 0 beyond the source."""
     scale, offset = _mapping(source, target)
     if not _parallel(scale):
+        from scipy import ndimage
+
         sampled = ndimage.affine_transform(labels, scale, offset, target.shape, order=0, mode="constant", cval=0)
         return np.asarray(sampled, dtype=np.uint8)
     centres = [offset[a] + scale[a, a] * np.arange(target.shape[a]) for a in range(3)]
     nearest = [np.clip(np.rint(c).astype(int), 0, n - 1) for c, n in zip(centres, source.shape, strict=True)]
     return np.ascontiguousarray(labels[np.ix_(*nearest)], dtype=np.uint8)
+
+
+def paint_above(field: Array, source: Geometry, target: Geometry, labels: npt.NDArray[np.uint8], label: int) -> None:
+    """Writes `label` into `labels` (I, J, K) of `target` where the linearly interpolated `field` is above 0.
+
+    field: (i, j, k) of `source`, a box of some grid around one organ. The field is carried on by half a voxel and a
+    little more beyond the box, no further. Slices are made one at a time: memory is that of the box.
+    """
+    scale, offset = _mapping(source, target)
+    start, stop = _reach(source, target)
+    if min(stop - start) <= 0:
+        return
+    planes = labels[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))].T  # (K, J, I)
+    if not _parallel(scale):
+        for k, plane in enumerate(planes):
+            corner = offset + scale @ np.add(start, (0, 0, k))
+            plane[_sample(field, scale, corner, (*(stop - start)[:2], 1), None)[:, :, 0].T > 0] = label
+        return
+    (left, x), (back, y), (below, z) = (
+        _between(source.shape[a], start[a], stop[a], scale[a, a], offset[a]) for a in range(3)
+    )
+    rows = _lerp(field.T.astype(np.float32), left, x, axis=2)
+    for k, plane in enumerate(planes):
+        above = min(below[k] + 1, len(rows) - 1)
+        between = rows[below[k]] + z[k] * (rows[above] - rows[below[k]])
+        if between.max() > 0:
+            np.copyto(plane, label, where=_lerp(between, back, y, axis=0) > 0)
 
 
 def _mapping(source: Geometry, target: Geometry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -53,10 +90,10 @@ def _mapping(source: Geometry, target: Geometry) -> tuple[npt.NDArray[np.float64
 
 def _parallel(scale: npt.NDArray[np.float64]) -> bool:
     off = scale - np.diag(np.diag(scale))
-    return bool((np.diag(scale) > 0).all() and np.abs(off).max() < 1e-4)
+    return bool((np.diag(scale) > 0).all() and np.abs(off).max() < PARALLEL)
 
 
-def _triangle(source: int, target: int, scale: float, offset: float) -> sparse.csr_matrix:
+def _triangle(source: int, target: int, scale: float, offset: float) -> Floats:
     """(target, source) weights of the triangle filter, rows summing to 1; beyond the edge its voxel is repeated."""
     width = max(1.0, scale)
     centres = offset + scale * np.arange(target)
@@ -64,6 +101,72 @@ def _triangle(source: int, target: int, scale: float, offset: float) -> sparse.c
     taps = np.floor(centres)[:, None] + np.arange(-reach + 1, reach + 1)
     values = np.maximum(0.0, 1.0 - np.abs(taps - centres[:, None]) / width)
     values /= values.sum(axis=1, keepdims=True)
-    rows = np.repeat(np.arange(target), taps.shape[1])
-    columns: Sequence[int] = np.clip(taps, 0, source - 1).astype(int).ravel()
-    return sparse.csr_matrix((values.ravel().astype(np.float32), (rows, columns)), shape=(target, source))
+    weights = np.zeros((target, source))
+    np.add.at(weights, (np.arange(target)[:, None], np.clip(taps, 0, source - 1).astype(int)), values)
+    return weights.astype(np.float32)
+
+
+def _blocks(weights: Floats) -> Iterator[Block]:
+    """A banded matrix as dense blocks: rows, the columns that they need, and the weights between them."""
+    for first in range(0, len(weights), BLOCK):
+        rows = weights[first : first + BLOCK]
+        used = np.flatnonzero(rows.any(axis=0))
+        columns = slice(int(used[0]), int(used[-1]) + 1)
+        yield slice(first, first + len(rows)), columns, np.ascontiguousarray(rows[:, columns])
+
+
+def _shrink(plane: Floats, first: Sequence[Block], second: Sequence[Block], out: Floats) -> None:
+    """out = first @ plane @ second.T, block by block."""
+    narrow = np.empty((len(plane), out.shape[1]), np.float32)
+    for start in range(0, len(plane), ROWS):
+        part = slice(start, start + ROWS)
+        for rows, needed, weights in second:
+            np.matmul(plane[part, needed], weights.T, out=narrow[part, rows])
+    for rows, needed, weights in first:
+        np.matmul(weights, narrow[needed], out=out[rows])
+
+
+def _sample(
+    field: Array,
+    scale: npt.NDArray[np.float64],
+    offset: npt.NDArray[np.float64],
+    shape: tuple[int, ...],
+    outside: float | None,
+) -> Floats:
+    """Trilinear values of `field` at scale @ index + offset; `outside` beyond it, or its edge repeated for None."""
+    from scipy import ndimage
+
+    mode, fill = ("nearest", 0.0) if outside is None else ("constant", outside)
+    sampled = ndimage.affine_transform(
+        field.astype(np.float32, copy=False), scale, offset, shape, order=1, mode=mode, cval=fill
+    )
+    return np.asarray(sampled, dtype=np.float32)
+
+
+def _reach(source: Geometry, target: Geometry) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The box of target voxels, start and stop, that lie in `source` grown by one voxel on each side."""
+    to_target, offset = _mapping(target, source)
+    ends = np.array(np.meshgrid(*[(-1, n) for n in source.shape], indexing="ij"), dtype=np.float64).reshape(3, 8)
+    corners = to_target @ ends + offset[:, None]
+    start = np.maximum(0, np.ceil(corners.min(axis=1) - 1e-6)).astype(np.intp)
+    stop = np.minimum(target.shape, np.floor(corners.max(axis=1) + 1e-6) + 1).astype(np.intp)
+    return start, stop
+
+
+def _between(size: int, start: int, stop: int, scale: float, offset: float) -> tuple[npt.NDArray[np.intp], Floats]:
+    """For target indices from start to stop: the source voxel below each, and how far it lies towards the next."""
+    at = np.clip(offset + scale * np.arange(start, stop), 0, size - 1)
+    lower = np.minimum(np.floor(at), max(0, size - 2)).astype(np.intp)
+    return lower, (at - lower).astype(np.float32)
+
+
+def _lerp(values: Floats, lower: npt.NDArray[np.intp], share: Floats, axis: int) -> Floats:
+    """`values` interpolated along an axis, `share` of the way from `lower` to the next."""
+    if values.shape[axis] == 1:
+        return values.take(lower, axis)
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    result = np.diff(values, axis=axis).take(lower, axis)
+    result *= share.reshape(shape)
+    result += values.take(lower, axis)
+    return result
