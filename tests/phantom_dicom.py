@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,15 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLosslessSV1, generate_uid
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSNearLossless,
+    generate_uid,
+)
 
 CT, ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
 LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
@@ -77,6 +85,8 @@ def write_series(
     dicomdir: bool = False,
     names: Any = None,
     tags: dict[str, Any] | None = None,
+    change: Callable[[Dataset], None] | None = None,
+    lossy: bool = False,
     modality: str = "CT",
     sop_class: str = CT,
     seed: int = 0,
@@ -87,7 +97,8 @@ def write_series(
     positions_mm: distance of each slice from the first along K, in place of even spacing.
     missing: slices left out. twins: written twice, identical. rivals: written twice with different pixels.
     enhanced: None, or the SOP class of one multi-frame file (ENHANCED_CT, LEGACY_CT).
-    company: keys of COMPANY, one file each in a series of its own. tags: attributes set on every slice at the end.
+    company: keys of COMPANY, one file each in a series of its own. tags: attributes set on every slice at the
+    end; change: anything else done to it. lossy: JPEG 2000 and JPEG-LS at some loss.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
@@ -104,6 +115,8 @@ def write_series(
         _set_pixels(dataset, voxels[:, :, k], **stored)
         for keyword, value in (tags or {}).items():
             setattr(dataset, keyword, value)
+        if change:
+            change(dataset)
         slices.append(dataset)
     written = [dataset for k, dataset in enumerate(slices) if k not in missing]
     if enhanced:
@@ -112,7 +125,7 @@ def write_series(
     order = rng.sample(range(len(written)), len(written))
     for at, dataset in zip(order, written, strict=True):
         files.append(folder / (names(at) if names else f"IM{at:05d}" + ("" if dicomdir else ".dcm")))
-        _save(dataset, files[-1], _turn(transfer_syntax, at))
+        _save(dataset, files[-1], _turn(transfer_syntax, at), lossy)
     for k in twins | rivals:
         again = pydicom.dcmread(io.BytesIO(_bytes(slices[k], ExplicitVRLittleEndian)))
         if k in rivals:
@@ -188,12 +201,12 @@ def _set_pixels(
     dataset["PixelData"].VR = "OB" if bits <= 8 else "OW"
 
 
-def _save(dataset: Dataset, path: Path, transfer_syntax: str) -> None:
+def _save(dataset: Dataset, path: Path, transfer_syntax: str, lossy: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_bytes(dataset, transfer_syntax))
+    path.write_bytes(_bytes(dataset, transfer_syntax, lossy))
 
 
-def _bytes(dataset: Dataset, transfer_syntax: str) -> bytes:
+def _bytes(dataset: Dataset, transfer_syntax: str, lossy: bool = False) -> bytes:
     """The file: encoded by pydicom's plugins, by Pillow (baseline) or by `jpeg_lossless` below."""
     syntax = pydicom.uid.UID(transfer_syntax)
     out = copy.deepcopy(dataset)
@@ -209,7 +222,8 @@ def _bytes(dataset: Dataset, transfer_syntax: str) -> bytes:
         out["PixelData"].VR, out["PixelData"].is_undefined_length = "OB", True
         out.file_meta.TransferSyntaxUID = syntax
     elif syntax.is_encapsulated:
-        out.compress(syntax, generate_instance_uid=False)
+        loss = {JPEG2000: {"j2k_psnr": [95]}, JPEGLSNearLossless: {"jls_error": 2}}[syntax] if lossy else {}
+        out.compress(syntax, generate_instance_uid=False, **loss)
     elif syntax == ExplicitVRBigEndian:
         out.PixelData = np.frombuffer(out.PixelData, "<u2").astype(">u2").tobytes()
         out.file_meta.TransferSyntaxUID = syntax
