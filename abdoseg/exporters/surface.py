@@ -93,8 +93,7 @@ def is_watertight(triangles: Triangles) -> bool:
 
 def normals(points: Points, triangles: Triangles) -> Points:
     """(N, 3) unit normals at the points, each triangle counting by its area."""
-    corners = points[triangles]
-    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    faces = _across(points, triangles)
     result = np.zeros_like(points, dtype=np.float64)
     for corner in range(3):
         for axis in range(3):
@@ -126,18 +125,23 @@ def _inflated(points: Points, triangles: Triangles, volume_mm3: float, furthest_
     """The points moved along their normals until they hold the volume, none further than `furthest_mm`."""
     moved, passed = points, 0.0
     for _ in range(4):
-        corners = moved[triangles]
-        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
-        step = float(
-            np.clip((volume_mm3 - _volume(moved, triangles)) / area, -furthest_mm - passed, furthest_mm - passed)
-        )
+        across = _across(moved, triangles)
+        area = float(np.linalg.norm(across, axis=1).sum()) / 2
+        wanted = (volume_mm3 - _volume(moved, triangles)) / area
+        step = float(np.clip(wanted, -furthest_mm - passed, furthest_mm - passed))
         passed += step
         moved = moved + np.float32(step) * normals(moved, triangles)
     return moved
 
 
+def _across(points: Points, triangles: Triangles) -> Points:
+    """(M, 3) each triangle's normal, as long as twice its area."""
+    corners = points[triangles]
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+
 def _volume(points: Points, triangles: Triangles) -> float:
     """Signed, in the points' unit cubed."""
-    centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
+    centred = points.astype(np.float64) - points.astype(np.float64).mean(axis=0)
     a, b, c = (centred[triangles[:, corner]] for corner in range(3))
     return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)

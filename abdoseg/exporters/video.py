@@ -1,0 +1,165 @@
+"""Slices and turning organs as MP4 and GIF: drawn with numpy and Pillow, encoded by the ffmpeg that imageio carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from PIL import Image, ImageDraw
+
+from abdoseg.exporters import raster
+from abdoseg.exporters.job import Job
+from abdoseg.preview.captions import DIM, GROUND, INK, annotate, font, legend, window_text
+from abdoseg.preview.slices import ACROSS, RGB, View, colour_of, fitting, paint
+from abdoseg.volume import Labelmap
+
+PANEL_PX = (600, 760)  # height, width at most
+PANEL_BESIDE_PX = (520, 560)  # of each of two
+SOLID_PX = (560, 640)
+LEGEND_PX = 216
+SLICES_A_SECOND = 20
+SHORTEST_S, LONGEST_S, TURN_S = 4.0, 15.0, 6.0
+GIF_FPS = 12
+# H.264 that browsers and PowerPoint play, with the colours said, the index in front, and no trace of the machine.
+H264 = [
+    *("-crf", "20", "-preset", "veryfast", "-profile:v", "high", "-threads", "2", "-movflags", "+faststart"),
+    *("-fflags", "+bitexact", "-flags:v", "+bitexact"),
+    *("-vf", "scale=out_color_matrix=bt709:out_range=tv,setparams=color_primaries=bt709:color_trc=bt709"),
+    *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
+]
+GIF = [
+    "-filter_complex",
+    "scale=640:-2:flags=lanczos,split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=bayer:bayer_scale=5",
+]
+
+
+def write_slices_mp4(job: Job, target: Path) -> None:
+    """Every slice of the chosen plane, from superior, anterior or right on; beside it the truth, when given."""
+    _encode(slice_frames(job, job.options.fps), target, job.options.fps, "libx264", "yuv420p", H264)
+
+
+def write_slices_gif(job: Job, target: Path) -> None:
+    """The same pictures, at most twelve a second."""
+    fps = min(job.options.fps, GIF_FPS)
+    _encode(slice_frames(job, fps), target, fps, "gif", "pal8", GIF)
+
+
+def write_turntable_mp4(job: Job, target: Path) -> None:
+    """The organs' surfaces in one turn about the patient's long axis; lesions are seen through the organs."""
+    _encode(turntable_frames(job, job.options.fps), target, job.options.fps, "libx264", "yuv420p", H264)
+
+
+def write_turntable_gif(job: Job, target: Path) -> None:
+    """The same turn, at most twelve pictures a second."""
+    fps = min(job.options.fps, GIF_FPS)
+    _encode(turntable_frames(job, fps), target, fps, "gif", "pal8", GIF)
+
+
+def slice_frames(job: Job, fps: int) -> Iterator[RGB]:
+    """(height, width, 3) each. A slice that stays for several frames is drawn once."""
+    plane, geometry = job.options.plane, job.labelmap.geometry
+    slices = geometry.shape[ACROSS[plane]]
+    seconds = job.options.seconds or float(np.clip(slices / SLICES_A_SECOND, SHORTEST_S, LONGEST_S))
+    view = fitting(geometry, plane, PANEL_PX if job.truth is None else PANEL_BESIDE_PX)
+    ground = _ground(job, view)
+    count = max(1, round(seconds * fps))
+    last, frame = -1, np.asarray(ground)
+    for number in range(count):
+        index = slices - 1 - int((number + 0.5) * slices / count)
+        if index != last:
+            last, frame = index, _slice_frame(job, view, index, ground)
+        yield frame
+
+
+def turntable_frames(job: Job, fps: int) -> Iterator[RGB]:
+    """One full turn, so that it loops without a jump."""
+    surfaces = []
+    for row in job.found:
+        surface = job.surface(row.organ)
+        if surface is not None:
+            surfaces.append((surface, colour_of(row.organ, row.label), _is_lesion(row.organ)))
+    what = raster.scene(surfaces)
+    height, width = SOLID_PX
+    ground = Image.new("RGB", (width + LEGEND_PX, height), GROUND)
+    legend(ground, job.rows, (width + 14, 24))
+    count = max(1, round((job.options.seconds or TURN_S) * fps))
+    for number in range(count):
+        turn = 360 * number / count
+        frame = ground.copy()
+        frame.paste(Image.fromarray(raster.render(what, turn, SOLID_PX)), (0, 0))
+        _triad(frame, turn, (54, height - 58))
+        yield np.asarray(frame)
+
+
+def _ground(job: Job, view: View) -> Image.Image:
+    """What is the same in every frame: panels' places, legend, window."""
+    height, width = view.size_px
+    panels = 1 if job.truth is None else 2
+    tall = max(height, 42 * len(job.rows) + 90) // 2 * 2
+    ground = Image.new("RGB", (width * panels + LEGEND_PX, tall), GROUND)
+    legend(ground, job.rows, (width * panels + 14, 24))
+    draw = ImageDraw.Draw(ground)
+    words = "no scan" if job.scan is None else window_text(job.options.look)
+    draw.text((width * panels + 14, tall - 24), words, DIM, font(13))
+    return ground
+
+
+def _slice_frame(job: Job, view: View, index: int, ground: Image.Image) -> RGB:
+    frame = ground.copy()
+    sides: list[tuple[Labelmap, str]] = [(job.labelmap, "prediction")]
+    if job.truth is not None:
+        sides.append((job.truth, "truth"))
+    height, width = view.size_px
+    top = (frame.height - height) // 2
+    voxels = None if job.scan is None else job.scan.voxels
+    for number, (labelmap, title) in enumerate(sides):
+        at = (number * width, top)
+        picture = paint(view, index, voxels, labelmap.labels, job.labelmap.organs, job.options.look)
+        frame.paste(Image.fromarray(picture), at)
+        annotate(frame, view, index, at)
+        if job.truth is not None:
+            draw = ImageDraw.Draw(frame)
+            draw.text((at[0] + width - 8, at[1] + 6), title, INK, font(14), "rt", stroke_width=2, stroke_fill=0)
+    return np.asarray(frame)
+
+
+def _is_lesion(organ: str) -> bool:
+    from abdoseg.anatomy import BY_NAME
+
+    return organ in BY_NAME and BY_NAME[organ].is_lesion
+
+
+def _triad(frame: Image.Image, turn_degrees: float, at: tuple[int, int]) -> None:
+    """The patient's axes, small: the letters stand where right, anterior and superior are."""
+    draw = ImageDraw.Draw(frame)
+    matrix = raster.view_matrix(turn_degrees)
+    for letter, axis in sorted(zip("RAS", matrix.T, strict=True), key=lambda pair: pair[1][2]):
+        end = (at[0] + 30 * axis[0], at[1] - 30 * axis[1])
+        colour = INK if axis[2] > -0.2 else DIM
+        draw.line([at, end], fill=colour, width=2)
+        draw.text((at[0] + 40 * axis[0], at[1] - 40 * axis[1]), letter, colour, font(13), anchor="mm")
+
+
+def _encode(frames: Iterator[RGB], target: Path, fps: int, codec: str, pixels: str, options: list[str]) -> None:
+    first = next(frames)
+    height, width = first.shape[:2]
+    sink = imageio_ffmpeg.write_frames(
+        str(target),
+        (width, height),
+        fps=fps,
+        codec=codec,
+        pix_fmt_out=pixels,
+        macro_block_size=2,
+        quality=None,
+        output_params=options,
+        ffmpeg_log_level="error",
+    )
+    sink.send(None)
+    try:
+        sink.send(np.ascontiguousarray(first))
+        for frame in frames:
+            sink.send(np.ascontiguousarray(frame))
+    finally:
+        sink.close()
