@@ -1,0 +1,47 @@
+"""Connected components and holes of a mask, on the grid it lies on."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+FACES_ONLY = 6  # neighbours of a voxel; organs that touch along an edge alone are two
+
+
+def components(mask: Mask) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """(I, J, K) number of the component of each voxel, 0 outside, and (N + 1,) voxels by that number, [0] being 0."""
+    import cc3d
+
+    numbers, count = cc3d.connected_components(mask, connectivity=FACES_ONLY, return_N=True, out_dtype=np.uint32)
+    sizes = np.bincount(numbers.ravel(order="K"), minlength=count + 1)
+    sizes[0] = 0
+    return numbers, sizes
+
+
+def largest(mask: Mask) -> Mask:
+    """The largest component alone; the first of equals. An empty mask stays empty."""
+    numbers, sizes = components(mask)
+    return np.asarray(numbers == sizes.argmax()) if sizes.any() else mask.copy()
+
+
+def holes(mask: Mask) -> Mask:
+    """Background that the mask encloses on all sides. What is open to the grid's border is no hole."""
+    numbers, sizes = components(~mask)
+    enclosed = np.ones(len(sizes), bool)
+    for axis in range(3):
+        for end in (0, -1):
+            enclosed[np.unique(numbers.take(end, axis))] = False
+    enclosed[0] = False
+    return np.asarray(enclosed[numbers])
+
+
+def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice] | None:
+    """The smallest box that holds the mask, `margin` voxels wider on each side within the grid; None when empty."""
+    spans = []
+    for axis in range(3):
+        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        if not len(found):
+            return None
+        spans.append(slice(max(0, int(found[0]) - margin), min(mask.shape[axis], int(found[-1]) + 1 + margin)))
+    return spans[0], spans[1], spans[2]

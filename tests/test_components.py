@@ -1,0 +1,62 @@
+"""Components and holes on masks of a few voxels, and against a second implementation."""
+
+import numpy as np
+from scipy import ndimage
+
+from abdoseg.components import box_of, components, holes, largest
+
+
+def mask_of(*voxels, shape=(5, 5, 5)):
+    mask = np.zeros(shape, bool)
+    for voxel in voxels:
+        mask[voxel] = True
+    return mask
+
+
+def test_the_larger_of_two_stays():
+    mask = mask_of((0, 0, 0), (0, 0, 1), (4, 4, 4))
+    assert np.argwhere(largest(mask)).tolist() == [[0, 0, 0], [0, 0, 1]]
+
+
+def test_voxels_that_share_an_edge_alone_are_apart():
+    _, sizes = components(mask_of((0, 0, 0), (1, 1, 0)))
+    assert sizes.tolist() == [0, 1, 1]
+
+
+def test_of_equals_one_stays_and_nothing_stays_nothing():
+    assert largest(mask_of((0, 0, 0), (4, 4, 4))).sum() == 1
+    assert not largest(mask_of()).any()
+
+
+def test_an_enclosed_voxel_is_a_hole_and_an_open_one_is_not():
+    shell = np.zeros((5, 5, 5), bool)
+    shell[1:4, 1:4, 1:4] = True
+    shell[2, 2, 2] = False
+    assert np.argwhere(holes(shell)).tolist() == [[2, 2, 2]]
+    shell[2, 2, 3] = False
+    assert not holes(shell).any()
+
+
+def test_background_at_the_border_is_no_hole():
+    assert not holes(mask_of()).any()
+    assert not holes(np.ones((3, 3, 3), bool)).any()
+
+
+def test_holes_are_those_that_scipy_fills():
+    mask = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(30, 30, 30)), 1.5) > -0.02
+    np.testing.assert_array_equal(holes(mask), ndimage.binary_fill_holes(mask) & ~mask)
+    numbers, sizes = components(mask)
+    truth, count = ndimage.label(mask)
+    assert len(sizes) - 1 == count
+    np.testing.assert_array_equal(numbers > 0, truth > 0)
+
+
+def test_the_order_in_memory_does_not_matter():
+    mask = np.random.default_rng(1).random((8, 9, 10)) > 0.6
+    np.testing.assert_array_equal(largest(np.asfortranarray(mask)), largest(mask))
+    np.testing.assert_array_equal(holes(np.asfortranarray(mask)), holes(mask))
+
+
+def test_a_box_has_its_margin_within_the_grid():
+    assert box_of(mask_of((0, 2, 4)), margin=1) == (slice(0, 2), slice(1, 4), slice(3, 5))
+    assert box_of(mask_of()) is None
