@@ -1,0 +1,154 @@
+"""From an image on the network's grid to one field an organ: above 0 where that organ is the likeliest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from abdoseg.model.fused import fuse
+from abdoseg.model.patches import Box, tile
+from abdoseg.model.plan import Plan
+from abdoseg.model.weights import Model
+from abdoseg.progress import Track, silent
+
+OVERLAP = 0.25  # of a patch
+MOST_VOXELS = 1_500_000  # of a tile: below, what a layer needs stays within what the allocator keeps for the next
+CONTEXT = 8  # voxels around the body that the network sees
+SPARSE = 0.005  # share of voxels above the window's floor below which a plane or tile is air
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """The network's answer on its grid.
+
+    values: (D, I, J, K) float16, an organ each in the order of `organs`: the organ's logit less the best other one's.
+    At most one organ is above 0 at a voxel, and at most one after linear interpolation too.
+    """
+
+    values: npt.NDArray[np.float16]
+    organs: tuple[str, ...]
+
+
+def predict(
+    model: Model,
+    image: npt.NDArray[np.float32],
+    organs: tuple[str, ...] | None = None,
+    most_voxels: int = MOST_VOXELS,
+    overlap: float = OVERLAP,
+    track: Track = silent,
+) -> Fields:
+    """The fields of `organs`, the plan's delivered ones if not named, in an image (I, J, K) of HU on the plan's grid.
+
+    Air is not looked at: planes around the body and tiles with next to nothing above the window's floor.
+    """
+    organs = organs or model.plan.delivered
+    run = _runner(model, [1 + model.plan.organs.index(organ) for organ in organs])
+    floor = model.plan.window_hu[0]
+    body = body_box(image, floor)
+    inside = image[body]
+    tiling = tile(inside.shape, model.plan.patch, _stride(model.network), overlap, most_voxels)
+    values = torch.full((len(organs), *image.shape), -1.0, dtype=torch.float16, device=model.device)
+    view = values[:, *body]
+    if len(tiling) > 1:
+        view.zero_()
+    for box, share in track(list(tiling.tiles()), "network"):
+        voxels, where, within = _cut(inside, box, floor)
+        if (voxels > floor).mean() < SPARSE:
+            continue
+        fields = run(torch.from_numpy(_scaled(voxels, model.plan))[None, None].to(model.device))
+        part = fields[:, *within]
+        if len(tiling) == 1:
+            view[:, *where] = part
+        else:
+            view[:, *where] += part * torch.from_numpy(share[within]).to(part)
+    return Fields(values.cpu().numpy(), organs)
+
+
+def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
+    """The box of planes that hold more than air, with some context around; the whole image when all are air."""
+    dense = image > floor
+    spans = []
+    for axis, length in enumerate(image.shape):
+        shares = dense.mean(axis=tuple(other for other in range(3) if other != axis))
+        filled = np.flatnonzero(shares > SPARSE)
+        if not len(filled):
+            return slice(None), slice(None), slice(None)
+        spans.append(slice(max(0, int(filled[0]) - CONTEXT), min(length, int(filled[-1]) + 1 + CONTEXT)))
+    return spans[0], spans[1], spans[2]
+
+
+def cpu_dtype() -> torch.dtype:
+    """bfloat16 where the processor multiplies it natively, else float32."""
+    native = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    able = any(getattr(torch.cpu, name, lambda: False)() for name in native)
+    return torch.bfloat16 if able else torch.float32
+
+
+def _runner(model: Model, channels: list[int]) -> Callable[[Tensor], Tensor]:
+    """(1, 1, I, J, K) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
+    network = model.network.eval()
+    kind = model.device.type
+    fused = fuse(network, cpu_dtype()) if kind == "cpu" else None
+
+    @torch.inference_mode()
+    def run(image: Tensor) -> Tensor:
+        if fused is not None:
+            return _whole(lead(fused(image), channels))
+        reduced = cpu_dtype() if kind == "cpu" else torch.float16
+        with torch.autocast(kind, dtype=reduced, enabled=kind == "cuda" or reduced == torch.bfloat16):
+            logits = network(image)[0]
+        return lead(logits, channels).to(torch.float16)
+
+    return run
+
+
+def lead(logits: Tensor, channels: list[int]) -> Tensor:
+    """(D, ...) by how much each of the channels leads all others, in logits (C, ...): negative where it does not."""
+    first, *rest = (c for c in range(len(logits)) if c not in channels)
+    best = logits[first].clone()
+    for channel in rest:
+        torch.maximum(best, logits[channel], out=best)
+    second = torch.full_like(best, -math.inf)
+    for channel in channels:
+        torch.maximum(second, torch.minimum(best, logits[channel]), out=second)
+        torch.maximum(best, logits[channel], out=best)
+    return torch.stack([own - torch.where(own == best, second, best) for own in (logits[c] for c in channels)])
+
+
+def _whole(planes: Tensor) -> Tensor:
+    """(D, s, s, s, I/s, J/s, K/s) -> (D, I, J, K) float16."""
+    count, s, _, _, i, j, k = planes.shape
+    return planes.to(torch.float16).permute(0, 4, 1, 5, 2, 6, 3).reshape(count, i * s, j * s, k * s)
+
+
+def _cut(image: npt.NDArray[np.float32], box: Box, fill: float) -> tuple[npt.NDArray[np.float32], Box, Box]:
+    """The box's voxels, `fill` beyond the image; the part of the image that the box covers, and where in the box."""
+    where = [slice(max(0, b.start), min(n, b.stop)) for b, n in zip(box, image.shape, strict=True)]
+    within = [slice(w.start - b.start, w.stop - b.start) for w, b in zip(where, box, strict=True)]
+    voxels = image[tuple(where)]
+    pad = [(w.start, b.stop - b.start - w.stop) for w, b in zip(within, box, strict=True)]
+    if any(sum(ends) for ends in pad):
+        voxels = np.pad(voxels, pad, constant_values=fill)
+    return voxels, (where[0], where[1], where[2]), (within[0], within[1], within[2])
+
+
+def _scaled(voxels: npt.NDArray[np.float32], plan: Plan) -> npt.NDArray[np.float32]:
+    """HU clipped to the plan's window and scaled as the network was trained on."""
+    (low, high), (start, stop) = plan.window_hu, plan.scaled_to
+    gain = (stop - start) / (high - low)
+    scaled = np.clip(voxels, low, high)
+    scaled -= low
+    scaled *= gain
+    scaled += start
+    return np.ascontiguousarray(scaled, dtype=np.float32)
+
+
+def _stride(network: nn.Module) -> int:
+    """Multiples of how many voxels the network takes."""
+    return int(getattr(getattr(network, "config", None), "stride", 1))

@@ -1,0 +1,127 @@
+"""Fields from networks: fused and eager agree, tiles and the whole agree, organs never overlap, air is skipped."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from abdoseg.model.fused import FusedVNet, fuse
+from abdoseg.model.plan import Plan
+from abdoseg.model.predict import _whole, body_box, lead, predict
+from abdoseg.model.vnet import VNet, VNetConfig
+from abdoseg.model.weights import Model
+
+ORGANS = ("liver", "kidney_right", "kidney_left", "spleen", "pancreas")
+
+
+def random_network(**changes):
+    torch.manual_seed(0)
+    options = dict(classes=6, widths=(8, 16), depths=(1, 2), kernel=3, stem=2, norm="batch", activation="relu")
+    network = VNet(VNetConfig(**(options | dict(join="concat") | changes))).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.normal_(module.bias, 0, 0.1)
+    return network
+
+
+def model_of(network, patch=(16, 16, 16)):
+    plan = Plan((2.0, 2.0, 3.0), patch, ORGANS, ORGANS[:4], {"name": "vnet"})
+    return Model(plan, network, torch.device("cpu"), "0" * 64)
+
+
+class Threshold(nn.Module):
+    """Logits of a voxel from that voxel alone: channel c wins where the scaled HU is c / 10."""
+
+    def forward(self, image):
+        centres = torch.arange(6).view(1, 6, 1, 1, 1) / 10
+        return -((image - centres) ** 2) * 100
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"stem": 1},
+        {"stem": 1, "join": "wide", "widths": (8, 16, 24), "depths": (1, 2, 1)},
+        {"join": "add", "norm": "none"},
+        {"residual": False, "kernel": 5},
+    ],
+)
+def test_the_fused_network_gives_the_networks_logits(changes):
+    network = random_network(**changes)
+    image = torch.randn(1, 1, 16, 24, 32)
+    fused = FusedVNet(network, torch.float32)
+    with torch.inference_mode():
+        truth, logits = network(image)[0], _logits(fused(image))
+    torch.testing.assert_close(logits, truth, atol=2e-5, rtol=1e-4)
+
+
+def _logits(planes):
+    count, s, _, _, i, j, k = planes.shape
+    return planes.permute(0, 4, 1, 5, 2, 6, 3).reshape(count, i * s, j * s, k * s)
+
+
+@pytest.mark.parametrize("changes", [{"activation": "prelu"}, {"norm": "instance"}, {"down": "maxpool"}])
+def test_what_cannot_be_fused_runs_as_it_is(changes):
+    network = random_network(**changes)
+    assert fuse(network, torch.float32) is None
+    fields = predict(model_of(network), np.random.default_rng(0).normal(0, 100, (16, 16, 16)).astype(np.float32))
+    assert fields.values.shape == (4, 16, 16, 16)
+
+
+def test_planes_come_together_as_the_grid():
+    grid = torch.arange(4.0 * 6 * 8).view(1, 4, 6, 8)
+    planes = grid.view(1, 2, 2, 3, 2, 4, 2).permute(0, 2, 4, 6, 1, 3, 5)
+    torch.testing.assert_close(_whole(planes), grid.half())
+
+
+def test_a_lead_is_over_the_best_other_channel():
+    logits = torch.tensor([[1.0, 5.0, 0.0], [3.0, 2.0, 4.0], [2.0, 4.0, 4.0], [0.0, 9.0, 1.0]])
+    # channels 1 and 2 are wanted; 0 and 3 are others
+    assert lead(logits, [1, 2]).tolist() == [[1.0, -7.0, 0.0], [-1.0, -5.0, 0.0]]
+
+
+def test_at_most_one_organ_leads():
+    logits = torch.randn(6, 1000)
+    fields = lead(logits, [1, 2, 3, 4])
+    assert int((fields > 0).sum(0).max()) == 1
+    pairs = fields[:, None] + fields[None]
+    assert float(pairs[~torch.eye(4, dtype=bool)].max()) <= 1e-6
+
+
+def test_tiles_blend_into_what_one_tile_gives():
+    model = model_of(Threshold())
+    image = np.random.default_rng(1).uniform(-125, 275, (40, 50, 30)).astype(np.float32)
+    whole = predict(model, image, most_voxels=10**7)
+    tiles = predict(model, image, most_voxels=1)
+    np.testing.assert_allclose(tiles.values, whole.values, atol=0.3, rtol=0.02)
+    clear = np.abs(whole.values) > 0.5
+    np.testing.assert_array_equal((tiles.values > 0)[clear], (whole.values > 0)[clear])
+
+
+def test_air_around_the_body_is_not_looked_at():
+    image = np.full((64, 64, 32), -1000.0, np.float32)
+    image[30:40, 30:42, 10:20] = 100.0
+    assert body_box(image, -125.0) == (slice(22, 48), slice(22, 50), slice(2, 28))
+    values = predict(model_of(Threshold()), image).values
+    assert (values[:, 0] == -1).all()
+    assert values.max() > 0
+
+
+def test_an_image_of_air_has_no_organ():
+    values = predict(model_of(random_network()), np.full((20, 20, 20), -1000.0, np.float32)).values
+    assert not (values > 0).any()
+
+
+def test_a_slab_of_two_slices_has_fields_of_its_own_shape():
+    image = np.random.default_rng(2).uniform(-125, 275, (20, 20, 2)).astype(np.float32)
+    assert predict(model_of(random_network()), image).values.shape == (4, 20, 20, 2)
+
+
+def test_any_of_the_networks_organs_can_be_asked_for():
+    image = np.full((16, 16, 16), 75.0, np.float32)
+    fields = predict(model_of(Threshold()), image, organs=("pancreas", "liver"))
+    assert fields.organs == ("pancreas", "liver")
