@@ -1,5 +1,6 @@
 """Tiles cover the grid, their shares sum to one, and no tiling computes more than it must."""
 
+import itertools
 import math
 
 import numpy as np
@@ -56,5 +57,5 @@ def test_larger_tiles_save_overlap(most):
 def test_neighbours_overlap_by_the_share_asked_for():
     tiling = tile((300, 96, 64), (96, 96, 64), 16, 0.25, 600_000)
     starts = tiling.starts[0]
-    assert all(b - a <= tiling.size[0] - 24 for a, b in zip(starts[:-1], starts[1:], strict=True))
+    assert all(b - a <= tiling.size[0] - 24 for a, b in itertools.pairwise(starts))
     assert starts[-1] + tiling.size[0] == 300

@@ -1,5 +1,7 @@
 """Fields from networks: fused and eager agree, tiles and the whole agree, organs never overlap, air is skipped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,8 @@ ORGANS = ("liver", "kidney_right", "kidney_left", "spleen", "pancreas")
 
 def random_network(**changes):
     torch.manual_seed(0)
-    options = dict(classes=6, widths=(8, 16), depths=(1, 2), kernel=3, stem=2, norm="batch", activation="relu")
-    network = VNet(VNetConfig(**(options | dict(join="concat") | changes))).eval()
+    small = VNetConfig(6, (8, 16), (1, 2), kernel=3, stem=2, norm="batch", activation="relu", join="concat")
+    network = VNet(replace(small, **changes)).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.running_mean.normal_(0, 0.1)
