@@ -6,6 +6,7 @@ columns of each slice, J its rows and K the slices, so a series in any orientati
 
 from __future__ import annotations
 
+import base64
 import copy
 import io
 import random
@@ -22,6 +23,7 @@ from pydicom.uid import (
     JPEG2000,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSNearLossless,
@@ -214,10 +216,10 @@ def _bytes(dataset: Dataset, transfer_syntax: str, lossy: bool = False) -> bytes
     out.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     out.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     out.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    if syntax in (JPEGLosslessSV1, JPEGBaseline8Bit):
+    if syntax in (JPEGLosslessSV1, JPEGBaseline8Bit, HTJ2KLossless):
         pixels = np.frombuffer(out.PixelData, np.uint8 if out.BitsAllocated == 8 else "<u2")
         frames = pixels.reshape(-1, out.Rows, out.Columns)
-        encode = jpeg_lossless if syntax == JPEGLosslessSV1 else _jpeg_baseline
+        encode = {JPEGLosslessSV1: jpeg_lossless, JPEGBaseline8Bit: _jpeg_baseline, HTJ2KLossless: _htj2k}[syntax]
         out.PixelData = encapsulate([encode(frame) for frame in frames])
         out["PixelData"].VR, out["PixelData"].is_undefined_length = "OB", True
         out.file_meta.TransferSyntaxUID = syntax
@@ -240,6 +242,21 @@ def _jpeg_baseline(frame: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(frame).save(stream, "JPEG", quality=95)
     return stream.getvalue()
+
+
+# RAMP below as a lossless HTJ2K codestream, made once with OpenJPH: no encoder comes with the project's libraries.
+HTJ2K_RAMP = (
+    "|4;u>04YEK0000e0000a00000000000000e0000a0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kdTmwh="
+    "~7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000r2ql{lfVEg05AA-`?UKJ`vQTq0KfndzyJ||0TTcK;{d<_5<mbEfDCeU02C7dzyK960"
+    "0e+qRqNUPe#>?M;JTCmzyKAn00p8XNs|2U@gt|Fr$TuElu}A5rIh~vGdJ>Y-^sqZ0Kfn(C;$bt00000@ce(N>FMd|>FMd>eE<jm000000O0?7"
+    "U`g-UC%<H#{gQk3N$j!#|Je"
+)
+RAMP = 1000 + 3 * np.arange(40)[:, None] + 5 * np.arange(36)  # (I, J) stored numbers
+
+
+def _htj2k(frame: np.ndarray) -> bytes:
+    assert np.array_equal(frame, RAMP.T), "HTJ2K is there for RAMP alone"
+    return base64.b85decode(HTJ2K_RAMP)
 
 
 def jpeg_lossless(frame: np.ndarray) -> bytes:

@@ -28,19 +28,27 @@ class Entry:
 
 
 def entries(path: Path) -> list[Entry]:
-    """The files behind `path`, in order of name. Nothing is unpacked and no link is followed twice.
+    """The files behind `path`, in order of name; a DICOMDIR stands for its folder.
 
-    Raises ScanError when there is nothing, or when a zip is hostile or damaged.
+    Nothing is unpacked and no link is followed twice. Raises ScanError when there is nothing, or
+    when a zip is hostile or damaged.
     """
+    if path.name.upper() == "DICOMDIR" and path.is_file():
+        path = path.parent
     if path.is_dir():
         found = sorted(_walk(path), key=lambda entry: entry.name)
-    elif zipfile.is_zipfile(path):
+    elif _begins(path, b"PK"):
         found = _members(path)
     else:
         found = [_entry(path, path.name, path.stat())]
     if not found:
         raise ScanError(f"{path}: the folder is empty; is the path right?")
     return found
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
 def _walk(folder: Path) -> Iterator[Entry]:

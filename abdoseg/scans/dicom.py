@@ -42,7 +42,7 @@ def read_dicom(path: Path, *, series: str | None = None, gaps: str = "fill", kee
         array = _voxels(path, stack)
     rows, columns = stack.slices[0].matrix
     stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
-    notes = [*_choice_notes(found, chosen, why), *stack.notes]
+    notes = [*found.notes, *_choice_notes(found, chosen, why), *stack.notes]
     if stored.geometry.shear_degrees > 0.01:
         notes.append(f"the gantry was tilted by {stored.geometry.shear_degrees:.1f} degrees; the slices' lean is kept")
     details = _facts(found, chosen, why, stack, stored.geometry)

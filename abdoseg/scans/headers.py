@@ -123,6 +123,16 @@ def read_dataset(entry: Entry, pixels: bool) -> Dataset:
     return dataset
 
 
+def listed_files(directory: Entry) -> list[tuple[str, ...]]:
+    """The parts of the path of each image that a DICOMDIR lists; none where it is damaged."""
+    try:
+        records = read_dataset(directory, pixels=False).DirectoryRecordSequence
+        images = [record for record in records if record.DirectoryRecordType == "IMAGE"]
+        return [tuple(str(part) for part in _values(record.get("ReferencedFileID"))) for record in images]
+    except Exception:  # as in slices_of; what a DICOMDIR says is a help, not needed
+        return []
+
+
 def _check_kind(header: Dataset) -> None:
     """Raises NotASliceError for everything but the pixels of a CT."""
     modality = str(header.get("Modality", ""))

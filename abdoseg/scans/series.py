@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from abdoseg.errors import SeriesError
 from abdoseg.scans.archive import Entry, entries
-from abdoseg.scans.headers import SPLITTERS, NotASliceError, Slice, slices_of
+from abdoseg.scans.headers import SPLITTERS, NotASliceError, Slice, listed_files, slices_of
 
 SAME_PLACE_MM = 0.01
 SHARP = (
@@ -102,21 +102,20 @@ class Catalogue:
     path: Path
     series: tuple[Series, ...]
     others: dict[str, int]
-
-    def left_out(self) -> str:
-        """'1 localizer; 2 SEG, not CT', or nothing."""
-        return "; ".join(f"{count} {what}" for what, count in self.others.items())
+    notes: tuple[str, ...]
 
 
 def catalogue(path: Path) -> Catalogue:
     """Reads every header under `path` and sorts what is there. Raises ScanError; SeriesError when there is no CT."""
     found: list[Slice] = []
     others: Counter[str] = Counter()
+    notes: list[str] = []
     files = entries(path)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for result in pool.map(_slices_or_word, files):
+        for entry, result in zip(files, pool.map(_slices_or_word, files), strict=True):
             if isinstance(result, str):
                 others[result] += 1
+                notes += _absent(entry, files) if result == "DICOMDIR" else []
             else:
                 found += result
     stacks = [stack for group in _groups(found) for stack in _split(group)]
@@ -126,7 +125,7 @@ def catalogue(path: Path) -> Catalogue:
         raise SeriesError(_nothing(path, files, singles, others))
     others.update({"single CT slice": len(singles)} if singles else {})
     series = tuple(Series(number, tuple(stack)) for number, stack in enumerate(stacks, 1))
-    return Catalogue(path, series, dict(others))
+    return Catalogue(path, series, dict(others), tuple(notes))
 
 
 def _slices_or_word(entry: Entry) -> list[Slice] | str:
@@ -134,6 +133,15 @@ def _slices_or_word(entry: Entry) -> list[Slice] | str:
         return slices_of(entry)
     except NotASliceError as reason:
         return str(reason)
+
+
+def _absent(directory: Entry, files: list[Entry]) -> list[str]:
+    """A note when a DICOMDIR lists images that are not there. Source: DICOM PS3.3, F.5; PS3.10, 8.2 for the names."""
+    folder = PurePosixPath(directory.name.replace("\\", "/")).parent
+    there = {entry.name.replace("\\", "/").upper() for entry in files}
+    listed = [str(folder.joinpath(*parts)).upper() for parts in listed_files(directory)]
+    missing = sum(name not in there for name in listed)
+    return [f"{missing} of {len(listed)} images that the DICOMDIR lists are not there"] if missing else []
 
 
 def _nothing(path: Path, files: list[Entry], singles: list[list[Slice]], others: Counter[str]) -> str:
@@ -145,7 +153,7 @@ def _nothing(path: Path, files: list[Entry], singles: list[list[Slice]], others:
         return f"{path}: {len(singles)} CT slices, no 2 of them of one series; name the folder of one whole series"
     scans = [e.name for e in files if e.name.lower().endswith((".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"))]
     if scans:
-        return f"{path}: no DICOM, but {len(scans)} scans in other formats; name them: {scans[0]}, ..."
+        return f"{path}: no DICOM, but {len(scans)} files in other formats; name them one by one: {scans[0]}, ..."
     what = "; ".join(f"{count} {word}" for word, count in others.most_common(6))
     return f"{path}: no CT series: {what}; name a folder that holds a CT"
 

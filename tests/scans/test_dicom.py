@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from phantom_dicom import AXIAL, ENHANCED_CT, LEGACY_CT, PATIENT, body, tilted, write_series
+from phantom_dicom import AXIAL, ENHANCED_CT, LEGACY_CT, PATIENT, RAMP, body, tilted, write_series
 from pydicom import uid
 
 from abdoseg.errors import ScanError, SeriesError
@@ -55,6 +55,12 @@ def test_every_lossless_transfer_syntax_gives_the_same_hu(tmp_path, syntax, bits
     assert np.array_equal(stored_array(volume), HU)
     assert volume.voxels.dtype == np.int16
     assert np.allclose(volume.stored.geometry.affine, AXIAL, atol=1e-6)
+
+
+def test_high_throughput_jpeg_2000_is_read(tmp_path):
+    hu = np.repeat(RAMP[:, :, None] - 1024, 3, axis=2)
+    write_series(tmp_path, hu, transfer_syntax=uid.HTJ2KLossless)
+    assert np.array_equal(stored_array(read_scan(tmp_path)), hu)
 
 
 @pytest.mark.parametrize(
