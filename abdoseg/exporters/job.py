@@ -30,7 +30,7 @@ class Options:
     look: Look = field(default_factory=Look)
     fps: int = 25
     seconds: float | None = None
-    binary_seg: bool = False
+    seg_type: Literal["binary", "labelmap"] = "binary"
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,7 +76,7 @@ def taubin(points: Points, triangles: Triangles, passes: int = PASSES) -> Points
     allowed = (np.bincount(piece) // VERTICES_A_PASS)[piece]
     points = points.astype(np.float32, copy=True)
     for done in range(passes):
-        moving = np.float32(allowed > done)[:, None]
+        moving = (allowed > done).astype(np.float32)[:, None]
         for step in (SHRINK, SWELL):
             points += np.float32(step) * moving * (mean @ points - points)
     return points

@@ -1,0 +1,129 @@
+"""DICOM SEG on the slices of the series that was segmented, through highdicom."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from abdoseg import __version__
+from abdoseg.anatomy import BY_NAME, Code
+from abdoseg.exporters.job import Job
+from abdoseg.exporters.source import SourceSlice, digest_uid, labels_digest, labels_on, source_slices
+from abdoseg.measure import OrganVolume
+from abdoseg.preview.slices import colour_of, title_of
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+# Source: DICOM PS3.16, CID 7150 Segmentation Property Categories.
+ANATOMICAL = Code("123037004", "Anatomical Structure")
+ABNORMAL = Code("49755003", "Morphologically Abnormal Structure")
+ARTIFICIAL_INTELLIGENCE = ("123109", "DCM", "Artificial Intelligence")  # PS3.16, CID 7162
+SERIES_NUMBER = 700
+
+
+def write(job: Job, target: Path) -> None:
+    """BINARY, which every reader knows, or LABELMAP; the organs that are there are its segments, numbered from 1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of every letter out of place in what archives write
+        dataset = segmentation(job)
+        dataset.save_as(target, enforce_file_format=True)
+
+
+def segmentation(job: Job) -> Dataset:
+    """The SEG object. Raises UsageError without a series, GeometryError when it lies apart from the labelmap."""
+    import highdicom
+
+    slices = source_slices(job.series())
+    labels = labels_on(job.labelmap, slices)
+    organs = [row for row in job.rows if (labels == row.label).any()]
+    if not organs:
+        raise _empty(job)
+    numbers = np.zeros(256, dtype=np.uint8)
+    for number, row in enumerate(organs, start=1):
+        numbers[row.label] = number
+    first = slices[0].header
+    kind = highdicom.seg.SegmentationTypeValues(job.options.seg_type.upper())
+    facts = (first.SeriesInstanceUID, labels_digest(labels), kind.value)
+    dataset = highdicom.seg.Segmentation(
+        source_images=_source_images(slices),
+        pixel_array=numbers[labels],
+        segmentation_type=kind,
+        segment_descriptions=[_description(number, row) for number, row in enumerate(organs, start=1)],
+        series_instance_uid=digest_uid("series", *facts),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=digest_uid("instance", *facts),
+        instance_number=1,
+        manufacturer="abdoseg",
+        manufacturer_model_name="abdoseg",
+        software_versions=__version__,
+        device_serial_number="0",
+        content_label="ORGANS",
+        content_description="Abdominal organs",
+        series_description="Organs (abdoseg)",
+        plane_positions=[
+            highdicom.PlanePositionSequence("PATIENT", [float(f"{v:.10g}") for v in piece.to_lps[:3, 3]])
+            for piece in slices
+        ],
+    )
+    _settle(dataset, first, facts)
+    return dataset
+
+
+def _source_images(slices: list[SourceSlice]) -> list[Dataset]:
+    """Each file once."""
+    return list({id(piece.header): piece.header for piece in slices}.values())
+
+
+def _description(number: int, row: OrganVolume) -> Any:
+    import highdicom
+
+    organ = BY_NAME[row.organ]
+    description = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=title_of(row.organ),
+        segmented_property_category=_code(ABNORMAL if organ.is_lesion else ANATOMICAL),
+        segmented_property_type=_code(organ.snomed),
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name="abdoseg",
+            family=highdicom.sr.CodedConcept(*ARTIFICIAL_INTELLIGENCE),
+            version=__version__,
+        ),
+        tracking_uid=None,
+        anatomic_regions=[_code(BY_NAME["liver"].snomed)] if organ.is_lesion else None,
+        display_color=highdicom.color.CIELabColor.from_rgb(*colour_of(row.organ, row.label)),
+    )
+    if organ.laterality is not None:
+        kind = description.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_code(organ.laterality)]
+    return description
+
+
+def _code(code: Code) -> Any:
+    import highdicom
+
+    return highdicom.sr.CodedConcept(code.value, "SCT", code.meaning)
+
+
+def _settle(dataset: Dataset, source: Dataset, facts: tuple[object, ...]) -> None:
+    """Takes the moment and the chance out: times are the scan's, UIDs come from a digest."""
+    date = source.get("SeriesDate") or source.get("StudyDate") or "19000101"
+    time = source.get("SeriesTime") or source.get("StudyTime") or "000000"
+    for keyword, value in (("Date", date), ("Time", time)):
+        for event in ("Content", "InstanceCreation", "Series"):
+            if f"{event}{keyword}" in dataset:
+                setattr(dataset, f"{event}{keyword}", value)
+    dimension = digest_uid("dimension", *facts)
+    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension
+    for index in dataset.DimensionIndexSequence:
+        index.DimensionOrganizationUID = dimension
+
+
+def _empty(job: Job) -> Exception:
+    from abdoseg.errors import OutputError
+
+    return OutputError(f"{job.case}: no organ lies on the series; a DICOM SEG needs at least one segment")
