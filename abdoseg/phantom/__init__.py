@@ -1,5 +1,5 @@
 """A procedural abdomen: a CT with exact labels, made from a seed and no data."""
 
-from abdoseg.phantom.scan import phantom
+from abdoseg.phantom.scan import phantom, phantom_tissues
 
-__all__ = ["phantom"]
+__all__ = ["phantom", "phantom_tissues"]

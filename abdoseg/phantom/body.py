@@ -151,7 +151,7 @@ def _around(body: Body, centre: Point, radii: Point, slack: float = 1.4) -> Box:
 def _dome(space: Space) -> Field:
     """How far above the diaphragm, mm; negative below. The right dome stands higher."""
     right = 98 - 0.0078 * ((space.x - 66) ** 2 + 1.1 * (space.y - 12) ** 2)
-    left = 86 - 0.0085 * ((space.x + 70) ** 2 + 1.1 * (space.y - 8) ** 2)
+    left = 86 - 0.0068 * ((space.x + 70) ** 2 + 1.1 * (space.y - 8) ** 2)
     middle = 82 - 0.012 * (space.x**2 + 0.6 * (space.y - 40) ** 2)
     return np.asarray((space.z - np.maximum(np.maximum(right, left), middle)) * 0.8, np.float32)
 
@@ -195,7 +195,7 @@ def _kidney(body: Body, side: int, rng: np.random.Generator) -> None:
     sag = 24.0 if side > 0 else 10.0
     centre = (side * rng.normal(64, 2.5), rng.normal(-42, 2), -sag + rng.normal(0, 6))
     grow = float(rng.normal(1.0, 0.05))
-    radii = (grow * 29.0, grow * 25.0, grow * 54.0)
+    radii = (grow * 28.0, grow * 25.0, grow * 53.0)
     box = _around(body, centre, radii)
     space = body.space.part(box)
     lean = (-side * 12.0, -8.0)
@@ -221,13 +221,13 @@ def _upper_organs(body: Body, depth: Field, rng: np.random.Generator) -> None:
     box = _around(body, fossa, (15, 15, 30))
     body.claim(box, ball(body.space.part(box), fossa, (14, 14, 29), (-8, 14)) < 0, Tissue.BILE, "gallbladder")
     _liver(body, depth, float(rng.normal(0, 5)))
-    centre = (-106.0, -38.0 + rng.normal(0, 3), 40.0 + rng.normal(0, 5))
+    centre = (-104.0, -40.0 + rng.normal(0, 3), 30.0 + rng.normal(0, 5))
     grow = float(rng.normal(1.0, 0.06))
-    radii = (grow * 30.0, grow * 48.0, grow * 58.0)
+    radii = (grow * 31.0, grow * 50.0, grow * 60.0)
     box = _around(body, centre, radii)
     space = body.space.part(box)
     spleen = joined(ball(space, centre, radii, (8, 20)), _dome(space) + 4, 11 - depth[box], softness_mm=3)
-    stomach_side = ball(space, (-54, 4, 40), (32, 50, 50))
+    stomach_side = ball(space, (-48, 12, 48), (36, 50, 64))
     body.claim(box, (spleen < 0) & (stomach_side > 0), Tissue.SPLEEN, "spleen")
     _tube(body, PANCREAS, (18, 15, 11, 12, 13, 10), Tissue.PANCREAS, "pancreas")
 
@@ -237,11 +237,11 @@ def _liver(body: Body, depth: Field, lower_mm: float) -> None:
     box = body.space.box((-85, -100, -110), (150, 110, 110))
     space = body.space.part(box)
     left = np.clip((100 - space.x) / 165, 0, 1)  # 0 far right, 1 at the tip of the left lobe
-    under = -77 - lower_mm + 142 * left**0.75 + np.clip(-20 - space.y, 0, 60) * 0.35
+    under = -76 - lower_mm + 142 * left**0.75 + 0.4 * (22 - space.y)
     behind = np.interp(space.x, (-60, -10, 12, 40, 70), (34, 14, -10, -52, -90)).astype(np.float32)
     fissure = 9 * np.exp(-(((space.x + 2) / 5) ** 2)) * (space.z < 55)
     liver = joined(
-        _dome(space) + 4,
+        _dome(space) + 3,
         11 - depth[box],
         (under - space.z) * 0.75,
         (behind - space.y) * 0.8,
@@ -260,10 +260,10 @@ def _bowel(body: Body, rng: np.random.Generator) -> None:
     _hollow(body, COLON, haustra, Tissue.COLON_LUMEN, None)
     box = body.space.box((-130, -60, -400), (130, 120, -10))
     space = body.space.part(box)
-    a, b = noise(space.axes, 40, rng), noise(space.axes, 40, rng)
+    a, b = noise(space.axes, 34, rng), noise(space.axes, 34, rng)
     below = np.hypot(space.x / 96, (space.y - 24) / 62) + 0.12 * b
     room = (below < 1) & (space.z < -36 - 0.15 * space.y)
-    x, y, z = (space.x + 11 * a) / 31, (space.y + 11 * b) / 29, (space.z + 9 * a - 9 * b) / 36
+    x, y, z = (space.x + 13 * a) / 33, (space.y + 13 * b) / 30, (space.z + 10 * a - 10 * b) / 38
     turns = 2 * np.pi * np.array([x, y, z], np.float32)
     loops = np.cos(turns).sum(axis=0)  # Schwarz' P surface: round loops that join
     tier = np.clip((2 - 3 * np.sin(turns[1] + 1.2 * b)), 0, LUMEN_TIERS - 1).astype(np.uint8)

@@ -38,21 +38,32 @@ def phantom(
     hu = ndimage.gaussian_filter(hu, [0.9 / s for s in spacing_mm[:2]] + [1.2 / spacing_mm[2]], mode="nearest")
     if noise_hu > 0:
         hu += noise_hu * _grain(hu.shape, rng)
-    geometry = _geometry(shape, spacing_mm)
+    labelmap = _labelmap(body, spacing_mm, organs)
+    voxels = np.rint(hu).clip(-1024, 3071).astype(np.int16)
+    details = {"source": "phantom", "seed": seed, "phase": phase}
+    return Volume(voxels, labelmap.geometry, labelmap.stored, details=details), labelmap
+
+
+def phantom_tissues(
+    seed: int = 0,
+    shape: Sequence[int] = (192, 160, 120),
+    spacing_mm: Sequence[float] = (2.0, 2.0, 2.5),
+    *,
+    organs: Sequence[str] = MAIN,
+) -> tuple[npt.NDArray[np.uint8], Labelmap]:
+    """The same patient as a map of `tissues.Tissue` numbers, (I, J, K), to paint other scans of; and the labels."""
+    body = build(shape, spacing_mm, np.random.default_rng(seed))
+    return body.tissues, _labelmap(body, spacing_mm, organs)
+
+
+def _labelmap(body: Body, spacing_mm: Sequence[float], organs: Sequence[str]) -> Labelmap:
+    """The labels of these organs, on a grid centred on the origin."""
     wanted = [BY_NAME[name] for name in organs]
     labels = np.where(np.isin(body.labels, [organ.label for organ in wanted]), body.labels, 0).astype(np.uint8)
-    voxels = np.rint(hu).clip(-1024, 3071).astype(np.int16)
-    stored = Stored(geometry)
-    return (
-        Volume(voxels, geometry, stored, details={"source": "phantom", "seed": seed, "phase": phase}),
-        Labelmap(labels, geometry, stored, {organ.label: organ.name for organ in wanted}),
-    )
-
-
-def _geometry(shape: Sequence[int], spacing_mm: Sequence[float]) -> Geometry:
     affine = np.diag([*map(float, spacing_mm), 1.0])
-    affine[:3, 3] = [-(n - 1) / 2 * s for n, s in zip(shape, spacing_mm, strict=True)]
-    return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+    affine[:3, 3] = [-(n - 1) / 2 * s for n, s in zip(labels.shape, spacing_mm, strict=True)]
+    geometry = Geometry((labels.shape[0], labels.shape[1], labels.shape[2]), affine)
+    return Labelmap(labels, geometry, Stored(geometry), {organ.label: organ.name for organ in wanted})
 
 
 def _hu(body: Body, phase: Phase, rng: np.random.Generator) -> Field:
@@ -71,12 +82,12 @@ def _hu(body: Body, phase: Phase, rng: np.random.Generator) -> Field:
     for tissue, amount in _GRAIN_HU.items():
         grain[tissue] = amount
     hu += grain[body.tissues] * (0.6 * rough + 0.8 * fine)
-    liver, gap = body.tissues == Tissue.LIVER, body.tissues == Tissue.GAP
+    liver, gap, lung = (body.tissues == tissue for tissue in (Tissue.LIVER, Tissue.GAP, Tissue.LUNG))
     a, b = noise(body.space.axes, 26, rng), noise(body.space.axes, 26, rng)
     hu[liver & (a * a + b * b < 0.02)] = table[Tissue.PORTAL_VEIN]
     hu[liver & ((a - 0.9) ** 2 + (b + 0.5) ** 2 < 0.02)] = table[Tissue.VEIN]
     hu[gap & (np.abs(rough) < 0.05)] += 40
-    hu[gap & (rough * rough + a * a < 0.03)] = table[Tissue.PORTAL_VEIN]
+    hu[(gap | lung) & (rough * rough + a * a < 0.03)] = table[Tissue.PORTAL_VEIN]
     return hu
 
 
