@@ -188,7 +188,8 @@ def _voxels(path: Path, header: Any, shape: tuple[int, int, int], kind: str) -> 
     if not (0 <= offset <= MAX_OFFSET):
         raise ScanError(f"{path}: damaged header: the voxels are said to start at byte {offset:g}")
     skip = max(int(offset), least)
-    check_promise(str(path), shape, dtype.itemsize, path.stat().st_size, is_gzip(path))
+    size, packed = path.stat().st_size, is_gzip(path)
+    check_promise(str(path), shape, dtype.itemsize, size if packed else max(0, size - skip), packed)
     check_voxels(str(path), shape)
     array = np.empty(int(np.prod(shape)), dtype)
     view = array.view(np.uint8).data

@@ -14,6 +14,8 @@ from abdoseg.errors import ScanError
 from abdoseg.scans.affines import straightened
 from abdoseg.volume import Affine, Geometry
 
+HALF_TURN = 3.6e-7  # a quaternion stored in 32 bits that is nearer to length 1 has no real part; as in nibabel
+
 
 def nifti_affine(
     path: Path, header: Any, shape: tuple[int, int, int], assume_axes: bool, notes: list[str]
@@ -59,16 +61,17 @@ def _qform(header: Any, notes: list[str]) -> Affine | None:
     from nibabel.quaternions import quat2mat
 
     bcd = np.array([float(header[f"quatern_{axis}"]) for axis in "bcd"])
-    length = float(np.linalg.norm(bcd))
-    if length > 1:
-        if length > 1.001:
-            notes.append(f"the qform's quaternion has length {length:.3f} and was scaled to 1")
-        bcd /= length
-    w = np.sqrt(max(0.0, 1.0 - float(bcd @ bcd)))
-    spacing = np.abs(header["pixdim"][1:4].astype(np.float64))
-    affine = np.eye(4)
     if not np.isfinite(bcd).all():
         return None
+    length = float(np.linalg.norm(bcd))
+    if length > 1.001:
+        notes.append(f"the qform's quaternion has length {length:.3f} and was scaled to 1")
+    rest = 1.0 - length**2
+    if rest < HALF_TURN:
+        bcd, rest = bcd / length, 0.0
+    w = np.sqrt(rest)
+    spacing = np.abs(header["pixdim"][1:4].astype(np.float64))
+    affine = np.eye(4)
     affine[:3, :3] = quat2mat([w, *bcd]) * spacing
     affine[:3, 2] *= -1 if float(header["pixdim"][0]) < 0 else 1  # qfac
     affine[:3, 3] = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]

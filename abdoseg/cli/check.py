@@ -1,0 +1,77 @@
+"""abdoseg check: a verdict on scans before the work, worst first."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abdoseg.cli import options
+from abdoseg.cli.console import Talk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from abdoseg.scans.preflight import Report
+
+EXIT_CODES = {"ok": 0, "review": 4, "unusable": 5}
+
+
+@click.command()
+@options.paths
+@options.from_file
+@click.option("--series", metavar="N|UID", help="Which CT series, where a folder holds several.")
+@click.option("--gaps", type=click.Choice(["fail", "fill", "split"]), default="fill", show_default=True,
+              help="Missing slices: refuse, interpolate (up to 15 mm), or take the longest part.")  # fmt: skip
+@click.option(
+    "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
+)
+@options.as_json
+@options.quiet
+def check(
+    paths: tuple[str, ...],
+    from_file: str | None,
+    series: str | None,
+    gaps: str,
+    assume_axes: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Judge scans before the work: ok, review or unusable, and why.
+
+    Looks at the series, gaps, tilt, HU, the body that is covered, and whether the axes fit the anatomy. One line a scan,
+    the worst first; --json prints one object a scan, in the order given. Exit code 0 when all are ok, 4 when one wants
+    review, 5 when one is unusable.
+    """
+    from abdoseg.scans.preflight import preflight
+
+    talk = Talk(quiet)
+    scans = options.listed_paths(paths, from_file)
+    reports: list[tuple[Path, Report]] = []
+    for scan in talk.track(scans, "checking"):
+        report = preflight(scan, series=series, gaps=gaps, assume_axes=assume_axes)
+        reports.append((scan, report))
+        if as_json:
+            click.echo(json.dumps(_object(scan, report)))
+    if not as_json:
+        _print_table(reports)
+    return max(EXIT_CODES[report.verdict] for _, report in reports)
+
+
+def _object(scan: Path, report: Report) -> dict[str, Any]:
+    return {"scan": str(scan), "verdict": report.verdict, "reasons": report.reasons, **report.facts}
+
+
+def _print_table(reports: list[tuple[Path, Report]]) -> None:
+    """Verdict, expected time and memory, the scan, and its reasons below it; the worst first."""
+    for scan, report in sorted(reports, key=lambda row: -EXIT_CODES[row[1].verdict]):
+        needs = (
+            "" if not report.facts else f"{report.facts['expected_seconds']:.0f} s  {report.facts['expected_gb']} GB"
+        )
+        click.echo(f"{report.verdict:<9} {needs:>14}  {scan}")
+        for reason in report.reasons:
+            click.echo(f"{'':<27}{reason.removeprefix(f'{scan}: ')}")
+    counts = {verdict: sum(report.verdict == verdict for _, report in reports) for verdict in EXIT_CODES}
+    if len(reports) > 1:
+        click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))

@@ -1,0 +1,80 @@
+"""abdoseg info: what a scan is, on one screen or as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from abdoseg.cli import options
+from abdoseg.cli.console import Talk
+
+
+@click.command()
+@click.argument("scan", type=click.Path(path_type=Path))
+@click.option("--series", metavar="N|UID", help="Which CT series, where there are several.")
+@click.option(
+    "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
+)
+@options.as_json
+@options.quiet
+def info(scan: Path, series: str | None, assume_axes: bool, as_json: bool, quiet: bool) -> None:
+    """Show what SCAN is: series, grid, HU, field of view, and what segmenting it will take."""
+    from abdoseg.scans import read_scan
+    from abdoseg.scans.preflight import facts
+
+    talk = Talk(quiet)
+    volume = read_scan(scan, series=series, assume_axes=assume_axes)
+    for note in volume.notes:
+        talk.warn(note)
+    found = facts(volume)
+    if as_json:
+        click.echo(json.dumps({"scan": str(scan), **found, "notes": volume.notes}))
+        return
+    for name, value in _lines(found):
+        click.echo(f"{name:<14} {value}")
+    if len(found.get("series", [])) > 1:
+        _list_series(scan)
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Label and value of each line; sizes in the order of the file's axes."""
+    lines = [
+        ("format", found["format"]),
+        ("shape", _times(found["shape"])),
+        ("spacing", f"{_times(found['spacing_mm'])} mm"),
+        ("axes", found["axes"]),
+        ("field of view", f"{_times(found['field_of_view_mm'])} mm"),
+        ("HU", f"{found['hu_range'][0]:g} to {found['hu_range'][1]:g}"),
+    ]
+    if found["format"] == "DICOM":
+        chosen = found["series"][found["chosen"] - 1]
+        lines += [
+            ("series", f"{found['chosen']} of {len(found['series'])}, {chosen['slices']} slices ({found['why']})"),
+            ("encoding", ", ".join(found["transfer_syntaxes"])),
+            ("contrast", "agent given" if found["contrast_agent"] else "no agent recorded"),
+            ("position", found["patient_position"] or "not said"),
+        ]
+        if found["left_out"]:
+            lines.append(("left out", "; ".join(f"{count} {what}" for what, count in found["left_out"].items())))
+    if found["shear_degrees"] > 0.01:
+        lines.append(("tilt", f"{found['shear_degrees']} degrees"))
+    lines.append(
+        ("to segment", f"about {found['expected_seconds']:.0f} s and {found['expected_gb']:.1f} GB on two cores")
+    )
+    return lines
+
+
+def _times(numbers: list[float]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
+
+
+def _list_series(scan: Path) -> None:
+    """Every CT series, best first, with the description that its header gives."""
+    from abdoseg.scans.series import catalogue
+
+    click.echo("\nCT series, for --series N:")
+    for series in catalogue(scan).series:
+        click.echo(f"  {series.line()}  {series.description}".rstrip())

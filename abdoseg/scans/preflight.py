@@ -1,0 +1,135 @@
+"""One verdict on a scan before the work: ok, review or unusable, with every reason and the facts behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from abdoseg.errors import AbdosegError
+from abdoseg.scans.coverage import Coverage, coverage
+from abdoseg.scans.plausible import values_of
+from abdoseg.scans.read import read_scan
+from abdoseg.volume import Geometry, Volume
+
+Verdict = Literal["ok", "review", "unusable"]
+THICK_MM = 6.0
+COARSE_MM = 3.5
+SHORT_MM = 60.0
+KIDNEYS_MM = 180.0  # from the lungs' bases to the lower poles of the kidneys, usually
+ABDOMEN_MM = 20.0
+FRONT = 0.53  # real spines lie at 0.25 to 0.47 of the way from back to front
+# Measured on two cores with the bundled model: see tests/benchmarks/read_dicom.py for the reading.
+START_S, VOXELS_A_SECOND, GRID_VOXELS_A_SECOND = 3.0, 4e7, 1.6e5
+START_BYTES, BYTES_A_VOXEL, BYTES_A_GRID_VOXEL = 6e8, 6.0, 60.0
+GRID_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """verdict: the worst of the reasons. reasons: sentences, worst first. facts: JSON-able, without identity."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def preflight(path: Path, *, series: str | None = None, gaps: str = "fill", assume_axes: bool = False) -> Report:
+    """Reads a scan and judges it. What cannot be read is unusable; nothing is raised for a bad scan."""
+    try:
+        volume = read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes)
+    except AbdosegError as error:
+        return Report("unusable", (str(error),))
+    return judged(volume)
+
+
+def judged(volume: Volume) -> Report:
+    """The verdict on a scan that could be read."""
+    covered = coverage(volume)
+    unusable, review = [], list(volume.notes)
+    if covered is None:
+        unusable.append("no body is seen in the picture")
+    else:
+        review += _doubts(volume.geometry, covered)
+        if covered.lungs_above_mm and covered.below_lungs_mm < ABDOMEN_MM:
+            unusable.append(f"a chest: only {covered.below_lungs_mm:.0f} mm lie below the lungs")
+    review += _coarse(volume)
+    verdict: Verdict = "unusable" if unusable else "review" if review else "ok"
+    return Report(verdict, (*unusable, *review), facts(volume) | {"coverage": _coverage_facts(covered)})
+
+
+def facts(volume: Volume) -> dict[str, Any]:
+    """What a scan is, in numbers: for `info` and `check`."""
+    stored, values = volume.stored.geometry, values_of(volume.voxels)
+    return {
+        **volume.details,
+        "shape": list(stored.shape),
+        "spacing_mm": [round(float(n), 4) for n in stored.spacing_mm],
+        "axes": stored.axes,
+        "field_of_view_mm": [round(float(n), 1) for n in np.array(stored.shape) * stored.spacing_mm],
+        "hu_range": [values.low, values.high],
+        "tissue_share": round(values.tissue, 3),
+        "shear_degrees": round(stored.shear_degrees, 2),
+        "expected_seconds": round(expected_seconds(volume.geometry), 1),
+        "expected_gb": round(expected_bytes(volume.geometry) / 2**30, 1),
+    }
+
+
+def expected_seconds(geometry: Geometry, cores: int = 2) -> float:
+    """How long `segment` will take on a processor with the bundled model, reading included."""
+    return START_S + _voxels(geometry) / VOXELS_A_SECOND + _grid_voxels(geometry) / GRID_VOXELS_A_SECOND * 2 / cores
+
+
+def expected_bytes(geometry: Geometry) -> float:
+    """How much memory `segment` will take."""
+    return START_BYTES + BYTES_A_VOXEL * _voxels(geometry) + BYTES_A_GRID_VOXEL * _grid_voxels(geometry)
+
+
+def _voxels(geometry: Geometry) -> int:
+    return int(np.prod(geometry.shape, dtype=np.int64))
+
+
+def _grid_voxels(geometry: Geometry) -> float:
+    return _voxels(geometry) * geometry.voxel_ml * 1000 / GRID_MM**3
+
+
+def _doubts(geometry: Geometry, covered: Coverage) -> list[str]:
+    """Reasons to look: axes that contradict the anatomy, organs that may be cut."""
+    doubts = []
+    length = geometry.shape[2] * float(geometry.spacing_mm[2])
+    if covered.lungs_below_mm > 20 and not covered.lungs_above_mm:
+        doubts.append("upside-down: the lungs lie at the lower end; are the axes right?")
+    elif not covered.lungs_above_mm:
+        doubts.append("no lung at the upper end: the dome of the liver and the spleen may be cut")
+    elif covered.below_lungs_mm < KIDNEYS_MM:
+        doubts.append(f"only {covered.below_lungs_mm:.0f} mm below the lungs: the kidneys may be cut")
+    if covered.spine is not None and covered.spine > FRONT:
+        doubts.append("back to front: the spine lies in front; are the axes right?")
+    if length < SHORT_MM:
+        doubts.append(f"a slab of {length:.0f} mm: every organ is cut")
+    return doubts
+
+
+def _coarse(volume: Volume) -> list[str]:
+    """Reasons that lie in the voxels."""
+    found = []
+    across, along = float(volume.stored.geometry.spacing_mm.min()), float(volume.stored.geometry.spacing_mm.max())
+    if across > COARSE_MM:
+        found.append(f"coarse: no axis has voxels smaller than {across:.1f} mm")
+    if along > THICK_MM:
+        found.append(f"thick slices: {along:.1f} mm apart; volumes will be rough")
+    return found
+
+
+def _coverage_facts(covered: Coverage | None) -> dict[str, Any] | None:
+    if covered is None:
+        return None
+    return {
+        "lungs_above_mm": round(covered.lungs_above_mm),
+        "below_lungs_mm": round(covered.below_lungs_mm),
+        "upside_down": covered.lungs_below_mm > 20 and not covered.lungs_above_mm,
+        "spine_back_to_front": None if covered.spine is None else round(covered.spine, 2),
+        "cut": list(covered.cut),
+    }
