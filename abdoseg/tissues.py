@@ -6,6 +6,7 @@ soft tissues without contrast, and how scanners differ: Lamba et al. 2014, PMC50
 how vessels and organs enhance with time, dose and weight: Bae 2010, doi:10.1148/radiol.10090908;
 renal artery, cortex and medulla (enhancement 240 to 288, 195 to 217, up to 145): PMID 17367973;
 trabecular bone by age (226 +- 44 below 30 years, 89 +- 38 from 90): doi:10.1148/radiol.2019181648.
+fat: what 13 public scans show (medians from -104 to -78, visceral fat denser than subcutaneous).
 What these do not give stands at the middle of the range that radiologists quote.
 """
 
@@ -94,8 +95,8 @@ _ROWS: Mapping[Tissue, tuple[float, float, float, float, float]] = MappingProxyT
         Tissue.BONE_CORTEX: (620, 622, 625, 625, 130),
         Tissue.BONE_MARROW: (165, 170, 175, 172, 45),
         Tissue.MUSCLE: (54, 57, 62, 63, 6),
-        Tissue.FAT: (-105, -105, -104, -104, 5),
-        Tissue.GAP: (-100, -99, -98, -98, 6),
+        Tissue.FAT: (-101, -101, -100, -100, 7),
+        Tissue.GAP: (-94, -93, -92, -92, 8),
         Tissue.SKIN: (15, 20, 28, 28, 15),
         Tissue.TABLE: (-40, -40, -40, -40, 80),
         Tissue.TUMOUR: (36, 55, 66, 64, 16),

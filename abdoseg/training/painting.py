@@ -283,13 +283,14 @@ def _with_lesions(hu: Tensor, organ: Tensor, lesions: Lesions, draw: Draw) -> Te
 
 def _acquired(hu: Tensor, draw: Draw) -> Tensor:
     """What a scanner makes of it: blur in the plane, slices of some thickness, noise white and grainy, an offset."""
-    in_plane = draw.uniform(0.9, 2.0)
+    in_plane = draw.uniform(1.0, 2.2)
     slice_mm = draw.uniform(1.0, 6.0)
     sigma_mm = (in_plane, in_plane, 0.29 * slice_mm)  # a box's deviation is its width / sqrt(12)
     hu = _smoothed(hu.clamp(-1024.0, 1500.0), [s / step for s, step in zip(sigma_mm, draw.spacing_mm, strict=True)])
     level = math.exp(draw.uniform(math.log(2.0), math.log(22.0)))
     share = draw.uniform(0.2, 0.9)
-    grainy = _normalised(_smoothed(draw.white(), (0.7, 0.7, 0.4)))
+    grain = (3.5, 0.5, 0.3) if draw.chance(0.15) else (0.7, 0.7, 0.4)  # streaks from side to side, as arms make them
+    grainy = _normalised(_smoothed(draw.white(), grain))
     return hu + level * (math.sqrt(share) * grainy + math.sqrt(1.0 - share) * draw.white()) + draw.normal(0.0, 3.0)
 
 
