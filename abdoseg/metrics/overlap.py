@@ -6,7 +6,7 @@ but accuracy are 0, precision of an empty prediction included, so that a model g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +94,7 @@ def iou(truth: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_]) -> floa
 def joint_histogram(truth: Labels, prediction: Labels, labels: int) -> Counts:
     """(labels, labels) voxels by label of the truth (rows) and of the prediction (columns).
 
-    truth, prediction: the same shape, every value below `labels`. Every confusion of every label follows from it.
+    truth, prediction: the same shape, every value below `labels`. Every confusion follows from it.
     """
     counts = np.zeros(labels * labels, dtype=np.int64)
     rows = max(1, SLAB // max(1, int(np.prod(truth.shape[1:]))))
@@ -105,12 +105,9 @@ def joint_histogram(truth: Labels, prediction: Labels, labels: int) -> Counts:
     return counts.reshape(labels, labels)
 
 
-def confusions(histogram: Counts) -> Mapping[int, Confusion]:
-    """The confusion of every label of a joint histogram."""
-    total = int(histogram.sum())
-    found: dict[int, Confusion] = {}
-    for label in range(len(histogram)):
-        tp = int(histogram[label, label])
-        fp, fn = int(histogram[:, label].sum()) - tp, int(histogram[label].sum()) - tp
-        found[label] = Confusion(tp, fp, fn, total - tp - fp - fn)
-    return found
+def confusion_of(histogram: Counts, labels: Sequence[int]) -> Confusion:
+    """The confusion of some labels taken together as one structure, from a joint histogram."""
+    chosen = list(labels)
+    tp = int(histogram[np.ix_(chosen, chosen)].sum())
+    fp, fn = int(histogram[:, chosen].sum()) - tp, int(histogram[chosen].sum()) - tp
+    return Confusion(tp, fp, fn, int(histogram.sum()) - tp - fp - fn)

@@ -81,21 +81,24 @@ class SurfaceDistances:
 
     def overlaps(self, tolerance_mm: float) -> tuple[float, float]:
         """The share of the truth's surface within the tolerance of the prediction's, and the other way round."""
-        shares = []
+        limit, shares = tolerance_mm * (1 + ROUNDING), []
         for distances, weights in ((self.truth_mm, self.truth_weights), (self.prediction_mm, self.prediction_weights)):
-            shares.append(_within(distances, weights, tolerance_mm) / float(weights.sum()) if len(weights) else NAN)
+            shares.append(float(weights[distances <= limit].sum() / weights.sum()) if len(weights) else NAN)
         return shares[0], shares[1]
 
-    def nsd(self, tolerance_mm: float) -> float:
+    def nsd(self, tolerance_mm: float, rounding: float = ROUNDING) -> float:
         """Normalised surface Dice: the share of both surfaces that lies within the tolerance of the other.
 
-        One empty: 0. Both empty: NaN. Source: Nikolov et al. 2021, doi:10.2196/26151.
+        rounding: the share of the tolerance by which a point may lie beyond it. One empty: 0. Both empty: NaN.
+        Source: Nikolov et al. 2021, doi:10.2196/26151.
         """
         total = float(self.truth_weights.sum() + self.prediction_weights.sum())
         if not total:
             return NAN
-        within = _within(self.truth_mm, self.truth_weights, tolerance_mm)
-        return (within + _within(self.prediction_mm, self.prediction_weights, tolerance_mm)) / total
+        limit = tolerance_mm * (1 + rounding)
+        within = self.truth_weights[self.truth_mm <= limit].sum()
+        within += self.prediction_weights[self.prediction_mm <= limit].sum()
+        return float(within) / total
 
     def _percentile(self, distances: Floats, weights: Floats, percent: float) -> float:
         if not len(distances):
@@ -111,12 +114,18 @@ class SurfaceDistances:
 
 
 def surface_distances(
-    truth: Mask, prediction: Mask, spacing_mm: Sequence[float] | Floats, surface: Surface = "border"
+    truth: Mask,
+    prediction: Mask,
+    spacing_mm: Sequence[float] | Floats,
+    surface: Surface = "border",
+    *,
+    double: bool = False,
 ) -> SurfaceDistances:
     """The distances between the surfaces of two masks: bool, the same shape, of two or three axes.
 
     spacing_mm: one number an axis; or, for a grid whose axes are not at right angles (a tilted gantry), its axes as
-    the columns of a matrix in mm, with the convention `border` only. One pass over the masks' common bounding box.
+    the columns of a matrix in mm, with the convention `border` only. double: distances to the last digit, at ten
+    times the time; otherwise to seven digits. One pass over the masks' common bounding box.
     """
     steps = np.asarray(spacing_mm, dtype=np.float64)
     if truth.shape != prediction.shape or truth.ndim not in (2, 3) or len(steps) != truth.ndim:
@@ -137,7 +146,7 @@ def surface_distances(
         pattern_a, pattern_b = element_patterns(a), element_patterns(b)
         a, b = (pattern_a != 0) & (pattern_a != inside), (pattern_b != 0) & (pattern_b != inside)
         weights = (sizes[pattern_a[a]], sizes[pattern_b[b]])
-    return SurfaceDistances(surface, _distances(a, b, steps), _distances(b, a, steps), *weights)
+    return SurfaceDistances(surface, _distances(a, b, steps, double), _distances(b, a, steps, double), *weights)
 
 
 def nsd(
@@ -173,10 +182,14 @@ def bounding_box(*masks: Mask) -> tuple[slice, ...]:
     return tuple(spans)
 
 
-def _distances(points: Mask, target: Mask, steps: Floats) -> Floats:
+def _distances(points: Mask, target: Mask, steps: Floats, double: bool) -> Floats:
     """(n,) mm from each point, in array order, to the nearest voxel of the target; infinite when that is empty."""
     if not target.any() or not points.any():
         return np.full(int(np.count_nonzero(points)), INF)
+    if steps.ndim == 1 and double:
+        from scipy.ndimage import distance_transform_edt
+
+        return np.asarray(distance_transform_edt(~target, sampling=steps)[points], dtype=np.float64)
     if steps.ndim == 1:
         field = edt.edt(~target, anisotropy=tuple(steps.tolist()), black_border=False, parallel=1)
         return np.asarray(field[points], dtype=np.float64)
@@ -188,7 +201,3 @@ def _distances(points: Mask, target: Mask, steps: Floats) -> Floats:
 
 def _mean(distances: Floats, weights: Floats) -> float:
     return float(np.dot(distances, weights) / weights.sum()) if len(distances) else NAN
-
-
-def _within(distances: Floats, weights: Floats, tolerance_mm: float) -> float:
-    return float(weights[distances <= tolerance_mm * (1 + ROUNDING)].sum())

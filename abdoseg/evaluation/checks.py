@@ -1,0 +1,65 @@
+"""Numbers that cannot be, refused; numbers that hardly can be, pointed at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+
+from abdoseg.evaluation.columns import METRICS
+from abdoseg.evaluation.score import Score
+
+ROUNDING = 1e-9
+CONSTANT_FROM = 3  # cases; fewer may well agree by chance
+CONSTANT = ("dice", "iou", "nsd", "hd95_mm", "prediction_ml")
+
+
+class ImpossibleScore(Exception):
+    """A row contradicts itself: a bug in this program, never the input's fault."""
+
+
+def assert_possible(score: Score) -> None:
+    """Raises ImpossibleScore when the identities between a row's numbers do not hold."""
+    value = {name: metric.value(score) for name, metric in METRICS.items()}
+    claims = {
+        "J = D / (2 - D)": _equal(value["iou"], value["dice"] / (2 - value["dice"])),
+        "J at most precision": _at_most(value["iou"], value["precision"]),
+        "J at most recall": _at_most(value["iou"], value["recall"]),
+        "J at most Dice": _at_most(value["iou"], value["dice"]),
+        "HD95 at most HD": _at_most(value["hd95_mm"], value["hausdorff_mm"]),
+        "ASSD at most HD": _at_most(value["assd_mm"], value["hausdorff_mm"]),
+        "0 at most every distance": all(_at_most(0, value[name]) for name in ("hd95_mm", "assd_mm", "hausdorff_mm")),
+        "every share within 0 and 1": all(
+            _at_most(0, value[name]) and _at_most(value[name], 1)
+            for name in ("dice", "iou", "precision", "recall", "accuracy", "nsd", "lesion_f1")
+        ),
+    }
+    broken = [claim for claim, holds in claims.items() if not holds]
+    if broken:
+        raise ImpossibleScore(f"{score.case}, {score.organ}: {'; '.join(broken)} does not hold in {value}")
+
+
+def suspicions(scores: Sequence[Score]) -> list[str]:
+    """Sentences on values that are the same in every case, or in several organs of a case: real ones never are."""
+    said = []
+    for organ in dict.fromkeys(score.organ for score in scores):
+        rows = [score for score in scores if score.organ == organ and score.status != "absent"]
+        for name in CONSTANT:
+            values = {METRICS[name].value(score) for score in rows}
+            if len(rows) >= CONSTANT_FROM and len(values) == 1 and not isnan(next(iter(values))):
+                text = METRICS[name].text(values.pop())
+                said.append(f"{organ}: {METRICS[name].title} is {text} in all {len(rows)} cases; check the pipeline")
+    for case in dict.fromkeys(score.case for score in scores):
+        rows = [score for score in scores if score.case == case and score.status == "both"]
+        for dice in {score.confusion.dice for score in rows if score.confusion.dice < 1}:
+            same = [score.organ for score in rows if score.confusion.dice == dice]
+            if len(same) > 1:
+                said.append(f"{case}: Dice is {dice:.4f} for {' and '.join(same)}; check the labels")
+    return said
+
+
+def _equal(a: float, b: float) -> bool:
+    return (isnan(a) and isnan(b)) or abs(a - b) <= ROUNDING
+
+
+def _at_most(a: float, b: float) -> bool:
+    return isnan(a) or isnan(b) or a <= b + ROUNDING

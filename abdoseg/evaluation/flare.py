@@ -1,0 +1,143 @@
+"""The numbers of the official FLARE22 script, quirks and all, and why ours differ.
+
+What FLARE22_DSC_NSD_Eval.py does, kept here as it is: it walks the predictions, so that a missing one is left out;
+it compares arrays, whatever their affines; an organ in neither is 1, one in the prediction alone 0; of aorta, vena
+cava and oesophagus it looks only at the truth's slices, along the third array axis, without the last of them; the
+spacing is that of the truth's header; surfaces are DeepMind's elements; values are rounded to four digits.
+Source: github.com/JunMa11/FLARE, FLARE22/Evaluation/FLARE22_DSC_NSD_Eval.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from abdoseg.anatomy import BY_NAME
+from abdoseg.evaluation.pairs import Pair
+from abdoseg.evaluation.run import Evaluation, Reading, read_pair
+from abdoseg.evaluation.score import Score
+from abdoseg.metrics import dice, surface_distances
+from abdoseg.volume import Labelmap
+
+# The script's name of each organ, ours, and its tolerance in mm, in the script's order.
+OFFICIAL: tuple[tuple[str, str, float], ...] = (
+    ("Liver", "liver", 5),
+    ("RK", "kidney_right", 3),
+    ("Spleen", "spleen", 3),
+    ("Pancreas", "pancreas", 5),
+    ("Aorta", "aorta", 2),
+    ("IVC", "inferior_vena_cava", 2),
+    ("RAG", "adrenal_gland_right", 2),
+    ("LAG", "adrenal_gland_left", 2),
+    ("Gallbladder", "gallbladder", 2),
+    ("Esophagus", "esophagus", 3),
+    ("Stomach", "stomach", 5),
+    ("Duodenum", "duodenum", 7),
+    ("LK", "kidney_left", 3),
+)
+SLICES_OF_TRUTH = ("aorta", "inferior_vena_cava", "esophagus")
+
+
+@dataclass(frozen=True)
+class Official:
+    """What the script says of one organ of one case, and why ours says something else ("" when it does not)."""
+
+    case: str
+    organ: str
+    dsc: float
+    nsd: float
+    ours_dice: float
+    ours_nsd: float
+    why: str
+
+
+def official_scores(evaluation: Evaluation) -> list[Official]:
+    """The script's rows beside ours, for every case that has a prediction."""
+    rows = []
+    for pair in evaluation.pairing.pairs:
+        if pair.prediction is None:
+            continue
+        ours = {score.organ: score for score in evaluation.scores if score.case == pair.case}
+        numbers = official_case(pair, evaluation.reading)
+        for _, organ, _ in OFFICIAL:
+            if organ in ours:
+                dsc, nsd = numbers[organ]
+                score = ours[organ]
+                why = _why(score, dsc, nsd)
+                rows.append(Official(pair.case, organ, dsc, nsd, score.confusion.dice, score.nsd, why))
+    return rows
+
+
+def official_case(pair: Pair, reading: Reading) -> dict[str, tuple[float, float]]:
+    """DSC and NSD of all thirteen organs of a case, as the script computes and rounds them."""
+    truth, prediction, _ = read_pair(pair, reading)
+    if prediction is None:
+        return {}
+    a, b = _stored(truth), _stored(prediction)
+    header = truth.stored.header
+    zooms = truth.stored.geometry.spacing_mm if header is None else np.array(header.get_zooms()[:3], dtype=np.float64)
+    found = {}
+    for _, organ, tolerance_mm in OFFICIAL:
+        label = BY_NAME[organ].label
+        dsc, nsd = _organ(a == label, b == label, zooms, tolerance_mm, organ in SLICES_OF_TRUTH)
+        found[organ] = round(dsc, 4), round(nsd, 4)
+    return found
+
+
+def official_table(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The script's own CSV: one row a prediction file, all DSC and then all NSD."""
+    rows = []
+    for pair in evaluation.pairing.pairs:
+        if pair.prediction is not None:
+            numbers = official_case(pair, evaluation.reading)
+            row: dict[str, Any] = {"Name": pair.prediction.name}
+            row |= {f"{name}_DSC": numbers[organ][0] for name, organ, _ in OFFICIAL}
+            rows.append(row | {f"{name}_NSD": numbers[organ][1] for name, organ, _ in OFFICIAL})
+    return rows
+
+
+def _organ(
+    truth: npt.NDArray[np.bool_],
+    prediction: npt.NDArray[np.bool_],
+    zooms: npt.NDArray[np.float64],
+    tolerance_mm: float,
+    slices_of_truth: bool,
+) -> tuple[float, float]:
+    if not truth.any():
+        return (0.0, 0.0) if prediction.any() else (1.0, 1.0)
+    if truth.shape != prediction.shape:
+        return nan, nan  # the script ends here with an error
+    if slices_of_truth:
+        slices = np.flatnonzero(truth.any(axis=(0, 1)))
+        truth, prediction = truth[:, :, slices[0] : slices[-1]], prediction[:, :, slices[0] : slices[-1]]
+    distances = surface_distances(truth, prediction, zooms, "elements", double=True)
+    return dice(truth, prediction), distances.nsd(tolerance_mm, rounding=0.0)
+
+
+def _stored(labelmap: Labelmap) -> npt.NDArray[np.uint8]:
+    return labelmap.stored.from_canonical(labelmap.labels)
+
+
+def _why(score: Score, dsc: float, nsd: float) -> str:
+    if _same(score.confusion.dice, dsc) and _same(score.nsd, nsd):
+        return ""
+    reasons: Sequence[str] = [
+        "in neither: 1 in the script, not defined here" if score.status == "absent" else "",
+        "the script leaves out slices beyond the truth's, and its last" if score.organ in SLICES_OF_TRUTH else "",
+        "surface elements against border voxels" if score.surface == "border" and score.status == "both" else "",
+        "tolerances differ" if score.nsd_tolerance_mm != _tolerance(score.organ) else "",
+    ]
+    return "; ".join(reason for reason in reasons if reason) or "the script compares arrays as stored, rounded"
+
+
+def _tolerance(organ: str) -> float:
+    return next(tolerance for _, name, tolerance in OFFICIAL if name == organ)
+
+
+def _same(a: float, b: float) -> bool:
+    return (isnan(a) and isnan(b)) or abs(a - b) <= 0.00005 + 1e-9

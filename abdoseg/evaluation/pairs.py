@@ -1,0 +1,85 @@
+"""Which prediction belongs to which truth: by case name, the truths giving the list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from abdoseg.errors import DatasetError
+from abdoseg.scans import case_name
+
+LABEL_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+ENDINGS = re.compile(r"(?<=.)([_-](0000|seg|segmentation|labels?|mask|pred|prediction|gt|truth))$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One case: the truth's file, and the prediction's, or None when there is none."""
+
+    case: str
+    truth: Path
+    prediction: Path | None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The pairs in the order of the case names, and predictions for which there is no truth."""
+
+    pairs: tuple[Pair, ...]
+    extra: tuple[Path, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Cases that have no prediction."""
+        return tuple(pair.case for pair in self.pairs if pair.prediction is None)
+
+
+def find_pairs(prediction: Path, truth: Path) -> Pairing:
+    """The pairs of two folders, by case name, or of two files, whatever they are called.
+
+    Raises DatasetError when a path is missing, holds no label file, or holds two for one case.
+    """
+    if prediction.is_file() and truth.is_file():
+        return Pairing((Pair(case_of(truth), truth, prediction),))
+    truths, predictions = label_files(truth), label_files(prediction, needed=False)
+    if not set(truths) & set(predictions) and predictions:
+        raise DatasetError(
+            f"{prediction}: none of its cases ({_some(list(predictions))}) is among those of {truth} "
+            f"({_some(list(truths))}); name the folders in the order PREDICTIONS TRUTHS, with matching file names"
+        )
+    pairs = tuple(Pair(case, path, predictions.get(case)) for case, path in truths.items())
+    return Pairing(pairs, tuple(path for case, path in predictions.items() if case not in truths))
+
+
+def label_files(place: Path, needed: bool = True) -> dict[str, Path]:
+    """The label files of a folder, or the one file, by case name. Hidden files are no cases."""
+    if not place.exists():
+        raise DatasetError(f"{place}: no such file or folder")
+    files = [place] if place.is_file() else sorted(path for path in place.iterdir() if _is_label_file(path))
+    if needed and not files:
+        raise DatasetError(f"{place}: no label files ({', '.join(LABEL_FILES)}); name the folder that holds them")
+    found: dict[str, Path] = {}
+    for path in files:
+        case = case_of(path)
+        if case in found:
+            raise DatasetError(f"{place}: {found[case].name} and {path.name} are both case {case!r}; leave one of them")
+        found[case] = path
+    return found
+
+
+def case_of(path: Path) -> str:
+    """The case that a label file is of: its name without suffixes, `_0000`, `_seg` and the like."""
+    name = case_name(path)
+    while ENDINGS.search(name):
+        name = ENDINGS.sub("", name)
+    return name
+
+
+def _is_label_file(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(LABEL_FILES)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
