@@ -6,10 +6,15 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from abdoseg.anatomy import BY_NAME
 from abdoseg.errors import ModelError
+from abdoseg.volume import Geometry
 
 FORMAT = "abdoseg-1"
+# Channels that stand for several organs, which are told apart afterwards by the side on which they lie.
+GROUPS = {"kidney": ("kidney_right", "kidney_left")}
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,8 @@ class Plan:
 
     spacing_mm: (I, J, K) grid of the network; None when the whole scan is resized to `patch` whatever its size.
     patch: voxels that the network sees at a time. window_hu: HU are clipped to it and scaled onto `scaled_to`.
-    organs: names of the output channels after background. delivered: those written unless the user asks for others.
+    organs: names of the output channels after background, organs or GROUPS. delivered: those written unless the user
+    asks for others.
     network: a key of NETWORKS under "name", and the fields of its config.
     training: what is worth knowing about how the weights came to be; informs people, steers nothing.
     """
@@ -36,7 +42,7 @@ class Plan:
         for name in ("spacing_mm", "patch", "organs", "delivered", "window_hu", "scaled_to"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
-        unknown = [name for name in self.organs if name not in BY_NAME]
+        unknown = [name for name in self.organs if name not in BY_NAME and name not in GROUPS]
         if unknown:
             raise ModelError(f"the plan names organs that this version does not know: {', '.join(unknown)}")
         if not set(self.delivered) <= set(self.organs):
@@ -46,8 +52,15 @@ class Plan:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """Our label for each output channel, background first."""
-        return (0, *(BY_NAME[name].label for name in self.organs))
+        """Our label for each output channel, background first; of a group, its first organ's."""
+        return (0, *(BY_NAME[members(name)[0]].label for name in self.organs))
+
+    def grid(self, geometry: Geometry) -> Geometry:
+        """The network's grid over a scan: of `spacing_mm`, or `patch` voxels over the whole of it."""
+        if self.spacing_mm is not None:
+            return geometry.resampled(self.spacing_mm)
+        extent_mm = np.array(geometry.shape) * geometry.spacing_mm
+        return geometry.resampled(extent_mm / np.array(self.patch))
 
     def to_json(self) -> str:
         """One line of JSON, keys sorted."""
@@ -60,3 +73,12 @@ class Plan:
             return cls(**json.loads(text))
         except (TypeError, ValueError) as error:
             raise ModelError(f"the weights hold a plan that cannot be understood ({error})") from error
+
+
+def members(name: str) -> tuple[str, ...]:
+    """The organs that a channel stands for: itself, unless it is a group.
+
+    >>> members("kidney"), members("liver")
+    (('kidney_right', 'kidney_left'), ('liver',))
+    """
+    return GROUPS.get(name, (name,))

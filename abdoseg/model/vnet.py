@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+DOWNS = ("strided", "maxpool", "convolve-maxpool")
+
 
 @dataclass(frozen=True)
 class VNetConfig:
@@ -25,6 +27,9 @@ class VNetConfig:
     that the whole network works at half the resolution and the last transposed convolution draws the fine grid.
     join: how a decoder stage takes the skip connection. "wide" keeps both halves to its end, as the paper does;
     "concat" goes back to the stage's width at the first convolution; "add" sums them.
+    down: how each stage hands on to the next: a strided convolution, max-pooling, or a convolution and max-pooling;
+    one for all, or one a step. dropout: its share, after strided convolutions and before the head.
+    plain_ends: the finest stages, first and last, add nothing to their output.
     """
 
     classes: int = 5
@@ -35,15 +40,23 @@ class VNetConfig:
     norm: Literal["none", "batch", "instance"] = "none"
     activation: Literal["prelu", "relu"] = "prelu"
     residual: bool = True
-    down: Literal["strided", "maxpool"] = "strided"
+    down: str | tuple[str, ...] = "strided"
     join: Literal["wide", "concat", "add"] = "wide"
     dropout: float = 0.0
+    plain_ends: bool = False
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.depths) or len(self.widths) < 2 or min(self.depths) < 1:
             raise ValueError(f"widths {self.widths} and depths {self.depths} must be as many, two at least")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel {self.kernel} must be odd, to keep a stage's size")
+        if len(self.downs) != len(self.widths) - 1 or not set(self.downs) <= set(DOWNS):
+            raise ValueError(f"down {self.down} must be one of {', '.join(DOWNS)}, or {len(self.widths) - 1} of them")
+
+    @property
+    def downs(self) -> tuple[str, ...]:
+        """How each stage hands on to the next, finest first."""
+        return (self.down,) * (len(self.widths) - 1) if isinstance(self.down, str) else self.down
 
     @property
     def stride(self) -> int:
@@ -57,7 +70,8 @@ class VNetConfig:
             field += grow * step * (self.depths[0] - 1) + grow * step
         else:
             field += grow * self.depths[0]
-        for depth in self.depths[1:]:
+        for depth, down in zip(self.depths[1:], self.downs, strict=True):
+            field += grow * step if down == "convolve-maxpool" else 0
             field, step = field + step, step * 2
             field += grow * step * depth
         for depth in reversed(self.depths[:-1]):
@@ -80,7 +94,7 @@ _ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
 class Stage(nn.Module):
     """Convolutions of one width; the stage's input is added before its last activation."""
 
-    def __init__(self, inputs: int, width: int, depth: int, config: VNetConfig) -> None:
+    def __init__(self, inputs: int, width: int, depth: int, config: VNetConfig, end: bool = False) -> None:
         super().__init__()
         bias = config.norm == "none"
         sizes = [inputs, *[width] * depth]
@@ -89,9 +103,9 @@ class Stage(nn.Module):
         )
         self.norms = nn.ModuleList(_NORMS[config.norm](width) for _ in range(depth))
         self.activations = nn.ModuleList(_ACTIVATIONS[config.activation](width) for _ in range(depth))
-        self.residual = config.residual
+        self.residual = config.residual and not (end and config.plain_ends)
         # A stage of another width than its input needs a projection; from one channel, the input is repeated.
-        self.shortcut = nn.Conv3d(inputs, width, 1) if config.residual and inputs not in (1, width) else nn.Identity()
+        self.shortcut = nn.Conv3d(inputs, width, 1) if self.residual and inputs not in (1, width) else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, I, J, K) -> (B, width, I, J, K)
         y = x
@@ -113,19 +127,20 @@ class VNet(nn.Module):
         widths, depths = config.widths, config.depths
         first = 1 if config.stem == 1 else widths[0]
         self.stem = nn.Identity() if config.stem == 1 else nn.Conv3d(1, first, config.stem, stride=config.stem)
-        self.encoder = nn.ModuleList([Stage(first, widths[0], depths[0], config)])
+        self.encoder = nn.ModuleList([Stage(first, widths[0], depths[0], config, end=True)])
         self.downs = nn.ModuleList()
-        for above, width, depth in zip(widths[:-1], widths[1:], depths[1:], strict=True):
-            self.downs.append(Down(above, width, config))
-            self.encoder.append(Stage(width, width, depth, config))
+        for above, width, depth, kind in zip(widths[:-1], widths[1:], depths[1:], config.downs, strict=True):
+            self.downs.append(Down(above, width, kind, config))
+            self.encoder.append(Stage(above if kind == "maxpool" else width, width, depth, config))
         self.ups = nn.ModuleList()
         self.decoder = nn.ModuleList()
         below = widths[-1]
-        for width, depth in zip(reversed(widths[:-1]), reversed(depths[:-1]), strict=True):
+        for n in reversed(range(len(widths) - 1)):
+            width, depth = widths[n], depths[n]
             joined = width if config.join == "add" else 2 * width
             out = joined if config.join == "wide" else width
             self.ups.append(nn.ConvTranspose3d(below, width, 2, stride=2))
-            self.decoder.append(Stage(joined, out, depth, config))
+            self.decoder.append(Stage(joined, out, depth, config, end=n == 0))
             below = out
         self.dropout = nn.Dropout3d(config.dropout)
         if config.stem == 1:
@@ -137,7 +152,7 @@ class VNet(nn.Module):
         x = self.encoder[0](self.stem(image))  # (B, widths[0], I/stem, ...)
         skips = [x]
         for down, stage in zip(self.downs, self.encoder[1:], strict=True):
-            x = stage(self.dropout(down(x)))  # (B, widths[n], I/stem/2^n, ...)
+            x = stage(down(x))  # (B, widths[n], I/stem/2^n, ...)
             skips.append(x)
         skips.pop()
         for up, stage in zip(self.ups, self.decoder, strict=True):
@@ -150,15 +165,19 @@ class VNet(nn.Module):
 
 
 class Down(nn.Module):
-    """Halves the grid and widens: a strided 2x2x2 convolution, or max-pooling and a 1x1x1 one."""
+    """Halves the grid; all but bare max-pooling widen too."""
 
-    def __init__(self, inputs: int, width: int, config: VNetConfig) -> None:
+    def __init__(self, inputs: int, width: int, kind: str, config: VNetConfig) -> None:
         super().__init__()
-        if config.down == "strided":
-            self.layers = nn.Sequential(nn.Conv3d(inputs, width, 2, stride=2), _ACTIVATIONS[config.activation](width))
+        act = _ACTIVATIONS[config.activation]
+        if kind == "strided":
+            self.layers = nn.Sequential(nn.Conv3d(inputs, width, 2, stride=2), act(width), nn.Dropout3d(config.dropout))
+        elif kind == "maxpool":
+            self.layers = nn.Sequential(nn.MaxPool3d(2))
         else:
-            self.layers = nn.Sequential(nn.MaxPool3d(2), nn.Conv3d(inputs, width, 1))
+            convolve = nn.Conv3d(inputs, width, config.kernel, padding=config.kernel // 2)
+            self.layers = nn.Sequential(convolve, act(width), nn.MaxPool3d(2))
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, I, J, K) -> (B, width, I/2, J/2, K/2)
+    def forward(self, x: Tensor) -> Tensor:  # (B, inputs, I, J, K) -> (B, width or inputs, I/2, J/2, K/2)
         y: Tensor = self.layers(x)
         return y

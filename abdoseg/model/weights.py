@@ -115,3 +115,19 @@ def pick_device(device: str) -> torch.device:
     ):
         raise ResourceError(f"{device}: PyTorch sees no such device here; use --device cpu")
     return where
+
+
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on a device, its kernels channels last, as convolutions like them."""
+    moved: nn.Module = network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return moved
+
+
+def fast_type(device: torch.device) -> torch.dtype:
+    """The type that networks run fastest in, of those they are as good in: bfloat16 where the hardware has it."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu":
+        able = (getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+        return torch.bfloat16 if any(able) else torch.float32
+    return torch.float32

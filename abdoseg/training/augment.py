@@ -54,8 +54,11 @@ def chance(generator: Generator, share: float) -> bool:
 
 def draw_coordinates(
     centre: Sequence[float], patch: Sequence[int], spacing_mm: Sequence[float], how: Augmentation, generator: Generator
-) -> Tensor:
-    """(3, I, J, K) voxel coordinates of a rotated, scaled and elastically deformed patch around `centre`."""
+) -> tuple[Tensor, bool]:
+    """(3, I, J, K) voxel coordinates of a rotated, scaled and elastically deformed patch around `centre`.
+
+    And whether it is mirrored: then organs of a pair are to change names.
+    """
     axes = [(torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * s for n, s in zip(patch, spacing_mm, strict=True)]
     angles = [math.radians(uniform(generator, -how.rotate_degrees, how.rotate_degrees)) for _ in range(3)]
     size = math.exp(uniform(generator, math.log(how.scale[0]), math.log(how.scale[1])))
@@ -77,7 +80,7 @@ def draw_coordinates(
         coarse = torch.randn((1, 3, *knots), generator=generator) * sigma
         coarse /= torch.tensor(spacing_mm).view(1, 3, 1, 1, 1)
         coordinates += F.interpolate(coarse, size=tuple(patch), mode="trilinear", align_corners=True)[0]
-    return coordinates
+    return coordinates, mirror
 
 
 def _rotation(angles: Sequence[float]) -> Tensor:

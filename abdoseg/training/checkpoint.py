@@ -18,12 +18,18 @@ from abdoseg.errors import ResourceError, TrainingError
 
 @dataclass
 class Progress:
-    """How far a run is. seconds: time spent training, all its sittings together."""
+    """How far a run is. seconds: time spent training, all its sittings together.
+
+    losses, counted: the sum of the losses of the epoch that is under way, and their number.
+    best: the highest mean Dice of the delivered organs so far, and the step it was reached at.
+    """
 
     step: int = 0
     seconds: float = 0.0
     best: float = -1.0
     best_step: int = 0
+    losses: float = 0.0
+    counted: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -45,6 +51,7 @@ def save_checkpoint(
     tensors |= {f"average.{name}": tensor for name, tensor in running.items()}
     for number, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    tensors |= {f"random.{name}": state for name, state in _random_states().items()}
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     temporary = path.with_name(path.name + ".part")
     try:
@@ -58,9 +65,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], Progress]:
-    """Puts a checkpoint's state into the network and the optimiser; returns the running average and the progress.
+    """Puts a checkpoint's state into the network, the optimiser and the random generators.
 
-    Raises TrainingError when the file is damaged or another network's.
+    Returns the running average and the progress. Raises TrainingError when the file is damaged or another network's.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -74,8 +81,20 @@ def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tup
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{path}: no checkpoint of this recipe ({error}); start afresh without --resume") from error
+    random = _under("random.", tensors)
+    if "cpu" in random:
+        torch.set_rng_state(random["cpu"])
+    if "cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random["cuda"])
     device = next(network.parameters()).device
     return {name: tensor.to(device) for name, tensor in _under("average.", tensors).items()}, progress
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,37 +2,77 @@
 
 from __future__ import annotations
 
-import copy
-import csv
-import json
+import hashlib
 import logging
 import math
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from abdoseg.errors import TrainingError
-from abdoseg.model.weights import build_network, to_bytes
-from abdoseg.training.augment import AIR_HU
+from abdoseg.errors import OutputError, ResourceError, TrainingError
+from abdoseg.model.weights import build_network, fast_type, placed, to_bytes
+from abdoseg.output import writing
 from abdoseg.training.cache import Cache
 from abdoseg.training.checkpoint import Progress, average, load_checkpoint, save_checkpoint
-from abdoseg.training.losses import dice_and_cross_entropy
+from abdoseg.training.history import LOG_FILE, Epoch, Watcher, append, read_log
+from abdoseg.training.losses import mixed_loss
+from abdoseg.training.parallel import ALONE, World
 from abdoseg.training.recipes import TrainingConfig
-from abdoseg.training.sampling import Sampler, channel_table
+from abdoseg.training.sampling import Batch, Sampler
+from abdoseg.training.validation import mean_dice, validate
 
 LOG = logging.getLogger("abdoseg")
+CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
+Ended = Literal["done", "patience", "stopped"]
+WORKERS = 8  # that draw batches for a GPU; a CPU has better things to do, and gets one
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learnt from: cases of a cache. weights: how often a case is drawn, 1 unless named."""
+
+    cache: Cache
+    train: tuple[str, ...]
+    validate: tuple[str, ...]
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How long and where. time_budget_s: the whole run's, all sittings; the schedule then follows the clock.
+
+    patience: epochs without a better validation after which it ends. stop: asked after each step whether to end.
+    """
+
+    device: torch.device
+    resume: bool = False
+    time_budget_s: float | None = None
+    patience: int | None = None
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """weights: the best by validation. ended: why."""
+
+    weights: Path
+    ended: Ended
+    progress: Progress
 
 
 def learning_rate(config: TrainingConfig, step: int, share: float) -> float:
     """The rate of a step; share: how much of the run is done, by steps or by time, 0 to 1."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    decay = {
+    decay: float = {
         "constant": 1.0,
         "cosine": 0.5 * (1 + math.cos(math.pi * min(1.0, share))),
         "poly": max(0.0, 1 - share) ** 0.9,
@@ -52,135 +92,166 @@ def make_optimiser(config: TrainingConfig, network: nn.Module) -> torch.optim.Op
 
 
 def fit(
-    cache: Cache,
-    train: Sequence[str],
-    validate: Sequence[str],
-    config: TrainingConfig,
-    run: Path,
-    *,
-    device: torch.device,
-    resume: bool = False,
-    time_budget_s: float | None = None,
-    case_weights: dict[str, float] | None = None,
-) -> Path:
-    """Trains and returns the weights file, `run`/best.safetensors.
+    task: Task, config: TrainingConfig, run: Path, terms: Terms, watchers: Sequence[Watcher] = (), world: World = ALONE
+) -> Outcome:
+    """Trains in the folder `run`, and returns the weights and why it ended.
 
-    Raises TrainingError, DatasetError, ResourceError.
+    Raises TrainingError, DatasetError, ResourceError; the last checkpoint is then intact.
     """
     torch.manual_seed(config.seed)
-    plan = config.plan()
-    network = build_network(plan.network).to(device, memory_format=torch.channels_last_3d).train()
+    device = terms.device
+    network = placed(build_network(config.plan().network), device).train()
     optimiser = make_optimiser(config, network)
     running = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    progress = Progress()
-    checkpoint = run / "checkpoint.safetensors"
-    if resume and checkpoint.is_file():
-        running, progress = load_checkpoint(checkpoint, network, optimiser)
-        LOG.info("resuming at step %d", progress.step)
-    run.mkdir(parents=True, exist_ok=True)
-    (run / "recipe.json").write_text(config.to_json(), encoding="utf-8")
-    sampler = Sampler(cache, train, config, case_weights)
-    losses: list[float] = []
+    progress, epochs = Progress(extra={"data": task.cache.digest()}), []
+    if terms.resume and (run / CHECKPOINT).is_file():
+        running, progress = load_checkpoint(run / CHECKPOINT, network, optimiser)
+        epochs = read_log(run / LOG_FILE, progress.step) if world.leads else []
+        if progress.extra.get("data") not in (None, task.cache.digest()):
+            LOG.warning("%s: the training data is not what this run began with", run)
+    if world.rank:
+        torch.manual_seed(config.seed + world.rank + progress.step)  # other processes drop other channels
+    spread = world.wrap(network)
+    sampler = Sampler(task.cache, task.train, config, task.weights, world.rank, world.size)
+    epoch_steps = config.steps_an_epoch(len(task.train), world.size)
     began, before = time.monotonic(), progress.seconds
+    ended: Ended = "done"
+    dtype = fast_type(device)
 
     def share() -> float:
-        return progress.seconds / time_budget_s if time_budget_s else progress.step / config.steps
+        budget = terms.time_budget_s
+        return progress.seconds / budget if budget else progress.step / (config.epochs * epoch_steps)
 
-    with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(sampler.batch, progress.step)
-        while share() < 1.0:
-            batch = coming.result()
-            coming = ahead.submit(sampler.batch, progress.step + 1)
+    with _ahead(sampler, progress.step, WORKERS if device.type == "cuda" else 1) as batches, _translated(run):
+        (done,) = world.agree(share())
+        while done < 1.0 and ended == "done":
+            batch = next(batches)
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(config, progress.step, share())
+                group["lr"] = learning_rate(config, progress.step, done)
             image = batch.image.to(device, memory_format=torch.channels_last_3d)
-            with torch.autocast(device.type, torch.bfloat16):
-                logits = network(image)
-            loss = dice_and_cross_entropy(
-                logits, batch.target.to(device), batch.annotated.to(device), config.loss_weights
-            )
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                logits = spread(image)  # (B, C, I, J, K)
+            target, annotated = batch.target.to(device), batch.annotated.to(device)
+            loss = mixed_loss(logits, target, annotated, config.loss_weights, config.class_weights)
             optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip or math.inf)
+            _check_finite(run, progress.step, loss.item(), norm.item(), world)
             optimiser.step()
             average(running, network, config.ema, progress.step)
-            losses.append(loss.item())
+            progress.losses += loss.item()
+            progress.counted += 1
             progress.step += 1
             progress.seconds = before + time.monotonic() - began
-            if not math.isfinite(losses[-1]):
-                raise TrainingError(
-                    f"{run}: the loss is {losses[-1]} at step {progress.step}; the last checkpoint is intact: "
-                    "--resume it with a lower --learning-rate"
-                )
-            if progress.step % config.epoch_steps == 0 or share() >= 1.0:
-                scores = score(running, config, cache, validate, device)
-                mean = float(np.nanmean([v for k, v in scores.items() if k in config.delivered])) if scores else -1.0
-                _log(run / "log.csv", progress, float(np.mean(losses)), group["lr"], scores)
-                LOG.info(
-                    "step %d, %.0f s, loss %.4f, %s", progress.step, progress.seconds, np.mean(losses),
-                    ", ".join(f"{organ} {scores[organ]:.3f}" for organ in config.delivered if organ in scores),
-                )  # fmt: skip
-                losses.clear()
-                if mean >= progress.best:
-                    progress.best, progress.best_step = mean, progress.step
-                    _write_weights(run / "best.safetensors", running, config)
-                _write_weights(run / "last.safetensors", running, config)
-                save_checkpoint(checkpoint, network, running, optimiser, progress)
-    return run / "best.safetensors"
+            done, stop = world.agree(share(), float(terms.stop()))
+            for watcher in watchers:
+                watcher.stepped(progress, done, loss.item())
+            if progress.step % epoch_steps == 0 or done >= 1.0:
+                if world.leads:
+                    epochs.append(_epoch(task, config, run, device, running, progress, group["lr"]))
+                    for watcher in watchers:
+                        watcher.epoch_done(epochs)
+                    save_checkpoint(run / CHECKPOINT, network, running, optimiser, progress)
+                world.wait()
+                stale = (progress.step - progress.best_step) / epoch_steps
+                (tired,) = world.agree(float(world.leads and terms.patience is not None and stale >= terms.patience))
+                ended = "patience" if tired else "done"
+            if stop and done < 1.0:
+                if world.leads:
+                    save_checkpoint(run / CHECKPOINT, network, running, optimiser, progress)
+                ended = "stopped"
+    return Outcome(run / BEST, ended, progress)
 
 
-def score(
-    weights: dict[str, Tensor], config: TrainingConfig, cache: Cache, cases: Sequence[str], device: torch.device
-) -> dict[str, float]:
-    """Mean Dice by organ over `cases`, on the network's grid, whole scans at a time."""
+def _epoch(
+    task: Task, config: TrainingConfig, run: Path, device: torch.device, running: dict[str, Tensor],
+    progress: Progress, rate: float,
+) -> Epoch:  # fmt: skip
+    """Validates, writes the weights and the log line, and notes in `progress` what was best."""
+    scores = validate(running, config, task.cache, task.validate, device)
+    dice = mean_dice(scores)
+    mean = float(np.mean([dice[organ] for organ in config.delivered if organ in dice] or [-1.0]))
+    best = mean >= progress.best
+    if best:
+        progress.best, progress.best_step = mean, progress.step
+    accuracy = float(np.mean([s.accuracy for s in scores])) if scores else math.nan
+    iou = float(np.mean([s.iou for s in scores])) if scores else math.nan
+    loss = progress.losses / max(1, progress.counted)
+    epoch = Epoch(
+        progress.step, progress.seconds, loss, rate, dice, accuracy, iou, digest_of(running), best, tuple(scores)
+    )
+    progress.losses, progress.counted = 0.0, 0
+    content = _weights(running, config, progress)
+    for name in (BEST, LAST) if best else (LAST,):
+        with writing(run / name, overwrite=True) as temporary:
+            temporary.write_bytes(content)
+    append(run / LOG_FILE, epoch, config.organs)
+    return epoch
+
+
+def _weights(weights: dict[str, Tensor], config: TrainingConfig, progress: Progress) -> bytes:
+    """A weights file's content."""
     network = build_network(config.plan().network)
     network.load_state_dict(weights)
-    network = network.to(device, memory_format=torch.channels_last_3d).eval()
-    channels = channel_table(config.organs)
-    found: dict[str, list[float]] = {organ: [] for organ in config.organs}
-    low, high = config.window_hu
-    a, b = config.scaled_to
-    stride = network.config.stride  # type: ignore[union-attr]
-    for packed in cache.cases:
-        if packed.case not in set(cases):
-            continue
-        hu = torch.from_numpy(np.array(cache.array(packed.case, "image"), dtype=np.float32))
-        pads = [extra for n in reversed(hu.shape) for extra in (0, -n % stride)]
-        image = (F.pad(hu, pads, value=AIR_HU).clamp(low, high) - low) / (high - low) * (b - a) + a
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-            logits = network(image[None, None].to(device, memory_format=torch.channels_last_3d))
-        i, j, k = hu.shape
-        guess = logits[0, :, :i, :j, :k].argmax(dim=0).cpu().numpy()
-        truth = channels[np.asarray(cache.array(packed.case, "labels"))]
-        classes = len(config.organs) + 1
-        table = np.bincount((truth.astype(np.int64) * classes + guess).ravel(), minlength=classes**2)
-        table = table.reshape(classes, classes)
-        for channel, organ in enumerate(config.organs, start=1):
-            size = table[channel].sum() + table[:, channel].sum()
-            if organ in packed.annotated and table[channel].sum() > 0:
-                found[organ].append(2 * table[channel, channel] / size)
-    return {organ: float(np.mean(values)) for organ, values in found.items() if values}
+    plan = config.plan()
+    plan.training.update(steps=progress.step, seconds=round(progress.seconds))
+    return to_bytes(network, plan)
 
 
-def _write_weights(path: Path, weights: dict[str, Tensor], config: TrainingConfig) -> None:
-    network = build_network(config.plan().network)
-    network.load_state_dict(copy.deepcopy(weights))
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(to_bytes(network, config.plan()))
-    temporary.replace(path)
+def digest_of(weights: dict[str, Tensor]) -> str:
+    """SHA-256 over the tensors by name: equal if and only if two runs have the same weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
-def _log(path: Path, progress: Progress, loss: float, rate: float, scores: dict[str, float]) -> None:
-    row = {"step": progress.step, "seconds": round(progress.seconds), "loss": round(loss, 5), "learning_rate": rate}
-    row |= {f"dice_{organ}": round(value, 4) for organ, value in scores.items()}
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+def _check_finite(run: Path, step: int, loss: float, norm: float, world: World) -> None:
+    """Raises TrainingError in every process when the loss or the gradient of one is no number."""
+    (broken,) = world.agree(float(not (math.isfinite(loss) and math.isfinite(norm))))
+    if broken:
+        raise TrainingError(
+            f"{run}: at step {step + 1} the loss is {loss:g} and its gradient {norm:g}; the last checkpoint is intact: "
+            "--resume it with a lower --learning-rate"
+        )
 
 
-def describe(config: TrainingConfig) -> str:
-    """The recipe in one line, for the log."""
-    return json.dumps({"recipe": config.recipe, "steps": config.steps, "batch": config.batch, "patch": config.patch})
+@contextmanager
+def _ahead(sampler: Sampler, step: int, workers: int) -> Iterator[Iterator[Batch]]:
+    """Batches from `step` on, drawn while the network is busy; their order doesn't depend on the workers."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Batch]] = deque(pool.submit(sampler.batch, step + n) for n in range(workers))
+
+        def batches() -> Iterator[Batch]:
+            following = step + workers
+            while True:
+                batch = waiting.popleft().result()
+                waiting.append(pool.submit(sampler.batch, following))
+                following += 1
+                yield batch
+
+        try:
+            yield batches()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _translated(run: Path) -> Iterator[None]:
+    """Foreign failures of a run in our words: no memory, no disk."""
+    try:
+        yield
+    except OutputError as error:
+        raise ResourceError(f"{error}; the last checkpoint is intact: then --resume") from error
+    except OSError as error:
+        raise ResourceError(
+            f"{run}: cannot be written ({error.strerror or error}); the last checkpoint is intact: "
+            "free some space and --resume"
+        ) from error
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not full:
+            raise
+        raise ResourceError(
+            f"{run}: there is not enough memory for a step; take a smaller --batch, or a smaller patch in a recipe file"
+        ) from error

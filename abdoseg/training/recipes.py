@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from abdoseg.anatomy import MAIN
+from abdoseg.errors import UsageError
 from abdoseg.model.plan import Plan
-from abdoseg.training.augment import Augmentation
+from abdoseg.training.augment import NONE, Augmentation
 
 TARGETS = (
     *MAIN, "pancreas", "aorta", "inferior_vena_cava", "adrenal_gland_right", "adrenal_gland_left", "gallbladder",
@@ -22,9 +24,12 @@ TARGETS = (
 class TrainingConfig:
     """A recipe. It is saved beside the checkpoint and, in short, in the weights; flags replace fields.
 
-    organs: what the network learns; delivered: what it is asked for later. steps: optimiser steps of a whole run; an
-    epoch is `epoch_steps` of them. foreground: share of patches centred on an organ. painted: share of patches whose
-    HU are painted from a label map. ema: decay of the running average of the weights that is kept in the end.
+    organs: what the network learns; delivered: what it is asked for later. spacing_mm: None resizes whole scans to
+    `patch`. epoch_steps: optimiser steps between validations; 0 takes each training case once, shuffled.
+    loss_weights: of Dice, cross-entropy and focal loss; class_weights: of the channels, background first.
+    clip: largest norm of the gradient, 0 for none. foreground: share of patches centred on an organ. painted: share
+    of patches whose HU are painted from a label map. ema: decay of the running average of the weights that is kept in
+    the end, 0 for none.
     """
 
     recipe: str = "default"
@@ -36,12 +41,12 @@ class TrainingConfig:
             "norm": "batch", "activation": "relu", "join": "concat",
         }
     )  # fmt: skip
-    spacing_mm: tuple[float, float, float] = (2.0, 2.0, 3.0)
+    spacing_mm: tuple[float, float, float] | None = (2.0, 2.0, 3.0)
     patch: tuple[int, int, int] = (96, 96, 64)
     window_hu: tuple[float, float] = (-125.0, 275.0)
     scaled_to: tuple[float, float] = (-1.0, 1.0)
     batch: int = 2
-    steps: int = 20000
+    epochs: int = 80
     epoch_steps: int = 250
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = 1e-3
@@ -49,7 +54,8 @@ class TrainingConfig:
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
     warmup_steps: int = 200
     clip: float = 5.0
-    loss_weights: tuple[float, float] = (1.0, 1.0)
+    loss_weights: tuple[float, float, float] = (1.0, 1.0, 0.0)
+    class_weights: tuple[float, ...] | None = None
     ema: float = 0.998
     foreground: float = 0.67
     painted: float = 0.0
@@ -66,12 +72,129 @@ class TrainingConfig:
             network={**self.network, "classes": len(self.organs) + 1},
             window_hu=self.window_hu,
             scaled_to=self.scaled_to,
-            training={"recipe": self.recipe, "seed": self.seed, "steps": self.steps},
+            training={"recipe": self.recipe, "seed": self.seed, "epochs": self.epochs},
         )
+
+    def steps_an_epoch(self, cases: int, processes: int = 1) -> int:
+        """Optimiser steps between validations."""
+        return self.epoch_steps or max(1, -(-cases // (self.batch * processes)))
+
+    def learning(self, organs: tuple[str, ...]) -> TrainingConfig:
+        """The recipe for these organs alone. class_weights go with the recipe's own organs, and are dropped."""
+        if organs == self.organs:
+            return self
+        delivered = tuple(organ for organ in organs if organ in self.delivered) or organs
+        return replace(self, organs=organs, delivered=delivered, class_weights=None)
 
     def to_json(self) -> str:
         """Indented JSON, as it stands beside a checkpoint."""
         return json.dumps(asdict(self), indent=1, sort_keys=True)
 
 
-RECIPES: Mapping[str, TrainingConfig] = MappingProxyType({"default": TrainingConfig()})
+_SMALL = Augmentation(
+    rotate_degrees=10.0, scale=(0.9, 1.1), stretch=0.0, elastic_mm=0.0, contrast=(0.9, 1.1), shift_hu=10.0,
+    noise_hu=10.0, blur_mm=0.0, thick_slices_mm=0.0, organ_hu=0.0, cut=0.0,
+)  # fmt: skip
+_WHOLE: dict[str, Any] = {"spacing_mm": None, "patch": (128, 128, 64), "organs": MAIN, "epoch_steps": 0}
+_PLAIN: dict[str, Any] = {"weight_decay": 0.0, "warmup_steps": 0, "clip": 0.0, "ema": 0.0}
+_FIVE = (16, 32, 64, 128, 256)
+
+# Where a system states nothing, ours is taken: the HU window, kernels of 3, two patches a batch.
+RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
+    {
+        "default": TrainingConfig(),
+        "vnet-softmax": TrainingConfig(
+            recipe="vnet-softmax",
+            network={
+                "name": "vnet", "widths": _FIVE, "depths": (2, 2, 2, 2, 2), "kernel": 3, "activation": "relu",
+                "residual": False, "down": "maxpool", "join": "concat",
+            },
+            scaled_to=(0.0, 1.0),
+            epochs=10,
+            optimiser="adam",
+            schedule="constant",
+            loss_weights=(0.0, 1.0, 0.0),
+            augmentation=_SMALL,
+            **_WHOLE,
+            **_PLAIN,
+        ),
+        "vnet-dice": TrainingConfig(
+            recipe="vnet-dice",
+            organs=MAIN,
+            network={
+                "name": "vnet", "widths": _FIVE, "depths": (1, 2, 3, 3, 3), "kernel": 3, "norm": "batch",
+                "join": "concat",
+            },
+            epochs=100,
+            epoch_steps=0,
+            optimiser="adam",
+            learning_rate=1e-4,
+            loss_weights=(1.0, 0.0, 0.0),
+            augmentation=Augmentation(
+                rotate_degrees=15.0, scale=(0.85, 1.15), stretch=0.0, elastic_mm=0.0, mirror=0.5, contrast=(1.0, 1.0),
+                shift_hu=0.0, noise_hu=0.0, blur_mm=0.0, thick_slices_mm=0.0, organ_hu=0.0, cut=0.0,
+            ),
+            **_PLAIN,
+        ),
+        "vnet-dice-focal": TrainingConfig(
+            recipe="vnet-dice-focal",
+            organs=("liver", "kidney", "spleen"),
+            delivered=("liver", "kidney", "spleen"),
+            network={
+                "name": "vnet", "widths": (16, 32, 64, 128, 128), "depths": (1, 2, 2, 2, 2), "kernel": 3,
+                "norm": "batch", "activation": "relu", "join": "concat", "plain_ends": True,
+                "down": ("convolve-maxpool", "strided", "strided", "strided"), "dropout": 0.2,
+            },
+            epochs=100,
+            epoch_steps=0,
+            optimiser="adam",
+            learning_rate=1e-4,
+            schedule="constant",
+            loss_weights=(1.0, 0.0, 1.0),
+            class_weights=(0.26, 22.53, 22.53, 26.21),
+            augmentation=NONE,
+            **_PLAIN,
+        ),
+        "vnet-paper": TrainingConfig(
+            recipe="vnet-paper",
+            network={"name": "vnet"},
+            epochs=100,
+            optimiser="sgd",
+            learning_rate=1e-4,
+            schedule="constant",
+            loss_weights=(1.0, 0.0, 0.0),
+            augmentation=replace(_SMALL, elastic_mm=6.0),
+            **_WHOLE,
+            **_PLAIN,
+        ),
+    }
+)  # fmt: skip
+
+
+def find_recipe(name: str | Path) -> TrainingConfig:
+    """A recipe by name, or in a JSON file: a base under "recipe" and the fields that differ. Raises UsageError."""
+    if str(name) in RECIPES:
+        return RECIPES[str(name)]
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError(f"{name}: no such recipe or file; recipes are {', '.join(RECIPES)}")
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: no recipe ({error}); compare it with the recipe.json of a run") from error
+
+
+def from_json(text: str) -> TrainingConfig:
+    """What `to_json` wrote, or any part of it: other fields are the base recipe's. Raises ValueError, TypeError."""
+    values = json.loads(text)
+    base = RECIPES.get(values.get("recipe", "default"), RECIPES["default"])
+    unknown = set(values) - {f.name for f in fields(TrainingConfig)}
+    if unknown:
+        raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
+    if "augmentation" in values:
+        values["augmentation"] = replace(base.augmentation, **_tuples(values["augmentation"]))
+    return replace(base, **_tuples(values))
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -10,13 +10,16 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor
 
-from abdoseg.anatomy import BY_NAME, MIRRORED, ORGANS
+from abdoseg.anatomy import BY_NAME, MIRRORED
 from abdoseg.errors import DatasetError
+from abdoseg.model.plan import members
 from abdoseg.training import augment
 from abdoseg.training.cache import Cache, Packed
+from abdoseg.training.painting import paint
 from abdoseg.training.recipes import TrainingConfig
 
 KEPT = 4000  # voxels an organ and case, from which patch centres are drawn
+SEEDS_APART = 1_000_000_007
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,23 +34,31 @@ class Batch:
 class Sampler:
     """Draws training batches from a cache. Stateless between calls: `batch(step)` depends on nothing else.
 
-    weights: how often a case is drawn, 1 unless named.
+    weights: how often a case is drawn, 1 unless named. rank, processes: which part of a larger batch is drawn here,
+    so that N processes see what one with N times the batch would.
     """
 
     def __init__(
-        self, cache: Cache, cases: Sequence[str], config: TrainingConfig, weights: Mapping[str, float] | None = None
+        self,
+        cache: Cache,
+        cases: Sequence[str],
+        config: TrainingConfig,
+        weights: Mapping[str, float] | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
-        self.cache, self.config = cache, config
+        self.config, self.rank, self.processes = config, rank, processes
         self.cases: list[Packed] = [packed for packed in cache.cases if packed.case in set(cases)]
         if not self.cases:
             raise DatasetError("no case is left to train on; give more data or a smaller --val")
         self.channels = channel_table(config.organs)
-        self.centres = [self._centres(packed) for packed in self.cases]
+        self.mirrored = mirror_table(config.organs)
+        self.centres = [self._centres(packed) for packed in self.cases] if config.spacing_mm else []
         self.weights = torch.tensor([(weights or {}).get(packed.case, 1.0) for packed in self.cases])
 
     def _centres(self, packed: Packed) -> dict[int, npt.NDArray[np.int32]]:
         """By channel, up to KEPT voxels (N, 3) of each organ of a case, evenly spread over it."""
-        labels = self.channels[np.asarray(self.cache.array(packed.case, "labels"))]
+        labels = self.channels[packed.array("labels")]
         found = {}
         for channel in np.unique(labels):
             where = np.flatnonzero(labels == channel)
@@ -57,37 +68,47 @@ class Sampler:
         return found
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0."""
-        config = self.config
-        samples = [self._sample(step * config.batch + n) for n in range(config.batch)]
+        """The batch of a step, counted from 0. Raises DatasetError when the cache has gone."""
+        first = (step * self.processes + self.rank) * self.config.batch
+        try:
+            samples = [self._sample(first + n) for n in range(self.config.batch)]
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"the cache cannot be read any more ({error}); --resume packs it again") from error
         images, targets, annotated = zip(*samples, strict=True)
         return Batch(torch.stack(images)[:, None], torch.stack(targets), torch.stack(annotated))
 
     def _sample(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         config, how = self.config, self.config.augmentation
-        generator = Generator().manual_seed(config.seed * 1_000_000_007 + number)
-        index = int(torch.multinomial(self.weights, 1, generator=generator))
+        generator = Generator().manual_seed(config.seed * SEEDS_APART + number)
+        index = self._case(number, generator)
         packed = self.cases[index]
         centre = self._centre(index, generator)
-        coordinates = augment.draw_coordinates(centre, config.patch, config.spacing_mm, how, generator)
-        mirrored = bool(coordinates[0, -1, 0, 0] < coordinates[0, 0, 0, 0])
+        coordinates, mirrored = augment.draw_coordinates(centre, config.patch, packed.spacing_mm, how, generator)
         region = augment.Region.around(coordinates, packed.shape)
-        labels = region.take(self.cache.array(packed.case, "labels"), 0, nearest=True).to(torch.uint8)
+        labels = region.take(packed.array("labels"), 0, nearest=True).to(torch.uint8)
         image = self._image(packed, region, labels, generator)
         if how.cut > 0 and augment.chance(generator, how.cut):
             image, labels = augment.cut_field(image, labels, generator)
         target = torch.from_numpy(self.channels)[labels.long()].long()
         if mirrored:
-            target = mirror_table(config.organs)[target]
-        low, high = config.window_hu
-        a, b = config.scaled_to
-        scaled = (image.clamp(low, high) - low) / (high - low) * (b - a) + a
-        annotated = torch.tensor([False, *(organ in packed.annotated for organ in config.organs)])
-        return scaled, target, annotated
+            target = self.mirrored[target]
+        annotated = torch.tensor([False, *(is_annotated(packed, organ) for organ in config.organs)])
+        return scale(image, config), target, annotated
+
+    def _case(self, number: int, generator: Generator) -> int:
+        """Which case: by weight; or, when an epoch is each case once, the next of that epoch's shuffled order."""
+        if self.config.epoch_steps:
+            return int(torch.multinomial(self.weights, 1, generator=generator))
+        epoch, place = divmod(number, len(self.cases))
+        order = Generator().manual_seed(self.config.seed * SEEDS_APART + epoch)
+        return int(torch.randperm(len(self.cases), generator=order)[place])
 
     def _centre(self, index: int, generator: Generator) -> list[float]:
         """A voxel of an organ, more often one that is delivered, or a place in the middle of the cross-section."""
-        centres, packed, config = self.centres[index], self.cases[index], self.config
+        packed, config = self.cases[index], self.config
+        if config.spacing_mm is None:  # the whole scan
+            return [(n - 1) / 2 for n in packed.shape]
+        centres = self.centres[index]
         if centres and augment.chance(generator, config.foreground):
             delivered = sorted({config.organs.index(organ) + 1 for organ in config.delivered} & set(centres))
             channels = delivered if delivered and augment.chance(generator, 0.7) else sorted(centres)
@@ -102,13 +123,23 @@ class Sampler:
         """(I, J, K) HU: the scan's own, changed; or painted from the case's tissues."""
         config, how = self.config, self.config.augmentation
         painted = "tissues" in packed.digests and augment.chance(generator, config.painted)
-        if painted or "image" not in packed.digests:
-            tissues = region.take(self.cache.array(packed.case, "tissues"), 0, nearest=True)
-            from abdoseg.training.painting import paint
+        if painted or not packed.has_image:
+            tissues = region.take(packed.array("tissues"), 0, nearest=True)
+            return paint(tissues.to(torch.uint8), generator, packed.spacing_mm)
+        image = region.take(packed.array("image"), augment.AIR_HU)
+        return augment.change_hu(image, labels, packed.spacing_mm, how, generator)
 
-            return paint(tissues.to(torch.uint8), generator, config.spacing_mm)
-        image = region.take(self.cache.array(packed.case, "image"), augment.AIR_HU)
-        return augment.change_hu(image, labels, config.spacing_mm, how, generator)
+
+def scale(image: Tensor, config: TrainingConfig) -> Tensor:
+    """HU to what the network sees: clipped to the window, scaled onto `scaled_to`."""
+    low, high = config.window_hu
+    a, b = config.scaled_to
+    return (image.clamp(low, high) - low) / (high - low) * (b - a) + a
+
+
+def is_annotated(packed: Packed, organ: str) -> bool:
+    """Whether the annotator looked for an organ, or for every organ of a group."""
+    return set(members(organ)) <= set(packed.annotated)
 
 
 def channel_table(organs: Sequence[str]) -> npt.NDArray[np.uint8]:
@@ -118,15 +149,15 @@ def channel_table(organs: Sequence[str]) -> npt.NDArray[np.uint8]:
     """
     table = np.zeros(256, np.uint8)
     for channel, organ in enumerate(organs, start=1):
-        table[BY_NAME[organ].label] = channel
+        for name in members(organ):
+            table[BY_NAME[name].label] = channel
     if "liver_tumour" not in organs and "liver" in organs:
         table[BY_NAME["liver_tumour"].label] = table[BY_NAME["liver"].label]
     return table
 
 
 def mirror_table(organs: Sequence[str]) -> Tensor:
-    """(C,) channel -> the channel of the organ on the other side."""
-    known = {organ.name for organ in ORGANS}
-    assert set(organs) <= known
-    order = [organs.index(MIRRORED.get(organ, organ)) + 1 for organ in organs]
-    return torch.tensor([0, *order])
+    """(C,) channel -> the channel of the organ on the other side; an organ whose twin is not learnt stays itself."""
+    twins = [MIRRORED.get(organ, organ) for organ in organs]
+    return torch.tensor([0, *(organs.index(twin if twin in organs else organ) + 1
+                              for twin, organ in zip(twins, organs, strict=True))])  # fmt: skip

@@ -1,0 +1,40 @@
+"""TensorBoard events of a run, where tensorboard is installed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from abdoseg.training.checkpoint import Progress
+from abdoseg.training.history import Epoch
+
+
+def is_available() -> bool:
+    """Whether tensorboard is installed; it is optional."""
+    return find_spec("tensorboard") is not None
+
+
+class Events:
+    """Writes loss, rate and Dice by organ into the run's folder, to be read by `tensorboard --logdir`."""
+
+    def __init__(self, run: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tensorboard's own imports
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(run / "events"))
+
+    def stepped(self, progress: Progress, share: float, loss: float) -> None:
+        """The loss of each step."""
+        self.writer.add_scalar("loss/step", loss, progress.step)
+
+    def epoch_done(self, epochs: Sequence[Epoch]) -> None:
+        """The epoch's means."""
+        last = epochs[-1]
+        self.writer.add_scalar("loss/epoch", last.loss, last.step)
+        self.writer.add_scalar("learning_rate", last.learning_rate, last.step)
+        for organ, dice in last.dice.items():
+            self.writer.add_scalar(f"dice/{organ}", dice, last.step)
+        self.writer.flush()

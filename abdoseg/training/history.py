@@ -1,0 +1,93 @@
+"""What a run has been through, an epoch a row: log.csv, and those who want to be told."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from abdoseg.training.checkpoint import Progress
+from abdoseg.training.validation import CaseScore
+
+LOG_FILE = "log.csv"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's outcome. dice: mean by organ; digest: SHA-256 of the averaged weights; best: the best so far."""
+
+    step: int
+    seconds: float
+    loss: float
+    learning_rate: float
+    dice: Mapping[str, float]
+    accuracy: float = float("nan")
+    iou: float = float("nan")
+    digest: str = ""
+    best: bool = False
+    scores: Sequence[CaseScore] = field(default=(), repr=False, compare=False)
+
+    def row(self, organs: Sequence[str]) -> dict[str, str]:
+        """The line in log.csv; nothing where nothing was measured."""
+        fields = {
+            "step": str(self.step), "seconds": f"{self.seconds:.1f}", "loss": f"{self.loss:.6f}",
+            "learning_rate": f"{self.learning_rate:.4g}", "accuracy": _number(self.accuracy),
+            "mean_iou": _number(self.iou),
+        }  # fmt: skip
+        fields |= {f"dice_{organ}": _number(self.dice.get(organ, float("nan"))) for organ in organs}
+        return fields | {"weights": self.digest}
+
+
+class Watcher(Protocol):
+    """Someone who is told how a run goes; the loop knows no more of them."""
+
+    def stepped(self, progress: Progress, share: float, loss: float) -> None:
+        """After each step; share: how much of the run is done."""
+
+    def epoch_done(self, epochs: Sequence[Epoch]) -> None:
+        """After each epoch: all of them, the last one last."""
+
+
+def append(path: Path, epoch: Epoch, organs: Sequence[str]) -> None:
+    """Adds a line to log.csv, on disk before this returns."""
+    row = epoch.row(organs)
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_log(path: Path, until_step: int) -> list[Epoch]:
+    """The epochs in log.csv up to a step; the file is cut there, as a killed run may have logged more than it saved."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = [row for row in reader if int(row["step"]) <= until_step]
+        header = reader.fieldnames or []
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, header)
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
+    return [_epoch(row) for row in rows]
+
+
+def _epoch(row: Mapping[str, str]) -> Epoch:
+    dice = {name.removeprefix("dice_"): float(value) for name, value in row.items() if name[:5] == "dice_" and value}
+    return Epoch(
+        int(row["step"]), float(row["seconds"]), float(row["loss"]), float(row["learning_rate"]), dice,
+        float(row["accuracy"] or "nan"), float(row["mean_iou"] or "nan"), row["weights"],
+    )  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.4f}"

@@ -1,0 +1,95 @@
+"""Which cases train and which validate: by hash of the patient, so that nobody chooses and nobody is on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from abdoseg.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of cases, sorted. how: in words, for the model card."""
+
+    train: tuple[str, ...]
+    validate: tuple[str, ...]
+    how: str
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+
+def by_share(patients: Mapping[str, str], share: float, seed: int) -> Split:
+    """A share of the patients validates, one at least unless the share is 0. patients: case to patient."""
+    ranked = _ranked(patients, seed)
+    count = 0 if share <= 0 else min(len(ranked) - 1, max(1, round(share * len(ranked))))
+    return _split(patients, ranked[:count], f"{share:.0%} of the patients by hash, seed {seed}")
+
+
+def by_fold(patients: Mapping[str, str], folds: int, fold: int, seed: int) -> Split:
+    """Fold `fold` (from 1) of `folds` validates. Raises DatasetError when there are fewer patients than folds."""
+    ranked = _ranked(patients, seed)
+    if not 1 <= fold <= folds or folds < 2:
+        raise DatasetError(f"fold {fold} of {folds} cannot be: folds count from 1, and two are the least")
+    if len(ranked) < folds:
+        raise DatasetError(f"{len(ranked)} patients cannot make {folds} folds; take fewer --folds")
+    return _split(patients, ranked[fold - 1 :: folds], f"fold {fold} of {folds} by hash of the patient, seed {seed}")
+
+
+def by_names(patients: Mapping[str, str], names: Sequence[str]) -> Split:
+    """The named cases validate, and with them what else there is of their patients. Raises DatasetError."""
+    unknown = sorted(set(names) - set(patients))
+    if unknown:
+        raise DatasetError(
+            f"no such validation case: {', '.join(unknown)}; the cases are {', '.join(sorted(patients)[:12])}"
+            f"{', ...' if len(patients) > 12 else ''}"
+        )
+    return _split(patients, [patients[name] for name in names], "validation cases by name")
+
+
+def by_file(patients: Mapping[str, str], path: Path) -> Split:
+    """Validation cases from a file: JSON as in a run's split.json ({"validate": [...]}), or a name a line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: the split cannot be read ({error})") from error
+    if text.lstrip().startswith("{"):
+        try:
+            names = [str(name) for name in json.loads(text)["validate"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f'{path}: no split; write {{"validate": ["case", ...]}} or a name a line') from error
+    else:
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    return _split(
+        patients, [patients[n] for n in by_names(patients, names).validate], f"validation cases of {path.name}"
+    )
+
+
+def fewer(split: Split, patients: Mapping[str, str], count: int, seed: int) -> Split:
+    """The split with the training cases of `count` patients only; with the same seed, smaller sets lie in larger."""
+    ranked = _ranked({case: patients[case] for case in split.train}, seed)
+    if count > len(ranked):
+        raise DatasetError(f"{count} training cases were asked for, and there are {len(ranked)}")
+    chosen = set(ranked[:count])
+    train = tuple(case for case in split.train if patients[case] in chosen)
+    return Split(train, split.validate, f"{split.how}; {count} for training by hash, seed {seed}")
+
+
+def _ranked(patients: Mapping[str, str], seed: int) -> list[str]:
+    """Patients in an order that depends on their own names and the seed alone."""
+    return sorted(set(patients.values()), key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest())
+
+
+def _split(patients: Mapping[str, str], validating: Sequence[str], how: str) -> Split:
+    chosen = set(validating)
+    sides: dict[bool, list[str]] = defaultdict(list)
+    for case, patient in sorted(patients.items()):
+        sides[patient in chosen].append(case)
+    if not sides[False]:
+        raise DatasetError(f"no case is left to train on ({len(patients)} cases, {how}); give more data")
+    return Split(tuple(sides[False]), tuple(sides[True]), how)
