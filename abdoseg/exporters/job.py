@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from abdoseg.errors import UsageError
+from abdoseg.exporters import EXPORTERS
 from abdoseg.measure import OrganVolume, measure
+from abdoseg.output import ensure_absent, writing
 from abdoseg.preview import Look
 from abdoseg.preview.slices import Plane
 from abdoseg.volume import Labelmap, Volume
@@ -79,3 +82,37 @@ class Job:
         if self.reference is None:
             raise UsageError(f"{self.case}: DICOM outputs lie on a DICOM series; name its folder with --reference")
         return self.reference
+
+
+def planned(job: Job, folder: Path, formats: Sequence[str], split: bool | None = None) -> list[tuple[str, Job, Path]]:
+    """Every file that an export would write: its format, the job (of one organ, when split) and its path.
+
+    split: one file an organ (True), all in one (False), or as the format has it.
+    """
+    files = []
+    for name in formats:
+        exporter = EXPORTERS[name]
+        parted = exporter.per_organ if split is None or exporter.per_organ is None else split
+        if not parted:
+            files.append((name, job, folder / f"{job.case}{exporter.suffix}"))
+            continue
+        suffix = exporter.suffix.removeprefix("_seg")
+        files += [(name, job.only(row.organ), folder / f"{job.case}_{row.organ}{suffix}") for row in job.found]
+    return files
+
+
+def export(
+    job: Job, folder: Path, formats: Sequence[str], split: bool | None = None, overwrite: bool = False
+) -> Iterator[Path]:
+    """Writes a case in every format, and yields each path once its file is whole.
+
+    Raises OutputError before any work when one of them exists and `overwrite` is not given.
+    """
+    files = planned(job, folder, formats, split)
+    ensure_absent([path for _, _, path in files], overwrite)
+    for name, part, path in files:
+        module, function = EXPORTERS[name].function.split(":")
+        write = getattr(import_module(f"abdoseg.exporters.{module}"), function)
+        with writing(path, overwrite) as temporary:
+            write(part, temporary)
+        yield path

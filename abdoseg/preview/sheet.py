@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from abdoseg.errors import GeometryError
-from abdoseg.measure import measure
+from abdoseg.measure import boxes, measure
 from abdoseg.preview.captions import DIM, GROUND, annotate, font, legend, window_text
 from abdoseg.preview.slices import ACROSS, Look, Plane, fitting, outline, paint
 from abdoseg.volume import Labelmap, Volume
@@ -63,8 +62,8 @@ def preview(
 def profiles(labelmap: Labelmap) -> list[npt.NDArray[np.float64]]:
     """For each axis, how much of the organs lies at each index; every organ counts the same. Zeros when none is."""
     shares = [np.zeros(n) for n in labelmap.labels.shape]
-    for label, box in enumerate(ndimage.find_objects(labelmap.labels), start=1):
-        if box is None or label not in labelmap.organs:
+    for label, box in boxes(labelmap.labels).items():
+        if label not in labelmap.organs:
             continue
         mask = labelmap.labels[box] == label
         for axis, share in enumerate(shares):

@@ -1,0 +1,127 @@
+"""`abdoseg export`: labelmaps to meshes, tables, videos, DICOM and reports."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abdoseg.cli import options
+from abdoseg.cli.console import Talk
+from abdoseg.cli.formats import chosen_options, export_flags, wanted
+from abdoseg.errors import AbdosegError, UsageError
+
+if TYPE_CHECKING:
+    from abdoseg.measure import OrganVolume
+
+COMPANIONS = (".csv", ".json")  # what `segment` writes beside a labelmap and may name in a pipe
+
+
+@click.command()
+@options.paths
+@options.from_file
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where files go.  [default: beside each labelmap]",
+)
+@options.labels
+@click.option(
+    "--scan",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The scan, or for several labelmaps a folder of scans by case name.  [default: by CASE.json]",
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Ground truth to show beside the labelmap; a file, or a folder of files by case name.",
+)
+@click.option("--truth-labels", default="abdoseg", show_default=True, metavar="SCHEME", help="The truth's numbers.")
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The DICOM series that was segmented, or a folder of series by case name.",
+)
+@export_flags
+@options.overwrite
+@options.as_json
+@options.quiet
+def export(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json: bool, **flags: Any) -> int:
+    """Export labelmaps to what people work with.
+
+    PATH is a labelmap, or a folder of masks with one organ each, named as the organ. Without PATH, paths are read from
+    a pipe. Paths of the files written go to stdout.
+
+    \b
+        abdoseg export out/scan_seg.nii.gz --stl --video --csv
+        abdoseg segment cohort/*.nii.gz -o out/ | abdoseg export --stl --video
+        abdoseg export out/*_seg.nii.gz --dicom-seg --reference ct_folder/
+    """
+    from abdoseg.exporters.case import Sources, open_case
+    from abdoseg.exporters.job import export as write
+
+    talk = Talk(quiet)
+    formats, look = wanted(flags), chosen_options(flags)
+    if not formats:
+        raise UsageError("nothing to export; name at least one format, such as --stl --video --csv")
+    labelmaps = _labelmaps(paths, from_file)
+    several = len(labelmaps) > 1
+    sources = Sources(
+        flags["scheme"], flags["scan"], flags["truth"], flags["truth_labels"], flags["reference"], several
+    )
+    cohort: dict[str, list[OrganVolume]] = {}
+    failures: list[AbdosegError] = []
+    for path in talk.track(labelmaps, "export"):
+        folder = flags["output"] or path.parent
+        try:
+            job = open_case(path, sources, formats, look)
+            _tell(job.case, write(job, folder, formats, flags["split"], flags["overwrite"]), as_json)
+        except AbdosegError as error:
+            if not several:
+                raise
+            talk.error(str(error))
+            failures.append(error)
+        else:
+            cohort[job.case] = job.rows
+    if "csv" in formats and several and cohort:
+        _tell(None, _tables(cohort, flags["output"] or labelmaps[0].parent, flags["overwrite"]), as_json)
+    return failures[0].exit_code if failures else 0
+
+
+def _labelmaps(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
+    """The labelmaps named, or read from a pipe when none is; what stands beside labelmaps in a pipe is passed over."""
+    if not paths and not from_file and not sys.stdin.isatty():
+        from_file = "-"
+    return [path for path in options.listed_paths(paths, from_file) if path.suffix.lower() not in COMPANIONS]
+
+
+def _tell(case: str | None, written: Iterable[Path], as_json: bool) -> None:
+    """Each path on stdout as soon as its file is whole; or one JSON object."""
+    outputs = []
+    for path in written:
+        outputs.append(str(path))
+        if not as_json:
+            click.echo(str(path))
+    if as_json:
+        click.echo(json.dumps({"case": case, "outputs": outputs}))
+
+
+def _tables(cohort: dict[str, list[OrganVolume]], folder: Path, overwrite: bool) -> list[Path]:
+    """Volumes of all cases, one row a case and organ and one row a case."""
+    from abdoseg.exporters.table import write_long, write_wide
+    from abdoseg.output import writing
+
+    made = {folder / "volumes_long.csv": write_long, folder / "volumes_wide.csv": write_wide}
+    for target, write in made.items():
+        with writing(target, overwrite) as temporary:
+            write(cohort, temporary)
+    return list(made)

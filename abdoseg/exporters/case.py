@@ -1,0 +1,142 @@
+"""A labelmap on disk and what belongs to it (its scan, its truth, its series, its record) to a Job."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abdoseg.anatomy import BY_NAME, MAIN, SCHEMES
+from abdoseg.errors import GeometryError, UsageError
+from abdoseg.exporters import EXPORTERS
+from abdoseg.exporters.job import Job, Options
+from abdoseg.measure import boxes
+from abdoseg.scans import case_name, read_labels, read_scan
+from abdoseg.volume import Labelmap, Volume
+
+logger = logging.getLogger("abdoseg")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the things beside a labelmap are. Each path is one file, or a folder of files named by case.
+
+    scheme, truth_scheme: what the numbers in label files mean. several: more than one case shares these paths.
+    """
+
+    scheme: str = "abdoseg"
+    scan: Path | None = None
+    truth: Path | None = None
+    truth_scheme: str = "abdoseg"
+    reference: Path | None = None
+    several: bool = False
+
+
+def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Options) -> Job:
+    """Reads a labelmap, or a folder of masks, and what the formats need besides.
+
+    Raises ScanError, GeometryError when grids differ, UsageError.
+    """
+    case = case_name(path).removesuffix("_seg") or case_name(path)
+    labelmap = _masks(path) if path.is_dir() else _labelmap(path, sources.scheme)
+    record = _record(path.parent / f"{case}.json")
+    scan_path = _recorded_scan(path, record) if sources.scan is None else _of_case(sources.scan, case, sources.several)
+    scan = truth = None
+    if scan_path is not None and any(EXPORTERS[name].shows_scan for name in formats):
+        scan = read_scan(scan_path)
+        _check_grid(scan_path, scan, path, labelmap)
+    if sources.truth is not None:
+        truth_path = _of_case(sources.truth, case, sources.several)
+        truth = read_labels(truth_path, _scheme(sources.truth_scheme))
+        _check_grid(truth_path, truth, path, labelmap)
+    reference = scan_path
+    if sources.reference is not None:
+        reference = _of_case(sources.reference, case, sources.several)
+    job = Job(case, labelmap, scan, truth, reference, record, options)
+    for row in job.rows:
+        if not row.voxels:
+            logger.warning("%s: %s was not found; it has no mesh, and 0 in tables", path, row.organ)
+    return job
+
+
+def _labelmap(path: Path, scheme: str) -> Labelmap:
+    """A label file. Its organs: those that are there, and those of the main ones that its scheme has."""
+    labelmap = read_labels(path, _scheme(scheme))
+    there = boxes(labelmap.labels)
+    organs = {label: name for label, name in labelmap.organs.items() if name in MAIN or label in there}
+    return replace(labelmap, organs=organs)
+
+
+def _masks(folder: Path) -> Labelmap:
+    """A folder of masks, each named as its organ, as TotalSegmentator writes them; where two meet the later wins."""
+    files = {name: file for name in BY_NAME for file in sorted(folder.glob(f"{name}.nii*"))[:1]}
+    if not files:
+        raise UsageError(f"{folder}: no masks named as organs, such as liver.nii.gz, in this folder")
+    together: Labelmap | None = None
+    for name, file in files.items():
+        mask = read_labels(file, {1: name})
+        if together is None:
+            together = replace(mask, organs={BY_NAME[other].label: other for other in files})
+        else:
+            _check_grid(file, mask, folder, together)
+            together = replace(together, labels=np.where(mask.labels > 0, mask.labels, together.labels))
+    assert together is not None
+    return together
+
+
+def _scheme(name: str) -> str:
+    if name not in SCHEMES:
+        raise UsageError(f"{name}: no such label scheme; there are {', '.join(SCHEMES)}")
+    return name
+
+
+def _check_grid(path: Path, one: Volume | Labelmap, other_path: Path, other: Volume | Labelmap) -> None:
+    if not one.geometry.matches(other.geometry):
+        sizes = [f"{x.geometry.shape} at {x.geometry.spacing_mm.round(3).tolist()} mm" for x in (one, other)]
+        raise GeometryError(
+            f"{path}: its grid, {sizes[0]}, does not lie on that of {other_path}, {sizes[1]}; "
+            "name the files that belong together"
+        )
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """The run's record beside the labelmap; empty when there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        logger.warning("%s: the record cannot be read (%s); going on without it", path, error)
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _recorded_scan(path: Path, record: Mapping[str, Any]) -> Path | None:
+    """The scan named in the record, when it is still there."""
+    name = record.get("scan")
+    if not isinstance(name, str):
+        return None
+    found = path.parent / name
+    if not found.exists():
+        logger.warning("%s: its scan %s is not there any more; name it with --scan to have it in pictures", path, name)
+        return None
+    return found
+
+
+def _of_case(path: Path, case: str, several: bool) -> Path:
+    """`path` itself or, when it is a folder, what in it is named as the case; for several cases there must be one."""
+    if not path.is_dir():
+        if several:
+            raise UsageError(f"{path}: one file cannot belong to several cases; name a folder of files by case")
+        return path
+    for inside in sorted(path.iterdir()):
+        if case_name(inside).removesuffix("_seg") == case:
+            return inside
+    if several:
+        raise UsageError(f"{path}: nothing in this folder is named {case}")
+    return path
