@@ -59,19 +59,24 @@ def noise(axes: Sequence[Field], step_mm: float, rng: np.random.Generator) -> Fi
     count = int(np.ceil(2 * REACH_MM / step_mm)) + 4
     field = rng.standard_normal((count, count, count), dtype=np.float32)
     for along in axes:  # each turn replaces the lattice's first axis by the grid's, and moves it to the end
-        field = np.tensordot(field, _splines(along, step_mm, count), axes=(0, 1))
+        used, weights = _splines(along, step_mm, count)
+        field = np.tensordot(field[used], weights, axes=(0, 1))
     return np.ascontiguousarray(field / np.float32(0.3317))  # (sum of the squared weights, 0.479) to the power 3/2
 
 
-def _splines(along: Field, step_mm: float, count: int) -> Field:
-    """(n, count) weights of the lattice's points at each position. Positions beyond the lattice take its edge."""
+def _splines(along: Field, step_mm: float, count: int) -> tuple[slice, Field]:
+    """The lattice's points that bear on these n positions, and their weights (n, points).
+
+    Positions beyond the lattice take its edge.
+    """
     at = np.clip((along + REACH_MM) / step_mm, 0.0, count - 4.001)
     cell = at.astype(np.intp)
+    first, last = int(cell.min()), int(cell.max()) + 4
     t = (at - cell).astype(np.float32)
     weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6
-    matrix = np.zeros((len(along), count), np.float32)
-    np.put_along_axis(matrix, cell[:, None] + np.arange(4), weights, axis=1)
-    return matrix
+    matrix = np.zeros((len(along), last - first), np.float32)
+    np.put_along_axis(matrix, cell[:, None] - first + np.arange(4), weights, axis=1)
+    return slice(first, last), matrix
 
 
 def ball(space: Space, centre: Point, radii: Point, tilt_degrees: tuple[float, float] = (0.0, 0.0)) -> Field:
@@ -86,20 +91,23 @@ def ball(space: Space, centre: Point, radii: Point, tilt_degrees: tuple[float, f
 def tube(space: Space, points: Sequence[Point], radii: Sequence[float]) -> tuple[Field, Field]:
     """Distance to a tube along a polyline, its radius running from point to point; and how high in it, -1 to 1.
 
-    The height is the voxel's, to the front of the nearest point of the centre line, in radii.
+    The height is the voxel's, to the front of the nearest point of the centre line, in radii. Away from the tube the
+    distance is infinite.
     """
     distance = np.full(space.x.shape, np.inf, np.float32)
     height = np.zeros(space.x.shape, np.float32)
     for start, stop, first, last in zip(points, points[1:], radii, radii[1:], strict=False):
+        box = space.box(*bounds([start, stop], max(first, last)))
+        near = space.part(box)
         d = np.subtract(stop, start).astype(np.float32)
-        px, py, pz = space.x - start[0], space.y - start[1], space.z - start[2]
+        px, py, pz = near.x - start[0], near.y - start[1], near.z - start[2]
         t = np.clip((px * d[0] + py * d[1] + pz * d[2]) / np.float32(d @ d), 0, 1)
         radius = first + (last - first) * t
         px, py, pz = px - t * d[0], py - t * d[1], pz - t * d[2]
         here = np.sqrt(px * px + py * py + pz * pz) - radius
-        nearer = here < distance
-        distance = np.where(nearer, here, distance)
-        height = np.where(nearer, py / radius, height)
+        nearer = here < distance[box]
+        distance[box] = np.where(nearer, here, distance[box])
+        height[box] = np.where(nearer, py / radius, height[box])
     return distance, height
 
 
