@@ -7,6 +7,16 @@ import numpy as np
 from abdoseg.volume import Affine, Geometry
 
 ROUNDING_MM = 0.1
+SMALLEST, FARTHEST = 1e-6, 1e6  # of a step and of an origin: micrometres in a file in metres, kilometres off
+FLATTEST = 1e-3  # volume of the cell that the axes' unit vectors span
+
+
+def is_usable(affine: Affine) -> bool:
+    """Whether an affine can belong to a scan: finite, of sane size, its axes not in one plane."""
+    if not np.isfinite(affine).all() or np.abs(affine).max() > FARTHEST:
+        return False
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(steps.min() > SMALLEST and abs(np.linalg.det(affine[:3, :3] / steps)) > FLATTEST)
 
 
 def straightened(affine: Affine, shape: tuple[int, int, int]) -> tuple[Affine, float]:

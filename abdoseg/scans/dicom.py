@@ -17,6 +17,7 @@ import numpy as np
 from abdoseg.errors import AbdosegError, ScanError, SeriesError
 from abdoseg.scans.headers import Slice, read_dataset
 from abdoseg.scans.limits import check_voxels
+from abdoseg.scans.scan_file import Remark
 from abdoseg.scans.series import Catalogue, Series, catalogue, choose
 from abdoseg.scans.stack import Stack, stacked
 from abdoseg.volume import Array, Geometry, Stored, Volume
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 AIR, HIGHEST = -1024, 32767
+RLE = "1.2.840.10008.1.2.5"
 TISSUE_HU = (-900, 3071)  # a padding value that means one of these is not believed
 
 
@@ -44,7 +46,8 @@ def read_dicom(path: Path, *, series: str | None = None, gaps: str = "fill", kee
     stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
     notes = [*found.notes, *_choice_notes(found, chosen, why), *stack.notes]
     if stored.geometry.shear_degrees > 0.01:
-        notes.append(f"the gantry was tilted by {stored.geometry.shear_degrees:.1f} degrees; the slices' lean is kept")
+        tilt = f"the gantry was tilted by {stored.geometry.shear_degrees:.1f} degrees; the slices' lean is kept"
+        notes.append(Remark(tilt))
     details = _facts(found, chosen, why, stack, stored.geometry)
     if keep:
         first = stack.slices[0].header
@@ -119,10 +122,9 @@ def frames(pieces: Sequence[Slice]) -> list[Array]:
         dataset = read_dataset(entry, pixels=True)
         if "PixelData" not in dataset:
             raise ScanError(f"{entry.name}: no pixel data in the file; export the series again")
-        if "PerFrameFunctionalGroupsSequence" in dataset:
-            found = list(iter_pixels(dataset, indices=[piece.frame for piece in pieces], raw=True))
-        else:
-            found = [next(iter_pixels(dataset, raw=True))]
+        indices = [piece.frame for piece in pieces] if len(pieces) > 1 or pieces[0].frame else None
+        plugin = "pydicom" if _syntax(pieces[0]) == RLE else ""  # the faster one panics over damaged data
+        found = list(iter_pixels(dataset, indices=indices, raw=True, decoding_plugin=plugin))[: len(pieces)]
     except AbdosegError:
         raise
     except Exception as error:  # pydicom and its decoders meet damaged pixels with exceptions of every kind

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from abdoseg.errors import GeometryError, ScanError
+from abdoseg.errors import ScanError
 from abdoseg.scans.limits import check_promise, check_voxels
 from abdoseg.scans.nifti_axes import nifti_affine
 from abdoseg.scans.scan_file import ScanFile, scaled
@@ -53,16 +53,12 @@ def read_nifti(path: Path, assume_axes: bool = False) -> ScanFile:
     image = _image_path(path) if kind == "pair" else path
     raw = _voxels(image, header, shape, kind)
     array = scaled(raw, *_slope(header), notes)
-    try:
-        geometry = Geometry(shape, affine)
-    except GeometryError as error:
-        raise ScanError(f"{path}: {error}") from error
     details = {
         "format": f"NIfTI-{SIZES[int(header['sizeof_hdr'])]}",
         "stored_type": str(raw.dtype.newbyteorder("=")),
         "affine_from": source,
     }
-    return ScanFile(array, Stored(geometry, header), tuple(notes), details)
+    return ScanFile(array, Stored(Geometry(shape, affine), header), tuple(notes), details)
 
 
 def read_header(path: Path) -> tuple[Any, str]:
@@ -97,7 +93,7 @@ def _size_and_order(head: bytes) -> tuple[int, str]:
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """A file's bytes, gunzipped when they are gzip, whatever the suffix. Foreign errors become ScanError."""
-    from isal import igzip
+    from isal import igzip, isal_zlib
 
     try:
         with path.open("rb") as file:
@@ -110,7 +106,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
                 yield file
     except FileNotFoundError as error:
         raise ScanError(f"{path}: no such file") from error
-    except (EOFError, zlib.error, igzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, isal_zlib.error, igzip.BadGzipFile) as error:  # type: ignore[misc]  # isal's stubs call its error an instance
         raise ScanError(f"{path}: truncated or damaged gzip ({error}); copy or export it again") from error
     except OSError as error:
         raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error

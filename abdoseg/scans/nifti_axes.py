@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from abdoseg.errors import ScanError
-from abdoseg.scans.affines import straightened
+from abdoseg.scans.affines import is_usable, straightened
+from abdoseg.scans.scan_file import Remark
 from abdoseg.volume import Affine, Geometry
 
 HALF_TURN = 3.6e-7  # a quaternion stored in 32 bits that is nearer to length 1 has no real part; as in nibabel
@@ -32,7 +33,7 @@ def nifti_affine(
     if chosen is None and assume_axes:
         chosen, source = np.asarray(header.get_base_affine(), np.float64), "assumed"
         notes.append("the file does not say where its axes point: taken as left, anterior, superior")
-        if abs(np.linalg.det(chosen[:3, :3])) < 1e-9:
+        if not is_usable(chosen):
             raise ScanError(
                 f"{path}: the voxel size {header['pixdim'][1:4].tolist()} mm is impossible; export it again"
             )
@@ -53,7 +54,7 @@ def nifti_affine(
 def _sform(header: Any) -> Affine | None:
     """None when it cannot be inverted."""
     affine = np.vstack([header["srow_x"], header["srow_y"], header["srow_z"], [0, 0, 0, 1]]).astype(np.float64)
-    return affine if _invertible(affine) else None
+    return affine if is_usable(affine) else None
 
 
 def _qform(header: Any, notes: list[str]) -> Affine | None:
@@ -75,11 +76,7 @@ def _qform(header: Any, notes: list[str]) -> Affine | None:
     affine[:3, :3] = quat2mat([w, *bcd]) * spacing
     affine[:3, 2] *= -1 if float(header["pixdim"][0]) < 0 else 1  # qfac
     affine[:3, 3] = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
-    return affine if _invertible(affine) else None
-
-
-def _invertible(affine: Affine) -> bool:
-    return bool(np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9)
+    return affine if is_usable(affine) else None
 
 
 def _in_mm(affine: Affine, header: Any, notes: list[str]) -> Affine:
@@ -97,7 +94,7 @@ def _repaired(affine: Affine, shape: tuple[int, int, int], notes: list[str]) -> 
     """Axes that miss right angles by rounding alone are made orthogonal; a real shear is kept. Both are noted."""
     straight, shear = straightened(affine, shape)
     if shear > 0.001 and straight is not affine:
-        notes.append(f"the axes missed right angles by {shear:.4f} degrees and were made orthogonal")
+        notes.append(Remark(f"the axes missed right angles by {shear:.4f} degrees and were made orthogonal"))
     elif straight is affine and shear > 0.01:
-        notes.append(f"the axes are sheared by {shear:.2f} degrees; kept as they are")
+        notes.append(Remark(f"the axes are sheared by {shear:.2f} degrees; kept as they are"))
     return straight

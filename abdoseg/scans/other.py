@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from abdoseg.errors import GeometryError, ScanError
-from abdoseg.scans.affines import lps_to_ras, straightened
+from abdoseg.errors import ScanError
+from abdoseg.scans.affines import is_usable, lps_to_ras, straightened
 from abdoseg.scans.limits import check_promise, check_voxels
 from abdoseg.scans.scan_file import ScanFile, scaled
 from abdoseg.volume import Geometry, Stored
@@ -47,14 +47,12 @@ def read_other(path: Path, kind: str) -> ScanFile:
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
+    if not is_usable(affine):
+        raise ScanError(f"{path}: its axes and spacing are impossible: the geometry is damaged; convert it again")
+    affine, _ = straightened(lps_to_ras(affine), raw.shape)
     notes: list[str] = []
-    try:
-        affine, _ = straightened(lps_to_ras(affine), raw.shape)
-        geometry = Geometry(raw.shape, affine)
-    except GeometryError as error:
-        raise ScanError(f"{path}: {error}") from error
     details = {"format": kind, "stored_type": str(raw.dtype)}
-    return ScanFile(scaled(raw, 1.0, 0.0, notes), Stored(geometry), tuple(notes), details)
+    return ScanFile(scaled(raw, 1.0, 0.0, notes), Stored(Geometry(raw.shape, affine)), tuple(notes), details)
 
 
 def _check_meta(path: Path) -> None:

@@ -12,6 +12,7 @@ from abdoseg.errors import AbdosegError
 from abdoseg.scans.coverage import Coverage, coverage
 from abdoseg.scans.plausible import values_of
 from abdoseg.scans.read import read_scan
+from abdoseg.scans.scan_file import Remark
 from abdoseg.volume import Geometry, Volume
 
 Verdict = Literal["ok", "review", "unusable"]
@@ -29,10 +30,11 @@ GRID_MM = 3.0
 
 @dataclass(frozen=True)
 class Report:
-    """verdict: the worst of the reasons. reasons: sentences, worst first. facts: JSON-able, without identity."""
+    """reasons: sentences for the verdict, worst first. remarks: worth knowing. facts: JSON-able, without identity."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -48,16 +50,20 @@ def preflight(path: Path, *, series: str | None = None, gaps: str = "fill", assu
 def judged(volume: Volume) -> Report:
     """The verdict on a scan that could be read."""
     covered = coverage(volume)
-    unusable, review = [], list(volume.notes)
+    unusable: list[str] = []
+    review = [note for note in volume.notes if not isinstance(note, Remark)]
+    remarks: list[str] = [note for note in volume.notes if isinstance(note, Remark)]
     if covered is None:
         unusable.append("no body is seen in the picture")
     else:
         review += _doubts(volume.geometry, covered)
+        if covered.cut:
+            remarks.append(f"the picture ends before the body does: {', '.join(covered.cut)}")
         if covered.lungs_above_mm and covered.below_lungs_mm < ABDOMEN_MM:
             unusable.append(f"a chest: only {covered.below_lungs_mm:.0f} mm lie below the lungs")
     review += _coarse(volume)
     verdict: Verdict = "unusable" if unusable else "review" if review else "ok"
-    return Report(verdict, (*unusable, *review), facts(volume) | {"coverage": _coverage_facts(covered)})
+    return Report(verdict, (*unusable, *review), tuple(remarks), facts(volume) | {"coverage": _coverage_facts(covered)})
 
 
 def facts(volume: Volume) -> dict[str, Any]:
@@ -99,6 +105,8 @@ def _doubts(geometry: Geometry, covered: Coverage) -> list[str]:
     """Reasons to look: axes that contradict the anatomy, organs that may be cut."""
     doubts = []
     length = geometry.shape[2] * float(geometry.spacing_mm[2])
+    if length < SHORT_MM:
+        return [f"a slab of {length:.0f} mm: every organ is cut"]
     if covered.lungs_below_mm > 20 and not covered.lungs_above_mm:
         doubts.append("upside-down: the lungs lie at the lower end; are the axes right?")
     elif not covered.lungs_above_mm:
@@ -107,8 +115,6 @@ def _doubts(geometry: Geometry, covered: Coverage) -> list[str]:
         doubts.append(f"only {covered.below_lungs_mm:.0f} mm below the lungs: the kidneys may be cut")
     if covered.spine is not None and covered.spine > FRONT:
         doubts.append("back to front: the spine lies in front; are the axes right?")
-    if length < SHORT_MM:
-        doubts.append(f"a slab of {length:.0f} mm: every organ is cut")
     return doubts
 
 

@@ -11,6 +11,10 @@ import numpy.typing as npt
 from abdoseg.volume import Array, Stored
 
 
+class Remark(str):
+    """A note that says what was put right or kept, and that calls for nobody's review."""
+
+
 @dataclass(frozen=True, eq=False)
 class ScanFile:
     """What a file holds, scaled: `array` (I, J, K) in the file's own axes, int16 or float32."""

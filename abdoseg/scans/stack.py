@@ -16,6 +16,7 @@ import numpy.typing as npt
 from abdoseg.errors import SeriesError, UsageError
 from abdoseg.scans.affines import lps_to_ras, straightened
 from abdoseg.scans.headers import Slice
+from abdoseg.scans.scan_file import Remark
 from abdoseg.scans.series import SAME_PLACE_MM, sideways_mm
 from abdoseg.volume import Affine
 
@@ -113,7 +114,7 @@ def _without_twins(
                 "remove what is not wanted"
             )
     dropped = len(ordered) - len(kept)
-    return kept, [f"{dropped} slices were there twice, identical, and are used once"] if dropped else []
+    return kept, [Remark(f"{dropped} slices were there twice, identical, and are used once")] if dropped else []
 
 
 def _place(piece: Slice) -> float:
