@@ -23,7 +23,7 @@ CSS = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.55 system-ui,"Segoe UI",Roboto,"Helvetica Neue",
 Arial,sans-serif;-webkit-text-size-adjust:100%}
-header,main,footer{max-width:1120px;margin:0 auto;padding:0 24px}
+header,main,footer{max-width:1280px;margin:0 auto;padding:0 24px}
 header{padding-top:36px}
 h1{font-size:28px;line-height:1.2;letter-spacing:-.02em;margin:0 0 4px}
 h2{font-size:19px;letter-spacing:-.01em;margin:0 0 4px}
@@ -36,11 +36,12 @@ footer{color:var(--soft);font-size:13px;padding-bottom:40px}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
 caption{text-align:left;padding:0 0 8px;font-size:13px}
-th,td{padding:6px 10px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{padding:6px 9px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
 thead th{color:var(--soft);font-weight:600;font-size:13px;vertical-align:bottom;background:var(--card)}
 tbody tr:hover{background:var(--faint)}
 tbody tr:last-child>*{border-bottom:0}
-tbody th{font-weight:600}
+tbody th{font-weight:600;position:sticky;left:0;background:var(--card)}
+tbody tr:hover th{background:var(--faint)}
 .number{text-align:right}
 thead button{all:unset;cursor:pointer;display:inline-block;padding:2px 4px;margin:-2px -4px;border-radius:4px}
 thead button:hover{color:var(--ink)}
@@ -54,12 +55,20 @@ th[aria-sort=descending] button::after{content:"\\2193";opacity:1}
 margin:8px 0;max-width:none}
 .note.bad{border-color:var(--bad);background:var(--badground);color:inherit;font-weight:inherit}
 .grid{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(300px,1fr))}
+.grid.wide{grid-template-columns:repeat(auto-fit,minmax(min(440px,100%),1fr))}
+.grid>*{min-width:0}
+.keys{display:flex;flex-wrap:wrap;gap:4px 18px;color:var(--soft);max-width:none}
+.terms{display:grid;grid-template-columns:max-content 1fr;gap:6px 18px;margin:10px 0 0}
+.terms dt{font-weight:600}.terms dd{margin:0;color:var(--soft)}
+@media(max-width:640px){.terms{display:block}.terms dd{margin-bottom:8px}header,main,footer{padding:0 12px}
+section{padding:16px 14px}}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:10px;margin:12px 0 0}
 .facts div{background:var(--faint);border-radius:8px;padding:10px 14px}
 .facts dt{color:var(--soft);font-size:13px}.facts dd{margin:0;font-size:21px;font-weight:600;letter-spacing:-.01em;
 font-variant-numeric:tabular-nums}
 figure{margin:0}figcaption{font-size:13px;padding-top:6px}
 img,svg{max-width:100%;height:auto}
+figure svg{width:100%}
 svg text{fill:var(--ink);font:12px system-ui,"Segoe UI",Roboto,Arial,sans-serif}
 svg .soft{fill:var(--soft);color:var(--soft)}
 .swatch{display:inline-block;width:.8em;height:.8em;border-radius:3px;margin-right:.5em;vertical-align:-.05em;

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from abdoseg.anatomy import BY_NAME
 from abdoseg.evaluation.columns import METRICS
 from abdoseg.evaluation.score import CaseScores, Score
 from abdoseg.metrics import Confusion
@@ -68,7 +69,7 @@ class Overall:
     """All organs and cases. Means are over organs of their means over cases, so that each organ counts alike.
 
     iou_at_half: the share of all rows with an IoU of at least 0.5. pixel_accuracy: the share of all voxels,
-    background included, that have the right label. infinite: rows without a finite distance; they are in none of the
+    background included, that have the right label; labels that are not scored count as background. infinite: rows without a finite distance; they are in none of the
     distances' means.
     """
 
@@ -109,7 +110,6 @@ def summarise(cases: Sequence[CaseScores], seed: int = 0) -> tuple[OrganSummary,
 def overall(cases: Sequence[CaseScores], organs: Sequence[OrganSummary]) -> Overall:
     """All organs and cases in one row."""
     scores = [score for case in cases for score in case.scores if score.status != "absent"]
-    histogram = pooled_histogram(cases)
 
     def mean(name: str) -> float:
         return _mean([organ.metric(name).mean for organ in organs])
@@ -124,7 +124,7 @@ def overall(cases: Sequence[CaseScores], organs: Sequence[OrganSummary]) -> Over
         precision=mean("precision"),
         recall=mean("recall"),
         accuracy=mean("accuracy"),
-        pixel_accuracy=float(np.trace(histogram) / histogram.sum()) if histogram.any() else NAN,
+        pixel_accuracy=_pixel_accuracy(pooled_histogram(cases), [organ.organ for organ in organs]),
         hausdorff_mm=mean("hausdorff_mm"),
         hd95_mm=mean("hd95_mm"),
         assd_mm=mean("assd_mm"),
@@ -177,6 +177,14 @@ def _summary(organ: str, name: str, rows: Sequence[Score], seed: int) -> Summary
         worst=float(values[worst]) if metric.better else NAN,
         worst_case=defined[worst][1] if metric.better else "",
     )
+
+
+def _pixel_accuracy(histogram: Counts, organs: Sequence[str]) -> float:
+    """The share of voxels with the right label, where all labels that are not scored are background."""
+    scored = [BY_NAME[organ].label for organ in organs]
+    rest = [label for label in range(len(histogram)) if label not in scored]
+    right = int(histogram[scored, scored].sum()) + int(histogram[np.ix_(rest, rest)].sum())
+    return right / int(histogram.sum()) if histogram.any() else NAN
 
 
 def _quantile(values: Floats, share: float) -> float:

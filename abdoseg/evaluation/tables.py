@@ -42,7 +42,7 @@ def as_json(evaluation: Evaluation) -> Row:
     """Everything, ready for json.dumps: NaN is null, infinity the string "inf"."""
     settings, reading = evaluation.settings, evaluation.reading
     present = {organ.organ for organ in evaluation.organs}
-    everything = _plain(
+    everything = plain(
         {
             "settings": {
                 "surface": settings.surface,
@@ -117,11 +117,12 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as json.dumps takes it strictly: NaN is None, infinity the string "inf"."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value

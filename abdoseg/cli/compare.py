@@ -1,0 +1,159 @@
+"""abdoseg compare: several models' predictions against the same truths, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abdoseg.cli import options
+from abdoseg.cli.console import Talk
+from abdoseg.cli.scoring import organs_of, print_tables, reading_of, scoring_options, settings_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from abdoseg.evaluation import Evaluation
+    from abdoseg.evaluation.compare import Difference
+
+SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm")
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, metavar="RUN... TRUTH", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.csv",
+    help="Write the paired differences; and beside it FILE_scores.csv, one row a run, case and organ.",
+)
+@scoring_options
+@options.as_json
+@options.threads
+@options.overwrite
+@options.quiet
+def compare(
+    folders: tuple[Path, ...],
+    output: Path | None,
+    as_json: bool,
+    threads: int | None,
+    overwrite: bool,
+    quiet: bool,
+    **flags: Any,
+) -> None:
+    """Score several RUNs (folders of label files) against the same TRUTH, the last folder, side by side.
+
+    Every run is set against the first, case by case: mean difference with a 95 % bootstrap interval, Wilcoxon's
+    signed-rank test, and its p after Holm's correction over organs. A case that a run lacks counts as nothing found.
+    """
+    import json
+
+    from abdoseg.errors import MissingPredictionError, UsageError
+    from abdoseg.evaluation import evaluate, find_pairs
+    from abdoseg.evaluation.compare import differences
+    from abdoseg.evaluation.tables import as_json as json_of
+    from abdoseg.evaluation.tables import beside, plain, score_row, write_rows
+    from abdoseg.output import ensure_absent
+
+    if len(folders) < 3:
+        raise UsageError("compare needs at least two runs and the truths, in this order: RUN RUN... TRUTH")
+    talk = Talk(quiet)
+    csvs = [] if output is None else [output, beside(output, "scores")]
+    ensure_absent(csvs, overwrite)
+    models: dict[str, Evaluation] = {}
+    for folder, name in zip(folders[:-1], _names(folders[:-1]), strict=True):
+        models[name] = evaluate(
+            find_pairs(folder, folders[-1]),
+            settings_of(flags),
+            reading_of(flags),
+            organs=organs_of(flags),
+            threads=threads,
+            track=talk.track,
+        )
+        for warning in models[name].warnings:
+            talk.warn(f"{name}: {warning}")
+    found = differences(models)
+    if output is not None:
+        write_rows([vars(row) for row in found], output, overwrite)
+        rows = [{"run": name} | score_row(score) for name, model in models.items() for score in model.scores]
+        write_rows(rows, beside(output, "scores"), overwrite)
+    if as_json:
+        whole = {
+            "runs": {name: json_of(model) for name, model in models.items()},
+            "differences": plain([vars(row) for row in found]),
+        }
+        click.echo(json.dumps(whole, indent=1, allow_nan=False))
+    else:
+        print_tables([_scores(models), _differences(found)])
+    lacking = [name for name, model in models.items() if model.pairing.missing]
+    if lacking:
+        raise MissingPredictionError(
+            f"the comparison is complete, but cases are missing in {', '.join(lacking)} and count as nothing found"
+        )
+
+
+def _names(folders: tuple[Path, ...]) -> list[str]:
+    """The runs' names: their folders', with as many parents as it takes to tell them apart."""
+    from abdoseg.errors import UsageError
+
+    parts = [folder.resolve().parts for folder in folders]
+    for depth in range(1, max(len(part) for part in parts) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise UsageError("the same folder is given twice; every run needs its own")
+
+
+def _scores(models: dict[str, Evaluation]) -> Table:
+    from rich.table import Table
+
+    from abdoseg.evaluation.columns import METRICS
+
+    table = Table(title="Means over cases")
+    table.add_column("organ")
+    table.add_column("run")
+    for name in (*(METRICS[name].title for name in SHOWN), "failures", "cases"):
+        table.add_column(name, justify="right")
+    organs = dict.fromkeys(organ.organ for model in models.values() for organ in model.organs)
+    for organ in organs:
+        for name, model in models.items():
+            for summary in model.organs:
+                if summary.organ == organ:
+                    means = [METRICS[metric].text(summary.metric(metric).mean) for metric in SHOWN]
+                    table.add_row(organ, name, *means, str(summary.failures), str(summary.cases))
+        table.add_section()
+    return table
+
+
+def _differences(found: list[Difference]) -> Table:
+    from rich.table import Table
+
+    from abdoseg.evaluation.columns import METRICS
+
+    table = Table(title=f"Differences to {found[0].first}" if found else "Differences")
+    for name in ("run", "organ", "metric"):
+        table.add_column(name)
+    for name in ("difference", "95 % interval", "better", "worse", "p", "p, Holm"):
+        table.add_column(name, justify="right")
+    for row in found:
+        text = METRICS[row.metric].text
+        significant = row.p_holm < 0.05
+        table.add_row(
+            row.model,
+            row.organ,
+            METRICS[row.metric].title,
+            text(row.mean),
+            f"{text(row.low)} to {text(row.high)}",
+            str(row.wins),
+            str(row.losses),
+            _p(row.p),
+            _p(row.p_holm),
+            style="bold" if significant else "",
+        )
+    return table
+
+
+def _p(value: float) -> str:
+    return "–" if value != value else "< 0.0001" if value < 0.0001 else f"{value:.4f}"

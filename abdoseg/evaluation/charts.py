@@ -1,0 +1,193 @@
+"""Plots as SVG text: boxes of a metric by organ, volumes against volumes, volumes' differences against their means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from math import ceil, floor, isfinite, log10
+
+import numpy as np
+
+WIDTH = 520
+LEFT, RIGHT, TOP, BOTTOM = 112, 18, 10, 44  # margins in px
+ROW = 44  # px a box
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value and what to call it; x only where the plot has two axes."""
+
+    y: float
+    name: str
+    x: float = 0.0
+
+
+@dataclass(frozen=True)
+class Series:
+    """The points of one organ. colour: CSS."""
+
+    label: str
+    colour: str
+    points: tuple[Point, ...]
+
+
+def box_plot(series: Sequence[Series], title: str, limits: tuple[float, float] | None = None) -> str:
+    """One box a series along a common axis: median, quartiles, whiskers to the last point within 1.5 box widths.
+
+    Every point is drawn too and says its name under the pointer. limits: where the axis at least reaches. Infinite
+    values stand beyond the axis' end, marked as such. Source: Tukey 1977, Exploratory Data Analysis.
+    """
+    finite = [point.y for one in series for point in one.points if isfinite(point.y)]
+    infinite = any(not isfinite(point.y) for one in series for point in one.points)
+    axis = _Axis.around([*finite, *(limits or ())], LEFT, WIDTH - RIGHT - (34 if infinite else 0))
+    height = TOP + ROW * len(series) + BOTTOM
+    parts = [_grid(axis, TOP, height - BOTTOM), _axis_title(title, (LEFT + WIDTH - RIGHT) / 2, height - 6)]
+    for row, one in enumerate(series):
+        middle = TOP + ROW * (row + 0.5)
+        parts.append(f'<text x="{LEFT - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(one.label)}</text>')
+        parts.append(_box([point.y for point in one.points if isfinite(point.y)], axis, middle, one.colour))
+        for number, point in enumerate(one.points):
+            place = axis.px(point.y) if isfinite(point.y) else WIDTH - RIGHT - 8
+            jitter = (number * 0.618034 % 1 - 0.5) * 16
+            parts.append(_dot(place, middle + jitter, one.colour, f"{point.name}: {_short(point.y)}"))
+    if infinite:
+        parts.append(f'<text class="soft" x="{WIDTH - RIGHT - 8}" y="{height - BOTTOM + 16}" '
+                     'text-anchor="middle">inf</text>')  # fmt: skip
+    words = "; ".join(f"{one.label}: {_in_words([point.y for point in one.points])}" for one in series)
+    return _svg(height, f"{title} by organ. {words}", parts)
+
+
+def scatter(series: Sequence[Series], across: str, up: str) -> str:
+    """y against x on equal scales, with the line on which both are the same."""
+    values = [value for one in series for point in one.points for value in (point.x, point.y)]
+    height = 380
+    horizontal = _Axis.around([0, *values], 62, WIDTH - RIGHT)
+    vertical = _Axis.around([0, *values], height - BOTTOM, TOP)
+    low, high = horizontal.low, horizontal.high
+    line = (f'<line x1="{horizontal.px(low):.1f}" y1="{vertical.px(low):.1f}" x2="{horizontal.px(high):.1f}" '
+            f'y2="{vertical.px(high):.1f}" stroke="currentColor" stroke-dasharray="4 4" opacity=".5"/>')  # fmt: skip
+    parts = [*_frame(horizontal, vertical, across, up, height), line, *_dots(series, horizontal, vertical, across, up)]
+    return _svg(height, f"{up} against {across}, {len(values) // 2} points", parts)
+
+
+def bland_altman(series: Sequence[Series], across: str, up: str) -> str:
+    """Differences against means, with their mean and the limits of agreement, mean ± 1.96 sd.
+
+    Source: Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8.
+    """
+    differences = np.array([point.y for one in series for point in one.points] or [0.0])
+    mean, sd = float(differences.mean()), float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    height = 380
+    horizontal = _Axis.around([0, *[point.x for one in series for point in one.points]], 62, WIDTH - RIGHT)
+    vertical = _Axis.around([0, mean - 2.2 * sd, mean + 2.2 * sd, *differences], height - BOTTOM, TOP)
+    parts = _frame(horizontal, vertical, across, up, height)
+    for value, name in ((mean, "mean"), (mean - 1.96 * sd, "−1.96 sd"), (mean + 1.96 * sd, "+1.96 sd")):
+        y = vertical.px(value)
+        dashes = "" if name == "mean" else ' stroke-dasharray="5 4"'
+        parts.append(f'<line x1="62" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor"'
+                     f'{dashes} opacity=".55"/>')  # fmt: skip
+        parts.append(f'<text class="soft" x="{WIDTH - RIGHT}" y="{y - 4:.1f}" text-anchor="end">'
+                     f"{name} {_short(value)}</text>")  # fmt: skip
+    parts += _dots(series, horizontal, vertical, across, up)
+    agreement = f"mean {_short(mean)}, limits {_short(mean - 1.96 * sd)} to {_short(mean + 1.96 * sd)}"
+    return _svg(height, f"{up} against {across}: {agreement}", parts)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A linear axis: values low to high lie on pixels start to stop, ticks at round steps."""
+
+    low: float
+    high: float
+    step: float
+    start: float
+    stop: float
+
+    @classmethod
+    def around(cls, values: Sequence[float], start: float, stop: float) -> _Axis:
+        """An axis with round ends that holds all values."""
+        low, high = (min(values), max(values)) if len(values) else (0.0, 1.0)
+        span = (high - low) or max(abs(high), 1.0) * 0.1
+        power = 10.0 ** floor(log10(span / 5))
+        step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if span / (power * factor) <= 6)
+        bottom, top = floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step
+        return cls(bottom, top if top > bottom else bottom + step, step, start, stop)
+
+    def px(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
+
+    def ticks(self) -> list[float]:
+        return [self.low + number * self.step for number in range(round((self.high - self.low) / self.step) + 1)]
+
+
+def _box(values: Sequence[float], axis: _Axis, middle: float, colour: str) -> str:
+    if not values:
+        return ""
+    lower, median, upper = np.percentile(values, [25, 50, 75])
+    reach = 1.5 * (upper - lower)
+    inside = [value for value in values if lower - reach <= value <= upper + reach]
+    x0, x1, x2, x3, x4 = (axis.px(float(value)) for value in (min(inside), lower, median, upper, max(inside)))
+    return (
+        f'<g stroke="currentColor"><line x1="{x0:.1f}" x2="{x4:.1f}" y1="{middle}" y2="{middle}"/>'
+        f'<line x1="{x0:.1f}" x2="{x0:.1f}" y1="{middle - 6}" y2="{middle + 6}"/>'
+        f'<line x1="{x4:.1f}" x2="{x4:.1f}" y1="{middle - 6}" y2="{middle + 6}"/>'
+        f'<rect x="{x1:.1f}" y="{middle - 12}" width="{max(1.0, x3 - x1):.1f}" height="24" rx="2" fill="{colour}" '
+        'fill-opacity=".45"/>'
+        f'<line x1="{x2:.1f}" x2="{x2:.1f}" y1="{middle - 12}" y2="{middle + 12}" stroke-width="2.5"/></g>'
+    )
+
+
+def _grid(axis: _Axis, top: float, bottom: float) -> str:
+    lines = ""
+    for value in axis.ticks():
+        x = axis.px(value)
+        lines += f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" stroke="var(--line)"/>'
+        lines += f'<text class="soft" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{_short(value)}</text>'
+    return lines
+
+
+def _frame(horizontal: _Axis, vertical: _Axis, across: str, up: str, height: int) -> list[str]:
+    parts = [_grid(horizontal, TOP, height - BOTTOM), _axis_title(across, (62 + WIDTH - RIGHT) / 2, height - 6)]
+    for value in vertical.ticks():
+        y = vertical.px(value)
+        parts.append(f'<line x1="62" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--line)"/>')
+        parts.append(f'<text class="soft" x="56" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+    middle = (TOP + height - BOTTOM) / 2
+    parts.append(f'<text class="soft" transform="translate(13 {middle:.0f}) rotate(-90)" text-anchor="middle">'
+                 f"{escape(up)}</text>")  # fmt: skip
+    return parts
+
+
+def _dots(series: Sequence[Series], horizontal: _Axis, vertical: _Axis, across: str, up: str) -> list[str]:
+    return [
+        _dot(horizontal.px(point.x), vertical.px(point.y), one.colour,
+             f"{point.name}, {one.label}: {across} {_short(point.x)}, {up} {_short(point.y)}")
+        for one in series for point in one.points
+    ]  # fmt: skip
+
+
+def _dot(x: float, y: float, colour: str, words: str) -> str:
+    return (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}" stroke="var(--ink)" stroke-opacity=".6" '
+            f'stroke-width=".8"><title>{escape(words)}</title></circle>')  # fmt: skip
+
+
+def _axis_title(text: str, x: float, y: float) -> str:
+    return f'<text x="{x:.0f}" y="{y}" text-anchor="middle" class="soft">{escape(text)}</text>'
+
+
+def _in_words(values: Sequence[float]) -> str:
+    kept = [value for value in values if isfinite(value)]
+    beyond = f", {len(values) - len(kept)} infinite" if len(kept) < len(values) else ""
+    return (f"median {_short(float(np.median(kept)))} of {len(kept)}" if kept else "no finite value") + beyond
+
+
+def _short(value: float) -> str:
+    if not isfinite(value):
+        return "inf" if value > 0 else "–"
+    return f"{value:.4g}".replace("-", "−") if abs(value) > 1e-12 else "0"
+
+
+def _svg(height: int, words: str, parts: Sequence[str]) -> str:
+    return (f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
+            f'aria-label="{escape(words)}">{"".join(parts)}</svg>')  # fmt: skip

@@ -1,0 +1,247 @@
+"""An evaluation as one HTML page: what it came to, how it spreads, where it is worst, every case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from math import isfinite, nan
+from pathlib import Path
+
+from abdoseg.anatomy import BY_NAME
+from abdoseg.evaluation import charts
+from abdoseg.evaluation.columns import METRICS
+from abdoseg.evaluation.gallery import PREDICTION, TRUTH, legend, pictures
+from abdoseg.evaluation.run import Evaluation
+from abdoseg.evaluation.score import STATUS, Score
+from abdoseg.evaluation.summary import FAILURE_DICE, OrganSummary, Summary
+from abdoseg.evaluation.tables import confusion_table
+from abdoseg.page import Cell, facts, figure, hex_colour, note, page, section, swatch, table
+
+BOXES = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "difference_percent")
+LIMITS = {"dice": (0.0, 1.0), "nsd": (0.0, 1.0), "precision": (0.0, 1.0), "recall": (0.0, 1.0)}
+SURFACES = {
+    "border": "border voxels (as MONAI and Metrics Reloaded count)",
+    "elements": "surface elements weighted by area (as DeepMind's surface-distance and FLARE count)",
+}
+BY_CASE = ("dice", "iou", "precision", "recall", "nsd", "hausdorff_mm", "hd95_mm", "assd_mm", "truth_ml",
+           "prediction_ml", "difference_ml", "difference_percent", "accuracy")  # fmt: skip
+LESIONS = ("lesion_tp", "lesion_fn", "lesion_fp", "lesion_f1", "truth_burden_percent", "prediction_burden_percent")
+
+
+def report_page(evaluation: Evaluation, images: Path | None = None) -> str:
+    """The whole page. images: a folder of scans, to lie under the gallery's pictures."""
+    overall, settings = evaluation.overall, evaluation.settings
+    parts = [
+        _overview(evaluation),
+        section("By organ", _organ_table(evaluation.organs), name="organs",
+                text="Means over cases, with 95 % bootstrap intervals. A failure is a Dice below "
+                     f"{FAILURE_DICE}. Means of distances leave infinite ones out, and count them."),
+        section("How it spreads", _boxes(evaluation), name="spread",
+                text="Every dot is a case; its name shows under the pointer. Boxes hold the middle half, the thick "
+                     "line is the median."),
+        section("Volumes", _volumes(evaluation), name="volumes", text="Each dot an organ of a case."),
+        section("Which organ was taken for which", _confusion(evaluation), name="confusion",
+                text="Voxels of all cases pooled: of each organ in the truth (row), the percentage that the "
+                     "prediction gave to each label (column)."),
+        _gallery(evaluation, images),
+        section("Every case", _case_table(evaluation.scores), name="cases", text="A click on a header sorts."),
+        section("What the numbers mean", _glossary(evaluation), name="glossary"),
+    ]  # fmt: skip
+    lead = f"{overall.cases} cases, {overall.organs} organs. Surfaces: {SURFACES[settings.surface]}."
+    return page("Evaluation", "\n".join(part for part in parts if part), lead=lead, foot="Made by abdoseg eval.")
+
+
+def _overview(evaluation: Evaluation) -> str:
+    overall = evaluation.overall
+    figures = [
+        ("Dice", _text("dice", overall.dice)),
+        ("Mean IoU", _text("iou", overall.mean_iou)),
+        ("NSD", _text("nsd", overall.nsd)),
+        ("HD95, mm" + (f" (+{overall.infinite} inf)" if overall.infinite else ""), _text("hd95_mm", overall.hd95_mm)),
+        ("IoU at least 0.5", _percent(overall.iou_at_half)),
+        ("Failures", _percent(overall.failure_rate)),
+        ("Pixel accuracy", _text("accuracy", overall.pixel_accuracy)),
+    ]
+    missing = set(evaluation.pairing.missing)
+    notes = [note(text, bad=bool(missing) and number == 0) for number, text in enumerate(evaluation.warnings)]
+    return section("At a glance", facts(figures) + "".join(notes), text="Means over organs of their means over cases.")
+
+
+def _organ_table(organs: Sequence[OrganSummary]) -> str:
+    headers = ["Organ", "Cases", "Failures", "Dice", "95 % interval", "sd", "Median", "Quartiles", "Worst", "IoU",
+               "NSD", "HD95, mm", "ASSD, mm", "Volume, %", "Pooled Dice"]  # fmt: skip
+    rows: list[Sequence[Cell | str | float]] = []
+    for organ in organs:
+        dice = organ.metric("dice")
+        quartiles = f"{_text('dice', dice.lower_quartile)} – {_text('dice', dice.upper_quartile)}"
+        failures = f"{organ.failures} ({_percent(organ.failure_rate)})"
+        rows.append([
+            _organ(organ.organ), organ.cases, Cell(failures, organ.failure_rate, "bad" if organ.failures else ""),
+            _cell("dice", dice.mean), _interval(dice), Cell(_text("dice", dice.sd), dice.sd),
+            _cell("dice", dice.median), quartiles,
+            Cell(f"{_text('dice', dice.worst)} {dice.worst_case}", dice.worst, _tone(dice.worst)),
+            _cell("iou", organ.metric("iou").mean), _cell("nsd", organ.metric("nsd").mean),
+            _distance(organ.metric("hd95_mm")), _distance(organ.metric("assd_mm")),
+            _cell("difference_percent", organ.metric("difference_percent").mean), _cell("dice", organ.pooled.dice),
+        ])  # fmt: skip
+    return table(headers, rows, sortable=True, name="organ-table")
+
+
+def _boxes(evaluation: Evaluation) -> str:
+    plots = []
+    for name in BOXES:
+        series = _series(evaluation, _plotted(name))
+        if series:
+            plots.append(f"<figure>{charts.box_plot(series, METRICS[name].title, LIMITS.get(name))}</figure>")
+    return f'<div class="grid wide">{"".join(plots)}</div>'
+
+
+def _volumes(evaluation: Evaluation) -> str:
+    def volumes(score: Score) -> charts.Point:
+        if score.status == "missing":
+            return charts.Point(nan, score.case)
+        return charts.Point(score.prediction_ml, score.case, score.truth_ml)
+
+    def differences(score: Score) -> charts.Point:
+        if score.status == "missing":
+            return charts.Point(nan, score.case)
+        mean = (score.prediction_ml + score.truth_ml) / 2
+        return charts.Point(score.prediction_ml - score.truth_ml, score.case, mean)
+
+    series = _series(evaluation, volumes)
+    keys = "".join(f'<span><span class="swatch" style="background:{one.colour}"></span>{escape(one.label)}</span>'
+                    for one in series)  # fmt: skip
+    left = charts.scatter(series, "Truth, ml", "Prediction, ml")
+    right = charts.bland_altman(_series(evaluation, differences), "Mean of both, ml", "Prediction − truth, ml")
+    return (
+        f'<p class="keys">{keys}</p><div class="grid wide"><figure>{left}<figcaption>On the dashed line both volumes '
+        f"are the same.</figcaption></figure><figure>{right}<figcaption>Bland-Altman: between the dashed lines lie "
+        "95 % of the differences, if they are normally distributed.</figcaption></figure></div>"
+    )
+
+
+def _plotted(name: str) -> Callable[[Score], charts.Point]:
+    return lambda score: charts.Point(METRICS[name].value(score), score.case)
+
+
+def _series(evaluation: Evaluation, point: Callable[[Score], charts.Point]) -> list[charts.Series]:
+    """One series an organ, of the points that are defined."""
+    found = []
+    for organ in evaluation.organs:
+        rows = [score for score in evaluation.scores if score.organ == organ.organ and score.status != "absent"]
+        points = tuple(one for one in map(point, rows) if one.y == one.y)
+        if points:
+            colour = hex_colour(BY_NAME[organ.organ].colour)
+            found.append(charts.Series(_words(organ.organ), colour, points))
+    return found
+
+
+def _confusion(evaluation: Evaluation) -> str:
+    pooled = confusion_table(evaluation)
+    names, voxels = pooled["names"], pooled["voxels"]
+    columns = [number for number in range(len(names)) if number == 0 or any(counts[number] for counts in voxels)]
+    scored = {organ.organ for organ in evaluation.organs}
+    rows = []
+    for name, counts in zip(names, voxels, strict=True):
+        if name in scored and any(counts):
+            shares = [(100 * counts[column] / sum(counts), names[column] == name) for column in columns]
+            rows.append([_organ(name), *[Cell(f"{share:.2f}", share, _confused(share, hit)) for share, hit in shares]])
+    return table(["Truth", *[_words(names[column]) for column in columns]], rows)
+
+
+def _gallery(evaluation: Evaluation, images: Path | None) -> str:
+    shown = pictures(evaluation, images)
+    if not shown:
+        return ""
+    figures = []
+    for picture in shown:
+        score = picture.score
+        notes = ["" if score.status == "both" else STATUS[score.status], picture.notes]
+        caption = (
+            f"{score.case}, {_words(score.organ)}: Dice {_text('dice', score.confusion.dice)}, "
+            f"HD95 {_text('hd95_mm', score.hd95_mm)} mm, {score.truth_ml:.0f} ml in truth, "
+            f"{score.prediction_ml:.0f} ml predicted." + "".join(_sentence(text) for text in notes)
+        )
+        figures.append(figure(picture.pixels, legend(score), caption))
+    text = (
+        "The worst case of each organ, then the worst of the rest, cut where truth and prediction differ most: axial, "
+        "coronal, sagittal; the patient's right is on the left, in the sagittal view anterior."
+    )
+    keys = (
+        f'<p class="keys"><span>{swatch(TRUTH)}truth; tinted where the prediction misses it</span>'
+        f"<span>{swatch(PREDICTION)}prediction; tinted where it goes too far</span></p>"
+    )
+    body = f'{keys}<div class="grid wide">'
+    return section("Worst cases", body + "".join(figures) + "</div>", text=text, name="gallery")
+
+
+def _case_table(scores: Sequence[Score]) -> str:
+    columns = BY_CASE + (LESIONS if any(score.lesions for score in scores) else ())
+    headers = ["Case", "Organ", "Status", *[METRICS[name].title for name in columns]]
+    rows: list[Sequence[Cell | str]] = []
+    for score in scores:
+        status = Cell(score.status, tone={"both": "", "absent": "soft"}.get(score.status, "bad"))
+        numbers = [_cell(name, METRICS[name].value(score)) for name in columns]
+        rows.append([score.case, _organ(score.organ), status, *numbers])
+    return table(headers, rows, sortable=True, name="case-table")
+
+
+def _glossary(evaluation: Evaluation) -> str:
+    tolerances = ", ".join(
+        f"{_words(organ.organ)} {evaluation.settings.tolerance_mm(organ.organ):g} mm" for organ in evaluation.organs
+    )
+    items = [(metric.title, metric.meaning) for metric in METRICS.values()]
+    items += [("Tolerances of the NSD", f"{tolerances}."), ("Failure", f"A Dice below {FAILURE_DICE}.")]
+    items += [(f"Status: {status}", _sentence(text)) for status, text in STATUS.items()]
+    if not evaluation.settings.lesions_apart:
+        items.append(
+            ("Lesions", "A tumour is part of the organ it lies in, on both sides, and is scored by itself too.")
+        )
+    return '<dl class="terms">' + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in items) + "</dl>"
+
+
+def _cell(name: str, value: float) -> Cell:
+    tone = _tone(value) if name in ("dice", "iou", "nsd") else ""
+    return Cell(_text(name, value), value, tone)
+
+
+def _distance(summary: Summary) -> Cell:
+    """A mean distance, and how many infinite ones it leaves out."""
+    text = METRICS[summary.metric].text(summary.mean)
+    return Cell(f"{text} (+{summary.infinite} inf)" if summary.infinite else text, summary.mean)
+
+
+def _interval(summary: Summary) -> str:
+    if not isfinite(summary.low):
+        return "–"
+    return f"{_text(summary.metric, summary.low)} – {_text(summary.metric, summary.high)}"
+
+
+def _text(name: str, value: float) -> str:
+    return METRICS[name].text(value)
+
+
+def _percent(share: float) -> str:
+    return "–" if share != share else f"{100 * share:.0f} %"
+
+
+def _tone(value: float) -> str:
+    return "bad" if value < FAILURE_DICE else ""
+
+
+def _confused(percent: float, right: bool) -> str:
+    if right:
+        return "good" if percent >= 50 else "bad"
+    return "warn" if percent >= 5 else "soft" if percent < 0.005 else ""
+
+
+def _words(organ: str) -> str:
+    return organ.replace("_", " ")
+
+
+def _organ(organ: str) -> Cell:
+    return Cell(organ, organ, html=f"{swatch(BY_NAME[organ].colour)}{escape(_words(organ))}")
+
+
+def _sentence(text: str) -> str:
+    return f" {text[0].upper()}{text[1:]}." if text else ""
