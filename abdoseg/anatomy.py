@@ -112,3 +112,16 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
         "kits": {1: "kidney", 2: "kidney_tumour", 3: "kidney_cyst"},
     }
 )
+
+
+def numbers_in(scheme: str) -> dict[str, int]:
+    """The number that a scheme gives each of our organs, for those it has.
+
+    A scheme with one number for both kidneys gives it to each; one without tumours counts them to their organ.
+    """
+    numbers = {name: number for number, name in SCHEMES[scheme].items()}
+    if "kidney" in numbers:
+        numbers |= {"kidney_right": numbers["kidney"], "kidney_left": numbers["kidney"]}
+    if "liver" in numbers:
+        numbers.setdefault("liver_tumour", numbers["liver"])
+    return {organ.name: numbers[organ.name] for organ in ORGANS if organ.name in numbers}

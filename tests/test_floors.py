@@ -8,9 +8,9 @@ import abdoseg
 ROOT = Path(abdoseg.__file__).parent
 FLOORS = [
     {"errors", "progress"},
-    {"volume", "anatomy", "tissues", "output", "page"},
+    {"volume", "anatomy", "tissues", "output", "ledger", "page"},
     {"scans", "metrics", "resample", "components", "phantom", "measure", "preview"},
-    {"model"},
+    {"model", "postprocess", "quality"},
     {"segmentation", "training", "exporters"},
     {"evaluation", "batch"},
     {"cli"},

@@ -21,7 +21,7 @@ def fuse(network: nn.Module, dtype: torch.dtype) -> FusedVNet | None:
     if not isinstance(network, VNet) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     config = network.config
-    if config.norm == "instance" or config.activation != "relu" or config.down != "strided":
+    if config.norm == "instance" or config.activation != "relu" or set(config.downs) != {"strided"}:
         return None
     try:
         fused = FusedVNet(network, dtype)
@@ -131,7 +131,7 @@ class Packed:
 
 def folded(layer: nn.Conv3d | nn.ConvTranspose3d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
     """Weight and bias of the layer with the batch norm that follows it, in inference, folded in."""
-    weight = layer.weight.detach()
+    weight = layer.weight.detach().contiguous()
     bias = torch.zeros(layer.out_channels) if layer.bias is None else layer.bias.detach()
     if isinstance(norm, nn.BatchNorm3d):
         assert norm.running_mean is not None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from abdoseg.model.fused import fuse
 from abdoseg.model.patches import Box, tile
 from abdoseg.model.plan import Plan
-from abdoseg.model.weights import Model
+from abdoseg.model.weights import Model, fast_type
 from abdoseg.progress import Track, silent
 
 OVERLAP = 0.25  # of a patch
@@ -83,25 +83,16 @@ def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
     return spans[0], spans[1], spans[2]
 
 
-def cpu_dtype() -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively, else float32."""
-    native = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    able = any(getattr(torch.cpu, name, lambda: False)() for name in native)
-    return torch.bfloat16 if able else torch.float32
-
-
 def _runner(model: Model, channels: list[int]) -> Callable[[Tensor], Tensor]:
     """(1, 1, I, J, K) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
-    network = model.network.eval()
-    kind = model.device.type
-    fused = fuse(network, cpu_dtype()) if kind == "cpu" else None
+    network, kind, dtype = model.network.eval(), model.device.type, fast_type(model.device)
+    fused = fuse(network, dtype) if kind == "cpu" else None
 
     @torch.inference_mode()
     def run(image: Tensor) -> Tensor:
         if fused is not None:
             return _whole(lead(fused(image), channels))
-        reduced = cpu_dtype() if kind == "cpu" else torch.float16
-        with torch.autocast(kind, dtype=reduced, enabled=kind == "cuda" or reduced == torch.bfloat16):
+        with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
             logits = network(image)[0]
         return lead(logits, channels).to(torch.float16)
 

@@ -1,0 +1,259 @@
+"""Many scans, one after the other: the next is read and the last is written while one is computed; a ledger of all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from abdoseg.anatomy import numbers_in
+from abdoseg.errors import AbdosegError, ResourceError, UsageError
+from abdoseg.ledger import relative
+from abdoseg.measure import write_csv
+from abdoseg.output import ensure_absent, ensure_writable, writing
+from abdoseg.progress import Track, silent
+from abdoseg.scans import case_name, read_scan, write_nifti
+from abdoseg.volume import Labelmap, Volume
+
+if TYPE_CHECKING:  # PyTorch takes a second to import; the first scan is read meanwhile
+    from abdoseg.model.weights import Model
+    from abdoseg.segmentation import Segmentation
+
+T = TypeVar("T")
+LOG = logging.getLogger("abdoseg")
+SCAN_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan and where its results go. volumes, record: None when the labelmap alone is wanted."""
+
+    name: str
+    scan: Path
+    labelmap: Path
+    volumes: Path | None = None
+    record: Path | None = None
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Every file, the record last: when it stands, the case is complete."""
+        return [path for path in (self.labelmap, self.volumes, self.record) if path is not None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all cases of a run. reading: further arguments of `read_scan`. scheme: of the labels written."""
+
+    scheme: str = "abdoseg"
+    organs: tuple[str, ...] | None = None
+    overwrite: bool = False
+    max_memory: int | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a case ended: with files and a segmentation's facts, or with an error."""
+
+    case: Case
+    written: tuple[Path, ...] = ()
+    record: dict[str, Any] = field(default_factory=dict)
+    rows: tuple[dict[str, Any], ...] = ()
+    error: AbdosegError | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages, those that ran beside another case's included."""
+        return float(sum(self.record.get("seconds", {}).values()))
+
+
+Export = Callable[[Case, Volume, "Segmentation"], Iterable[Path]]
+
+
+def plan_cases(scans: Sequence[Path], output: Path) -> list[Case]:
+    """The cases of a call: `output` is a folder, or for a single scan the labelmap's own name.
+
+    A folder that holds NIfTI, MetaImage or NRRD files stands for all of them. Raises UsageError when two scans would
+    be written under one name.
+    """
+    scans = [found for scan in scans for found in _expanded(scan)]
+    if output.name.lower().endswith((".nii", ".nii.gz")) and not output.is_dir():
+        if len(scans) != 1:
+            raise UsageError(f"{output}: one labelmap for {len(scans)} scans; name a folder with -o")
+        return [Case(case_name(scans[0]), scans[0], output)]
+    names: dict[str, Path] = {}
+    for scan in scans:
+        name = case_name(scan)
+        if name in names:
+            raise UsageError(f"{names[name]} and {scan} would both be written as {name}; rename one, or call twice")
+        names[name] = scan
+    return [
+        Case(name, scan, output / f"{name}_seg.nii.gz", output / f"{name}_volumes.csv", output / f"{name}.json")
+        for name, scan in names.items()
+    ]
+
+
+def _expanded(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(child for child in path.iterdir() if child.name.lower().endswith(SCAN_FILES)) or [path]
+
+
+def sharded(cases: Sequence[Case], shard: str) -> list[Case]:
+    """Every n-th case from the i-th on, for "i/n", counted from 1. Raises UsageError."""
+    try:
+        index, count = (int(part) for part in shard.split("/"))
+    except ValueError:
+        index = count = 0
+    if not 1 <= index <= count:
+        raise UsageError(f"--shard {shard}: give i/n, with i from 1 to n, such as 3/8")
+    return list(cases[index - 1 :: count])
+
+
+def prepare(cases: Sequence[Case], settings: Settings) -> None:
+    """Refuses before any work what would fail at its end: outputs that exist, folders that cannot be written."""
+    ensure_absent([path for case in cases for path in case.outputs], settings.overwrite)
+    for folder in {case.labelmap.parent for case in cases}:
+        ensure_writable(folder)
+
+
+def run(
+    cases: Sequence[Case],
+    load: Callable[[], Model],
+    settings: Settings | None = None,
+    export: Export | None = None,
+    track: Track = silent,
+) -> Iterator[Outcome]:
+    """Segments the cases and yields how each ended, in order. The model is loaded once, while the first scan is read.
+
+    export: writes further files of a case. A scan that fails costs only itself. When the caller stops, or an interrupt
+    does, the file that is being written becomes whole and no other is begun.
+    """
+    settings = settings or Settings()
+    model: Model | None = None
+    last: Future[Outcome] | None = None
+    reader, writer = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
+    try:
+        for case, reading in _read_ahead(reader, cases, settings):
+            model = model or load()
+            computed = _guarded(case, partial(_compute, reading, model, settings, track))
+            del reading  # the volume lives on in `computed` alone
+            if last is not None:
+                yield last.result()
+            last = writer.submit(_guarded, case, partial(_write, case, computed, settings, export))
+            del computed
+        if last is not None:
+            yield last.result()
+    finally:
+        reader.shutdown(cancel_futures=True)
+        writer.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """A segmentation with the scan that it is of."""
+
+    volume: Volume
+    segmentation: Segmentation
+
+
+Reading = Future[tuple[Volume, float]]
+
+
+def _read_ahead(reader: Executor, cases: Sequence[Case], settings: Settings) -> Iterator[tuple[Case, Reading]]:
+    """Each case with its reading, while the next one's waits its turn already; not so when memory is short."""
+    upcoming: Reading | None = None
+    for case, following in pairwise((*cases, None)):
+        assert case is not None
+        current = upcoming or reader.submit(_read, case, settings)
+        ahead = following is not None and settings.max_memory is None
+        upcoming = reader.submit(_read, following, settings) if following and ahead else None
+        yield case, current
+
+
+def _read(case: Case, settings: Settings) -> tuple[Volume, float]:
+    start = time.perf_counter()
+    volume = read_scan(case.scan, **settings.reading)
+    return volume, round(time.perf_counter() - start, 4)
+
+
+def _compute(reading: Reading, model: Model, settings: Settings, track: Track) -> Computed:
+    from abdoseg.segmentation import segment
+
+    volume, seconds = reading.result()
+    found = segment(volume, model, organs=settings.organs, max_memory=settings.max_memory, track=track)
+    found.record["seconds"] = {"read": seconds, **found.record["seconds"]}
+    return Computed(volume, found)
+
+
+def _write(case: Case, computed: Computed | Outcome, settings: Settings, export: Export | None) -> Outcome:
+    if isinstance(computed, Outcome):
+        return computed
+    start = time.perf_counter()
+    found, overwrite = computed.segmentation, settings.overwrite
+    numbers = numbers_in(settings.scheme)
+    rows = [replace(row, label=numbers[row.organ]) for row in found.rows]
+    with writing(case.labelmap, overwrite) as temporary:
+        write_nifti(_in_scheme(found.labelmap, numbers), found.labelmap.stored, temporary)
+    if case.volumes:
+        with writing(case.volumes, overwrite) as temporary:
+            write_csv(rows, temporary, quality_columns(found))
+    others = () if export is None else tuple(export(case, computed.volume, found))
+    seconds = {**found.record["seconds"], "write": round(time.perf_counter() - start, 4)}
+    record = {"case": case.name, **found.record, "labels": settings.scheme, "seconds": seconds}
+    if case.record:
+        record["scan"] = relative(case.scan, case.record.parent)
+        with writing(case.record, overwrite) as temporary:
+            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return Outcome(
+        case, (*case.outputs, *others), record, tuple(asdict(row) | {"complete": row.complete} for row in rows)
+    )
+
+
+def quality_columns(found: Segmentation) -> dict[str, dict[str, object]]:
+    """Further columns of the volumes CSV, by organ."""
+    return {
+        "confidence": {organ: quality.confidence for organ, quality in found.quality.items()},
+        "flags": {organ: ";".join(quality.flags) for organ, quality in found.quality.items()},
+    }
+
+
+def _in_scheme(labelmap: Labelmap, numbers: Mapping[str, int]) -> npt.NDArray[np.uint8]:
+    """The labels under the numbers that a scheme gives the organs."""
+    if all(numbers[organ] == label for label, organ in labelmap.organs.items()):
+        return labelmap.labels
+    table = np.zeros(256, np.uint8)
+    for label, organ in labelmap.organs.items():
+        table[label] = numbers[organ]
+    stored = table[labelmap.stored.from_canonical(labelmap.labels).ravel(order="F")]
+    return labelmap.stored.to_canonical(stored.reshape(labelmap.stored.geometry.shape, order="F"))
+
+
+def _guarded(case: Case, work: Callable[[], T]) -> T | Outcome:
+    """The work's result, or how the case failed. A bug is told with its traceback, and costs this case alone."""
+    try:
+        return work()
+    except AbdosegError as error:
+        return Outcome(case, error=error)
+    except MemoryError as error:
+        return Outcome(case, error=_short_of_memory(case, error))
+    except Exception as error:
+        if "out of memory" in str(error) or "can't allocate memory" in str(error):
+            return Outcome(case, error=_short_of_memory(case, error))
+        LOG.exception("%s: a bug in abdoseg; please report it with what follows", case.scan)
+        return Outcome(case, error=AbdosegError(f"{case.scan}: {type(error).__name__}: {error}"))
+
+
+def _short_of_memory(case: Case, error: Exception) -> ResourceError:
+    told = str(error).splitlines()[0] if str(error) else "none left"
+    return ResourceError(f"{case.scan}: memory ran out ({told}); close other programs, or use --device cpu")

@@ -1,0 +1,204 @@
+"""abdoseg segment: scans to labelmaps, volumes and records."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abdoseg.cli import options
+from abdoseg.cli.console import Talk
+from abdoseg.cli.formats import chosen_options, export_flags, wanted
+from abdoseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from abdoseg.batch import Case, Export, Outcome
+    from abdoseg.model.weights import Model
+    from abdoseg.segmentation import Segmentation
+    from abdoseg.volume import Volume
+
+
+@click.command()
+@options.paths
+@options.from_file
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="FOLDER|FILE.nii.gz",
+    help="Where results go; for one scan also the labelmap's own name.  [default: this folder]",
+)
+@options.labels
+@click.option("--organs", metavar="NAME,...", help="Organs to deliver.  [default: the model's main ones]")
+@options.model
+@options.device
+@options.threads
+@click.option("--max-memory", metavar="SIZE", help="Take no more than this, such as 2G: smaller tiles, or refuse.")
+@click.option("--series", metavar="N|UID", help="Which CT series, where there are several; see abdoseg info.")
+@click.option(
+    "--gaps",
+    type=click.Choice(["fail", "fill", "split"]),
+    default="fill",
+    show_default=True,
+    help="Missing slices: refuse, interpolate (up to 15 mm), or take the longest part.",
+)
+@click.option(
+    "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
+)
+@click.option("--resume", is_flag=True, help="Pass over cases that the folder's ledger says are done.")
+@click.option("--shard", metavar="I/N", help="Every N-th scan from the I-th on, for N machines on one list.")
+@click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a scan that fails.")
+@export_flags
+@options.overwrite
+@options.as_json
+@options.quiet
+def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json: bool, **flags: Any) -> int:
+    """Segment scans: liver, kidneys and spleen, each on its scan's own grid.
+
+    PATH is a NIfTI, MetaImage or NRRD file, a DICOM folder, zip or file, a folder of scan files, or - for a list of
+    paths on stdin. For each case, named after its file, CASE_seg.nii.gz, CASE_volumes.csv and CASE.json are written,
+    and whatever else is asked for. Their paths go to stdout.
+
+    \b
+        abdoseg segment scan.nii.gz -o out/
+        abdoseg segment cohort/*.nii.gz ct_folder/ -o out/ --stl --video
+        abdoseg segment scan.nii.gz -o liver.nii.gz --organs liver
+    """  # fmt: skip
+    from abdoseg.batch import Settings, plan_cases, prepare, run, sharded
+    from abdoseg.ledger import Ledger
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    talk = Talk(quiet)
+    output: Path = flags["output"]
+    cases = plan_cases(options.listed_paths(paths, from_file), output)
+    single = cases[0].record is None
+    if flags["shard"]:
+        cases = sharded(cases, flags["shard"])
+    ledger = None if single else Ledger(output, flags["shard"])
+    overwrite = flags["overwrite"]
+    if flags["resume"] and ledger:
+        finished = ledger.done()
+        talk.say(f"{sum(case.name in finished for case in cases)} of {len(cases)} cases are done already")
+        cases, overwrite = [case for case in cases if case.name not in finished], True
+    settings = Settings(
+        scheme=flags["scheme"],
+        organs=_organs(flags["organs"], flags["scheme"]),
+        overwrite=overwrite,
+        max_memory=_size(flags["max_memory"]),
+        reading={name: flags[name] for name in ("series", "gaps", "assume_axes")},
+    )
+    export = _exporting(flags, output.parent if single else output, overwrite)
+    prepare(cases, settings)
+    load = _loading(flags["model_name"], flags["device"], flags["threads"])
+    tiles, scans = (talk.track, _untracked) if len(cases) == 1 else (_untracked, talk.track)
+    failures: list[Outcome] = []
+    for _, outcome in zip(scans(cases, "segment"), run(cases, load, settings, export, tiles), strict=False):
+        if ledger:
+            ledger.add(outcome.case.name, outcome.written, outcome.error, **_facts(outcome, ledger.folder))
+        _tell(outcome, talk, as_json)
+        if outcome.error:
+            failures.append(outcome)
+            if not flags["keep_going"]:
+                break
+    codes = {outcome.error.exit_code for outcome in failures if outcome.error}
+    return 1 if len(codes) > 1 else next(iter(codes), 0)
+
+
+def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
+    return items
+
+
+def _loading(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
+    """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile."""
+
+    def load() -> Model:
+        import torch
+
+        from abdoseg.model.weights import load_model
+
+        if threads:
+            torch.set_num_threads(threads)
+        return load_model(name, device)
+
+    return load
+
+
+def _organs(names: str | None, scheme: str) -> tuple[str, ...] | None:
+    """The organs asked for. Raises UsageError for names, and schemes, that are not known."""
+    from abdoseg.anatomy import BY_NAME, SCHEMES, numbers_in
+
+    if scheme not in SCHEMES:
+        raise UsageError(f"--labels {scheme}: no such scheme; there are {', '.join(SCHEMES)}")
+    if names is None:
+        return None
+    organs = tuple(name.strip() for name in names.split(","))
+    for organ in organs:
+        if organ not in BY_NAME:
+            raise UsageError(f"--organs {organ}: no such organ; there are {', '.join(BY_NAME)}")
+        if organ not in numbers_in(scheme):
+            raise UsageError(f"--organs {organ}: the scheme {scheme} has no number for it")
+    return organs
+
+
+def _size(text: str | None) -> int | None:
+    """Bytes of "2G", "1500M" or a plain number. Raises UsageError."""
+    if text is None:
+        return None
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    number = text.upper().removesuffix("B").removesuffix("I")
+    try:
+        return int(float(number.rstrip("KMG")) * units.get(number[-1:], 1))
+    except ValueError:
+        raise UsageError(f"--max-memory {text}: give a size such as 2G or 1500M") from None
+
+
+def _exporting(flags: dict[str, Any], folder: Path, overwrite: bool) -> Export | None:
+    """Writes the formats whose flags are set; None when there is none. The labelmap is written anyway."""
+    formats = [name for name in wanted(flags) if name != "nifti"]
+    look = chosen_options(flags)
+    if not formats:
+        return None
+
+    def export(case: Case, volume: Volume, found: Segmentation) -> Iterable[Path]:
+        from abdoseg.exporters import job
+
+        series = case.scan if case.scan.is_dir() else None
+        work = job.Job(case.name, found.labelmap, volume, None, series, found.record, look)
+        return job.export(work, folder, formats, flags["split"], overwrite)
+
+    return export
+
+
+def _facts(outcome: Outcome, folder: Path) -> dict[str, Any]:
+    """What the ledger has of a case beside its name, outputs and error."""
+    from abdoseg.ledger import relative
+
+    return {
+        "scan": relative(outcome.case.scan, folder),
+        "seconds": round(outcome.seconds, 3),
+        "model": outcome.record.get("model", {}).get("digest"),
+    }
+
+
+def _tell(outcome: Outcome, talk: Talk, as_json: bool) -> None:
+    """Paths or JSON on stdout, news and warnings on stderr."""
+    name, error = outcome.case.name, outcome.error
+    if error:
+        talk.error(str(error))
+    for warning in (*outcome.record.get("input", {}).get("notes", ()), *outcome.record.get("warnings", ())):
+        talk.warn(f"{name}: {warning}")
+    if as_json:
+        facts: dict[str, Any] = {"case": name, "outputs": [str(path) for path in outcome.written]}
+        facts |= {"error": str(error), "exit_code": error.exit_code} if error else {"volumes": outcome.rows}
+        click.echo(json.dumps(facts | {"warnings": outcome.record.get("warnings", [])}))
+        return
+    for path in outcome.written:
+        click.echo(path)
+    if not error:
+        organs = ", ".join(f"{row['organ'].replace('_', ' ')} {row['volume_ml']:.0f} ml" for row in outcome.rows)
+        talk.say(f"{name}: {organs} ({outcome.seconds:.1f} s)")

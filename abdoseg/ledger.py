@@ -1,0 +1,68 @@
+"""What became of each case, a JSON line each, appended as it happens: what a killed run leaves, the next one reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from abdoseg.errors import AbdosegError, OutputError
+
+
+class Ledger:
+    """The ledger of a folder. Shards write a file each, since network drives mix up two appends; all are read."""
+
+    def __init__(self, folder: Path, shard: str | None = None) -> None:
+        part = f".{shard.replace('/', '-of-')}" if shard else ""
+        self.folder, self.path = folder, folder / f"ledger{part}.jsonl"
+
+    def add(self, case: str, outputs: Sequence[Path], error: AbdosegError | None = None, **facts: Any) -> None:
+        """Appends one line: done with its outputs, or failed with its error. Raises OutputError."""
+        line = {
+            "case": case,
+            "status": "failed" if error else "done",
+            "exit_code": error.exit_code if error else 0,
+            "error": str(error) if error else None,
+            "outputs": [relative(path, self.folder) for path in outputs],
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **facts,
+        }
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as failure:
+            raise OutputError(f"{self.path}: the ledger cannot be written ({failure.strerror})") from failure
+
+    def done(self) -> set[str]:
+        """Names of the cases whose last line says done and whose outputs are all there."""
+        last: dict[str, dict[str, Any]] = {}
+        for path in sorted(self.folder.glob("ledger*.jsonl")):
+            for text in path.read_text(encoding="utf-8").splitlines():
+                line = _parsed(text)
+                if line:
+                    last[line["case"]] = max(line, last.get(line["case"], line), key=lambda at: str(at["finished"]))
+        return {
+            case
+            for case, line in last.items()
+            if line["status"] == "done" and all((self.folder / name).exists() for name in line["outputs"])
+        }
+
+
+def relative(path: Path, folder: Path) -> str:
+    """How to reach a path from a folder; its name alone from another drive."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        return path.name
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """A ledger's line; None for one that a kill cut short."""
+    try:
+        line = json.loads(text)
+        return line if {"case", "status", "outputs", "finished"} <= set(line) else None
+    except (ValueError, TypeError):
+        return None

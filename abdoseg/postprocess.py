@@ -1,0 +1,107 @@
+"""What anatomy knows and a network may not: one piece an organ, no holes, kidneys on their own sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from abdoseg.anatomy import BY_NAME
+from abdoseg.components import Mask, box_of, components, holes, positive
+from abdoseg.volume import Geometry
+
+CLEARLY_MM = 15.0  # beyond the body's middle, where a piece of kidney is on the other side for certain
+WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
+
+
+@dataclass
+class Changes:
+    """What was changed of one organ, in millilitres: pieces dropped, holes filled, pieces taken from the other side."""
+
+    dropped_ml: float = 0.0
+    filled_ml: float = 0.0
+    moved_ml: float = 0.0
+
+    @property
+    def total_ml(self) -> float:
+        """All that changed hands."""
+        return self.dropped_ml + self.filled_ml + self.moved_ml
+
+    def sentences(self, organ: str) -> list[str]:
+        """The changes that are worth a note."""
+        told = (
+            (self.dropped_ml, "lay apart from the largest piece and were dropped"),
+            (self.filled_ml, "of holes were filled"),
+            (self.moved_ml, "lay on this side under the other side's name and were given to it"),
+        )
+        return [f"{organ}: {ml:.1f} ml {what}" for ml, what in told if ml >= WORTH_ML]
+
+
+def tidy(
+    fields: npt.NDArray[np.float16], organs: Sequence[str], geometry: Geometry, middle: float | None
+) -> dict[str, Changes]:
+    """Corrects the fields (D, I, J, K) of `organs` where they lie, and says what was changed.
+
+    geometry: of the fields' grid. middle: index along I of the body's middle; None when it is not known, and then
+    sides are not checked. A voxel changes hands by its field's sign, so that borders stay where they were.
+    """
+    changes = {organ: Changes() for organ in organs}
+    ml = geometry.voxel_ml
+    if middle is not None:
+        _sort_sides(fields, organs, geometry, middle, changes)
+    for field, organ in zip(fields, organs, strict=True):
+        box = box_of(positive(field), margin=1)
+        if box is None or BY_NAME[organ].is_lesion:
+            continue
+        inside = field[box]
+        numbers, sizes = components(positive(inside))
+        loose = (numbers > 0) & (numbers != sizes.argmax())
+        inside[loose] = -inside[loose]
+        enclosed = holes(positive(inside)) & ~positive(fields[:, *box]).any(axis=0)
+        inside[enclosed] = np.maximum(np.abs(inside[enclosed]), np.float16(1e-3))
+        changes[organ].dropped_ml += float(loose.sum()) * ml
+        changes[organ].filled_ml += float(enclosed.sum()) * ml
+    return changes
+
+
+def middle_of(body: Mask) -> float | None:
+    """The index along I that halves the body (I, J, K); None when the body is cut on either side, or is not there."""
+    columns = body.sum(axis=(1, 2), dtype=np.int64)
+    height = columns.max()
+    if height == 0 or max(columns[0], columns[-1]) > 0.25 * height:
+        return None
+    return float((np.arange(len(columns)) * columns).sum() / columns.sum())
+
+
+def _sort_sides(
+    fields: npt.NDArray[np.float16],
+    organs: Sequence[str],
+    geometry: Geometry,
+    middle: float,
+    changes: dict[str, Changes],
+) -> None:
+    """Gives each piece of a kidney that lies clearly on the other kidney's side to that kidney."""
+    if not {"kidney_right", "kidney_left"} <= set(organs):
+        return
+    right, left = fields[organs.index("kidney_right")], fields[organs.index("kidney_left")]
+    strays = [
+        (right, left, "kidney_left", _beyond(right, -1, geometry, middle)),
+        (left, right, "kidney_right", _beyond(left, 1, geometry, middle)),
+    ]
+    for own, other, name, stray in strays:
+        other[stray], own[stray] = own[stray], -own[stray]
+        changes[name].moved_ml += float(stray.sum()) * geometry.voxel_ml
+
+
+def _beyond(field: npt.NDArray[np.float16], sign: int, geometry: Geometry, middle: float) -> Mask:
+    """The pieces whose centre lies clearly beyond the middle, to the patient's right (1) or left (-1)."""
+    numbers, sizes = components(positive(field))
+    along = np.zeros(len(sizes))
+    for i, plane in enumerate(numbers):
+        along += i * np.bincount(plane.ravel(), minlength=len(sizes))
+    centres = along / np.maximum(sizes, 1)
+    stray = sign * (centres - middle) * geometry.spacing_mm[0] > CLEARLY_MM
+    stray[0] = False
+    return np.asarray(stray[numbers])

@@ -1,0 +1,252 @@
+"""A scan to a labelmap: the story on one page."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from abdoseg import __version__
+from abdoseg.anatomy import BY_NAME
+from abdoseg.components import box_of, positive
+from abdoseg.errors import ModelError, ResourceError
+from abdoseg.measure import OrganVolume, measure
+from abdoseg.model.plan import Plan
+from abdoseg.model.predict import MOST_VOXELS, predict
+from abdoseg.model.weights import Model, fast_type, load_model
+from abdoseg.postprocess import middle_of, tidy
+from abdoseg.progress import Track, silent
+from abdoseg.quality import Quality, assess
+from abdoseg.resample import paint_above, resample_image
+from abdoseg.scans import read_scan
+from abdoseg.volume import Geometry, Labelmap, Volume
+
+SKEWED_DEGREES = 2.0  # between axes: beyond, the network gets an orthogonal grid
+TURNED_DEGREES = 20.0  # from the patient's axes: beyond, the network gets them upright
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """One case's result. quality: by organ. record: the run's facts, JSON-able, without patient data."""
+
+    labelmap: Labelmap
+    rows: list[OrganVolume]
+    quality: dict[str, Quality]
+    record: dict[str, Any]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should look at."""
+        return list(self.record["warnings"])
+
+
+def segment(
+    volume: Volume,
+    model: Model,
+    *,
+    organs: Sequence[str] | None = None,
+    max_memory: int | None = None,
+    track: Track = silent,
+) -> Segmentation:
+    """Labels the scan's organs on the scan's own grid.
+
+    organs: names, from those that the model knows; its delivered ones if not named. max_memory: bytes that the process
+    may take; smaller tiles are used, or ResourceError raised before any work. Raises ModelError for unknown organs.
+    """
+    plan = model.plan
+    names = _names(plan, organs)
+    most = _most_voxels(volume.geometry, plan, max_memory)
+    watch = Stopwatch()
+    with watch("resample"):
+        grid = network_grid(volume.geometry, plan)
+        image = resample_image(volume.voxels, volume.geometry, grid, outside=plan.window_hu[0])
+    with watch("network"):
+        fields = predict(model, image, names, most, track=track).values
+    with watch("postprocess"):
+        middle = middle_of(image > plan.window_hu[0])
+        changes = tidy(fields, names, grid, middle)
+    with watch("labels"):
+        labels = volume.stored.to_canonical(np.zeros(volume.stored.geometry.shape, np.uint8, order="F"))
+        for field, organ in zip(fields, names, strict=True):
+            box = box_of(positive(field), margin=1)
+            if box is not None:
+                lies = grid.cropped([s.start for s in box], [s.stop for s in box])
+                paint_above(field[box], lies, volume.geometry, labels, BY_NAME[organ].label)
+    labelmap = Labelmap(labels, volume.geometry, volume.stored, {BY_NAME[organ].label: organ for organ in names})
+    with watch("measure"):
+        rows = measure(labelmap, volume.voxels)
+        changed = {organ: change.total_ml for organ, change in changes.items()}
+        quality = assess(fields, rows, changed, grid, middle)
+    record = {
+        "versions": versions(),
+        "model": {"digest": model.digest, "organs": list(names)},
+        "device": str(model.device),
+        "precision": str(fast_type(model.device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "seconds": watch.seconds,
+        "peak_memory_bytes": peak_memory(),
+        "input": describe(volume),
+        "grid": {"shape": list(grid.shape), "spacing_mm": [round(float(s), 4) for s in grid.spacing_mm]},
+        "changes": [line for organ, change in changes.items() for line in change.sentences(organ)],
+        "quality": {organ: asdict(found) for organ, found in quality.items()},
+        "warnings": _warnings(rows, quality),
+    }
+    return Segmentation(labelmap, rows, quality, record)
+
+
+def segment_scan(
+    scan: str | Path | Volume,
+    *,
+    model: str | Path | Model | None = None,
+    device: str = "auto",
+    organs: Sequence[str] | None = None,
+) -> Labelmap:
+    """The labelmap of a scan: a path to anything that `read_scan` reads, or a Volume. Available as `abdoseg.segment`.
+
+    model: a weights file, a bundled model's name, or a loaded one, which saves time from the second scan on.
+    """
+    volume = scan if isinstance(scan, Volume) else read_scan(scan)
+    loaded = model if isinstance(model, Model) else load_model(model, device)
+    return segment(volume, loaded, organs=organs).labelmap
+
+
+def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
+    """The grid that the network sees: the scan's box at the plan's spacing, along the scan's own axes.
+
+    A sheared scan (a tilted gantry) gets the nearest orthogonal axes, one that lies askew to the patient the
+    patient's; both a box that holds the whole scan.
+    """
+    unit = geometry.affine[:3, :3] / geometry.spacing_mm
+    u, _, vt = np.linalg.svd(unit)
+    axes = u @ vt  # the rotation nearest to the grid's axes
+    turned = np.degrees(np.arccos(np.clip((np.trace(axes) - 1) / 2, -1, 1)))
+    if plan.spacing_mm is None or (geometry.shear_degrees < SKEWED_DEGREES and turned < TURNED_DEGREES):
+        return plan.grid(geometry)
+    axes = axes if turned < TURNED_DEGREES else np.eye(3)
+    spacing = np.array(plan.spacing_mm)
+    corners = geometry.corners_mm() @ axes  # (8, 3) along the new axes
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    shape = np.ceil((high - low) / spacing).astype(int) + 1
+    affine = np.eye(4)
+    affine[:3, :3] = axes * spacing
+    affine[:3, 3] = axes @ ((low + high) / 2 - (shape - 1) * spacing / 2)
+    return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+# Measured on two cores with AMX, 512 x 512 x 300 and x 1000; see tests/benchmarks/segment.py.
+START_SECONDS, START_BYTES = 2.0, 420 * 2**20
+SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 1.6e-8, 3.3  # of the scan: reading, labels, writing
+SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 6e-8, torch.float16: 1e-8, torch.float32: 3e-7}
+BYTES_PER_NETWORK_VOXEL = 4 + 1 + 2 * 4  # image, mask, fields of four organs
+BYTES_PER_TILE_VOXEL = {torch.bfloat16: 60, torch.float16: 60, torch.float32: 120}
+
+
+def estimate(
+    geometry: Geometry, plan: Plan, device: torch.device | None = None, most_voxels: int = MOST_VOXELS
+) -> tuple[float, int]:
+    """Seconds and bytes that `abdoseg segment` will take for such a scan, as a whole process."""
+    dtype = fast_type(device or torch.device("cpu"))
+    scan, network = float(np.prod(geometry.shape)), float(np.prod(network_grid(geometry, plan).shape))
+    seconds = START_SECONDS + scan * SECONDS_PER_VOXEL + network * SECONDS_PER_NETWORK_VOXEL[dtype]
+    size = START_BYTES + scan * BYTES_PER_VOXEL + network * BYTES_PER_NETWORK_VOXEL
+    return seconds, int(size + min(network, most_voxels) * BYTES_PER_TILE_VOXEL[dtype])
+
+
+def describe(volume: Volume) -> dict[str, Any]:
+    """The scan's geometry as it was stored, and what reading found out about it."""
+    stored = volume.stored.geometry
+    return {
+        "shape": list(stored.shape),
+        "spacing_mm": [round(float(s), 6) for s in stored.spacing_mm],
+        "affine": stored.affine.tolist(),
+        "axes": stored.axes,
+        "shear_degrees": round(stored.shear_degrees, 3),
+        "notes": list(volume.notes),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What computed the result."""
+    return {
+        "abdoseg": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held so far; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Stopwatch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 4)
+
+
+def _names(plan: Plan, organs: Sequence[str] | None) -> tuple[str, ...]:
+    """The organs to deliver, in the order of their labels."""
+    wanted = plan.delivered if organs is None else tuple(organs)
+    unknown = [organ for organ in wanted if organ not in plan.organs]
+    if unknown:
+        raise ModelError(f"the model does not know {', '.join(unknown)}; it knows {', '.join(plan.organs)}")
+    return tuple(sorted(set(wanted), key=lambda organ: BY_NAME[organ].label))
+
+
+def _most_voxels(geometry: Geometry, plan: Plan, max_memory: int | None) -> int:
+    """How large a tile may be. Raises ResourceError when even the smallest does not fit."""
+    if max_memory is None:
+        return MOST_VOXELS
+    patch = int(np.prod(plan.patch))
+    for most in (MOST_VOXELS, MOST_VOXELS // 2, patch):
+        needed = estimate(geometry, plan, most_voxels=most)[1]
+        if needed <= max_memory:
+            return most
+    size = " x ".join(str(n) for n in geometry.shape)
+    raise ResourceError(
+        f"a scan of {size} voxels needs about {needed / 2**30:.1f} GB, "
+        f"--max-memory allows {max_memory / 2**30:.1f} GB; allow more, or crop the scan"
+    )
+
+
+def _warnings(rows: Sequence[OrganVolume], quality: dict[str, Quality]) -> list[str]:
+    """A sentence for each thing to look at."""
+    lines = []
+    for row in rows:
+        name, flags = row.organ.replace("_", " "), quality[row.organ].flags
+        if "not_found" in flags:
+            lines.append(f"{name}: not found in this scan")
+        if row.touches:
+            lines.append(f"{name}: reaches the scan's {', '.join(row.touches)} border; its volume is a lower bound")
+        if "wrong_side" in flags:
+            lines.append(f"{name}: lies on the other side of the body; are the file's axes right?")
+        if "doubtful" in flags:
+            lines.append(f"{name}: the network is in doubt (confidence {quality[row.organ].confidence:.2f})")
+        if "corrected" in flags:
+            lines.append(f"{name}: more than a twentieth was corrected by post-processing")
+        if "small" in flags or "large" in flags:
+            kind = "small" if "small" in flags else "large"
+            lines.append(f"{name}: {row.volume_ml:.0f} ml is unusually {kind}")
+    return lines
