@@ -63,9 +63,9 @@ def build(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Gene
     body = Body(space, np.zeros(space.x.shape, np.uint8), np.zeros(space.x.shape, np.uint8))
     depth = _wall(body, rng)
     _bones(body, depth)
+    _vessels(body)
     _muscles(body)
     _chest(body, depth, rng)
-    _vessels(body)
     for side in (1, -1):
         _kidney(body, side, rng)
     _upper_organs(body, depth, rng)
