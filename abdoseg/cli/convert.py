@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
+
+if TYPE_CHECKING:
+    from abdoseg.volume import Volume
+
+SHEARED = 0.01  # degrees
 
 
 @click.command()
@@ -19,15 +25,23 @@ from abdoseg.cli.console import Talk
 @click.option(
     "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
 )
+@click.option("--straighten", is_flag=True, help="Resample the slices of a tilted gantry onto an upright grid.")
 @options.overwrite
 @options.quiet
 def convert(
-    scan: Path, output: Path, series: str | None, gaps: str, assume_axes: bool, overwrite: bool, quiet: bool
+    scan: Path,
+    output: Path,
+    series: str | None,
+    gaps: str,
+    assume_axes: bool,
+    straighten: bool,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Convert SCAN, a DICOM folder or any other scan, to one NIfTI file in HU.
 
-    Geometry is exact: a tilted gantry stays as a sheared sform. HU below -1024 (padding) become -1024. Nothing of the
-    patient's identity is written.
+    Geometry is exact: the lean of a tilted gantry stays, as a sheared sform, unless --straighten is given. HU below
+    -1024 (padding) become -1024. Nothing of the patient's identity is written.
     """
     from abdoseg.errors import UsageError
     from abdoseg.output import ensure_absent, writing
@@ -40,6 +54,29 @@ def convert(
     volume = read_scan(scan, series=series, gaps=gaps, assume_axes=assume_axes)
     for note in volume.notes:
         talk.warn(note)
+    if volume.geometry.shear_degrees > SHEARED:
+        if straighten:
+            volume = _straightened(volume)
+        else:
+            talk.warn("many viewers overlook the shear of the sform; --straighten resamples onto an upright grid")
     with writing(output, overwrite) as temporary:
         write_nifti(volume.voxels, volume.stored, temporary)
     click.echo(output)
+
+
+def _straightened(volume: Volume) -> Volume:
+    """The scan on a grid of the same spacing with axes at right angles, as large as the leaning one; air around it."""
+    import numpy as np
+
+    from abdoseg.resample import resample_image
+    from abdoseg.volume import Geometry, Stored, Volume
+
+    leaning = volume.geometry
+    low, high = leaning.corners_mm().min(axis=0), leaning.corners_mm().max(axis=0)
+    shape = np.ceil((high - low) / leaning.spacing_mm).astype(int) + 1
+    affine = np.diag([*leaning.spacing_mm, 1.0])
+    affine[:3, 3] = low
+    upright = Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+    voxels = resample_image(volume.voxels, leaning, upright)
+    hu = np.round(voxels).astype(np.int16) if volume.voxels.dtype == np.int16 else voxels
+    return Volume(hu, upright, Stored(upright), volume.notes, volume.details)

@@ -33,14 +33,18 @@ def entries(path: Path) -> list[Entry]:
     Nothing is unpacked and no link is followed twice. Raises ScanError when there is nothing, or
     when a zip is hostile or damaged.
     """
-    if path.name.upper() == "DICOMDIR" and path.is_file():
-        path = path.parent
-    if path.is_dir():
-        found = sorted(_walk(path), key=lambda entry: entry.name)
-    elif _begins(path, b"PK"):
-        found = _members(path)
-    else:
-        found = [_entry(path, path.name, path.stat())]
+    try:
+        if path.name.upper() == "DICOMDIR" and path.is_file():
+            path = path.parent
+        if path.is_dir():
+            os.scandir(path).close()  # os.walk is silent about a folder that may not be entered
+            found = sorted(_walk(path), key=lambda entry: entry.name)
+        elif _begins(path, b"PK"):
+            found = _members(path)
+        else:
+            found = [_entry(path, path.name, path.stat())]
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not found:
         raise ScanError(f"{path}: the folder is empty; is the path right?")
     return found
