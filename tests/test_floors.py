@@ -9,8 +9,8 @@ ROOT = Path(abdoseg.__file__).parent
 FLOORS = [
     {"errors", "progress"},
     {"volume", "anatomy", "tissues", "output", "ledger", "page"},
-    {"scans", "metrics", "resample", "components", "phantom", "measure", "preview"},
-    {"model", "postprocess", "quality"},
+    {"scans", "metrics", "resample", "components", "phantom", "measure"},
+    {"model", "postprocess", "quality", "preview"},
     {"segmentation", "training", "exporters"},
     {"evaluation", "batch"},
     {"cli"},

@@ -1,0 +1,197 @@
+"""Many scans: names, refusals before work, bad ones passed over, files whole, the ledger."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from phantom_balls import model, scan
+
+from abdoseg.batch import Case, Settings, plan_cases, prepare, run, sharded
+from abdoseg.errors import OutputError, ScanError, UsageError
+from abdoseg.ledger import Ledger
+from abdoseg.scans import read_labels, read_scan, write_nifti
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Two good scans with a bad one between them."""
+    volume, _ = scan()
+    for name in ("a_0000.nii.gz", "c.nii"):
+        write_nifti(volume.voxels, volume.stored, tmp_path / name)
+    (tmp_path / "b.nii.gz").write_text("this is no scan")
+    return [tmp_path / "a_0000.nii.gz", tmp_path / "b.nii.gz", tmp_path / "c.nii"]
+
+
+def test_a_case_is_named_after_its_file_and_has_three_outputs(tmp_path):
+    (case,) = plan_cases([Path("in/scan_0000.nii.gz")], tmp_path)
+    assert [path.name for path in case.outputs] == ["scan_seg.nii.gz", "scan_volumes.csv", "scan.json"]
+
+
+def test_one_scan_may_name_its_labelmap_and_then_that_is_all(tmp_path):
+    (case,) = plan_cases([Path("scan.nii.gz")], tmp_path / "liver.nii.gz")
+    assert case.outputs == [tmp_path / "liver.nii.gz"]
+    with pytest.raises(UsageError, match="one labelmap for 2 scans"):
+        plan_cases([Path("a.nii"), Path("b.nii")], tmp_path / "liver.nii.gz")
+
+
+def test_two_scans_of_one_name_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="both be written as ct"):
+        plan_cases([Path("a/ct.nii.gz"), Path("b/ct.nii")], tmp_path)
+
+
+def test_a_folder_of_scan_files_stands_for_them(cohort, tmp_path):
+    assert [case.name for case in plan_cases([tmp_path], tmp_path / "out")] == ["a", "b", "c"]
+
+
+def test_shards_share_the_list_out_without_overlap():
+    cases = [Case(str(n), Path(), Path()) for n in range(7)]
+    assert [case.name for case in sharded(cases, "2/3")] == ["1", "4"]
+    together = {case.name for i in (1, 2, 3) for case in sharded(cases, f"{i}/3")}
+    assert len(together) == 7
+    for wrong in ("0/3", "4/3", "a/b", "3"):
+        with pytest.raises(UsageError, match="--shard"):
+            sharded(cases, wrong)
+
+
+def test_outputs_that_exist_are_refused_before_any_work(cohort, tmp_path):
+    cases = plan_cases(cohort, tmp_path / "out")
+    prepare(cases, Settings())
+    (tmp_path / "out" / "c.json").write_text("{}")
+    with pytest.raises(OutputError, match="--overwrite"):
+        prepare(cases, Settings())
+    prepare(cases, Settings(overwrite=True))
+
+
+def test_a_bad_scan_costs_only_itself_and_the_model_is_loaded_once(cohort, tmp_path):
+    loads = []
+
+    def load():
+        loads.append(1)
+        return model()
+
+    outcomes = list(run(plan_cases(cohort, tmp_path / "out"), load))
+    assert [outcome.case.name for outcome in outcomes] == ["a", "b", "c"]
+    assert [type(outcome.error) for outcome in outcomes] == [type(None), ScanError, type(None)]
+    assert len(loads) == 1
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert made == ["a.json", "a_seg.nii.gz", "a_volumes.csv", "c.json", "c_seg.nii.gz", "c_volumes.csv"]
+
+
+def test_the_labelmap_lies_on_the_scans_own_array(cohort, tmp_path):
+    import nibabel
+
+    list(run(plan_cases(cohort[:1], tmp_path / "out"), model))
+    ours, theirs = nibabel.load(tmp_path / "out" / "a_seg.nii.gz"), nibabel.load(cohort[0])
+    assert ours.shape == theirs.shape
+    assert ours.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(ours.affine, theirs.affine)
+    for key in ("sform_code", "qform_code"):
+        assert ours.header[key] == theirs.header[key]
+
+
+def test_the_record_leads_to_the_scan_and_times_every_stage(cohort, tmp_path):
+    list(run(plan_cases(cohort[:1], tmp_path / "out"), model))
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert (tmp_path / "out" / record["scan"]).resolve() == cohort[0].resolve()
+    assert {"read", "resample", "network", "postprocess", "labels", "measure", "write"} == set(record["seconds"])
+    assert record["case"] == "a"
+
+
+def test_labels_and_rows_follow_the_scheme(cohort, tmp_path):
+    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, Settings(scheme="flare22"))
+    assert {row["organ"]: row["label"] for row in outcome.rows} == {
+        "liver": 1, "kidney_right": 2, "kidney_left": 13, "spleen": 3,
+    }  # fmt: skip
+    _, truth = scan()
+    read = read_labels(tmp_path / "out" / "a_seg.nii.gz", "flare22")
+    np.testing.assert_array_equal(read.labels, truth)
+
+
+def test_a_scheme_with_one_number_for_both_kidneys_merges_them(cohort, tmp_path):
+    settings = Settings(scheme="kits", organs=("kidney_right", "kidney_left"))
+    list(run(plan_cases(cohort[:1], tmp_path / "k.nii.gz"), model, settings))
+    _, truth = scan()
+    labels = read_labels(tmp_path / "k.nii.gz").labels
+    np.testing.assert_array_equal(labels == 1, (truth == 2) | (truth == 3))
+
+
+def test_further_files_are_written_by_the_export_that_is_given(cohort, tmp_path):
+    def export(case, volume, found):
+        path = tmp_path / f"{case.name}.txt"
+        path.write_text(str(found.labelmap.labels.max()))
+        yield path
+
+    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
+    assert outcome.written[-1].read_text() == "4"
+
+
+def test_a_bug_on_one_scan_is_told_and_the_rest_go_on(cohort, tmp_path, caplog):
+    def export(case, volume, found):
+        if case.name == "a":
+            raise ZeroDivisionError("oh")
+        return []
+
+    outcomes = list(run(plan_cases([cohort[0], cohort[2]], tmp_path / "out"), model, export=export))
+    assert [outcome.error is None for outcome in outcomes] == [False, True]
+    assert outcomes[0].error.exit_code == 1
+
+
+def test_short_memory_is_an_error_of_its_own(cohort, tmp_path):
+    def export(case, volume, found):
+        raise MemoryError
+
+    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
+    assert outcome.error.exit_code == 10
+
+
+def test_a_caller_that_stops_leaves_whole_files_only(cohort, tmp_path):
+    outcomes = run(plan_cases([cohort[0], cohort[2]], tmp_path / "out"), model)
+    next(outcomes)
+    outcomes.close()
+    for path in (tmp_path / "out").iterdir():
+        assert not path.name.startswith(".")
+        if path.name.endswith(".nii.gz"):
+            read_labels(path)
+
+
+def test_without_cases_nothing_happens():
+    assert list(run([], model)) == []
+
+
+def test_the_ledger_knows_what_is_done(tmp_path):
+    output = tmp_path / "a_seg.nii.gz"
+    output.write_text("")
+    ledger = Ledger(tmp_path)
+    ledger.add("a", [output], seconds=1.0)
+    ledger.add("b", [], ScanError("b: empty"))
+    Ledger(tmp_path, "2/3").add("c", [tmp_path / "gone.nii.gz"])
+    assert ledger.done() == {"a"}
+    assert (tmp_path / "ledger.2-of-3.jsonl").exists()
+    with ledger.path.open("a") as file:
+        file.write('{"case": "d", "sta')
+    assert ledger.done() == {"a"}
+    line = json.loads(ledger.path.read_text().splitlines()[1])
+    assert (line["status"], line["exit_code"], line["error"]) == ("failed", 3, "b: empty")
+
+
+def test_a_later_failure_undoes_an_earlier_success(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.add("a", [])
+    assert ledger.done() == {"a"}
+    lines = ledger.path.read_text()
+    ledger.path.write_text(lines + lines.replace('"done"', '"failed"'))
+    assert ledger.done() == set()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused_before_work(cohort, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with pytest.raises(OutputError, match="permission denied"):
+        prepare(plan_cases(cohort[:1], locked), Settings())
+
+
+def test_the_scan_is_read_as_the_settings_say(tmp_path):
+    assert read_scan.__kwdefaults__.keys() >= Settings(reading={"series": None, "gaps": "fill"}).reading.keys()

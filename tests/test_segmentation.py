@@ -1,0 +1,175 @@
+"""A scan to a labelmap with a network that knows organs by their HU: grids, borders, sides, records."""
+
+import itertools
+import socket
+
+import numpy as np
+import pytest
+from phantom_balls import HU, SPACING, dice, model, scan
+
+import abdoseg
+from abdoseg.errors import ModelError, ResourceError
+from abdoseg.segmentation import estimate, network_grid, segment
+from abdoseg.volume import Geometry, Stored, Volume
+
+
+def test_on_the_networks_own_grid_the_labels_are_exact():
+    volume, truth = scan()
+    found = segment(volume, model())
+    np.testing.assert_array_equal(found.labelmap.labels, truth)
+    assert found.labelmap.organs == {1: "liver", 2: "kidney_right", 3: "kidney_left", 4: "spleen"}
+    assert [row.voxels for row in found.rows] == [(truth == label).sum() for label in (1, 2, 3, 4)]
+    assert found.warnings == [line for line in found.warnings if "unusually small" in line]  # the balls are small
+
+
+def test_a_finer_grid_gets_labels_of_its_own_resolution():
+    volume, truth = scan(spacing=(1.0, 1.0, 1.5), shape=(160, 120, 80))
+    labels = segment(volume, model()).labelmap.labels
+    assert labels.shape == (160, 120, 80)
+    assert dice(truth, labels, 1) > 0.95
+
+
+def test_a_thick_slab_is_labelled_too():
+    volume, _ = scan(spacing=(2.0, 2.0, 8.0), shape=(80, 60, 3))
+    found = segment(volume, model())
+    assert found.labelmap.labels.shape == (80, 60, 3)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_result_does_not_depend_on_how_the_file_had_its_axes(order):
+    volume, _ = scan(spacing=(3.3, 3.1, 4.0), shape=(48, 38, 26))
+    expected = segment(volume, model()).labelmap.labels
+    for signs in itertools.product((1, -1), repeat=3):
+        stored = stored_as(volume.geometry, order, signs)
+        array = stored.from_canonical(volume.voxels).copy(order="F")
+        turned = Volume(stored.to_canonical(array), stored.canonical(), stored)
+        np.testing.assert_allclose(turned.geometry.affine, volume.geometry.affine, atol=1e-9)
+        labelmap = segment(turned, model()).labelmap
+        np.testing.assert_array_equal(labelmap.labels, expected)
+        assert stored.from_canonical(labelmap.labels).flags.f_contiguous
+
+
+def stored_as(geometry, order, signs):
+    """The canonical grid with its axes in another order, some of them flipped."""
+    affine, shape = np.eye(4), tuple(geometry.shape[world] for world in order)
+    affine[:3, 3] = geometry.affine[:3, 3]
+    for axis, (world, sign) in enumerate(zip(order, signs, strict=True)):
+        affine[:3, axis] = sign * geometry.affine[:3, world]
+        if sign < 0:
+            affine[:3, 3] += geometry.affine[:3, world] * (geometry.shape[world] - 1)
+    return Stored(Geometry(shape, affine))
+
+
+def test_a_tilted_gantrys_scan_is_labelled_where_its_voxels_lie():
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[1, 2] = -2.0 * np.tan(np.radians(15))
+    affine[:3, 3] = (-80, -60, 0)
+    volume, truth = scan(shape=(160, 150, 50), affine=affine)
+    assert network_grid(volume.geometry, model().plan).shear_degrees < 1e-6
+    labels = segment(volume, model()).labelmap.labels
+    assert dice(truth, labels, 1) > 0.93
+
+
+def test_the_networks_grid_holds_a_scan_that_lies_askew():
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.6), -np.sin(0.6)], [np.sin(0.6), np.cos(0.6)]]
+    geometry = Geometry((50, 60, 70), turn @ np.diag([2, 2, 2, 1.0]))
+    grid = network_grid(geometry, model().plan)
+    np.testing.assert_allclose(grid.spacing_mm, SPACING)
+    assert grid.axes == "RAS"
+    at = np.linalg.inv(grid.affine) @ np.vstack([geometry.corners_mm().T, np.ones(8)])
+    assert at[:3].min() > -0.51
+    assert (at[:3].max(axis=1) < np.array(grid.shape) - 0.49).all()
+
+
+def test_a_slightly_oblique_scan_keeps_its_own_axes():
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    geometry = Geometry((50, 60, 70), turn @ np.diag([1, 1, 1, 1.0]))
+    np.testing.assert_allclose(
+        network_grid(geometry, model().plan).affine, geometry.resampled(SPACING).affine, atol=1e-9
+    )
+
+
+def test_an_organ_at_the_border_keeps_its_volume_and_is_not_complete():
+    volume, truth = scan(organs={"liver": ((110, 60, 115), 26)})
+    found = segment(volume, model())
+    row = found.rows[0]
+    assert row.voxels == (truth == 1).sum() > 0
+    assert row.complete is False
+    assert row.touches == ("superior",)
+    assert any("lower bound" in line for line in found.warnings)
+
+
+def test_an_organ_that_is_not_there_has_no_volume_and_a_warning():
+    volume, _ = scan(organs={"liver": ((110, 60, 60), 26)})
+    found = segment(volume, model())
+    assert [row.volume_ml for row in found.rows[1:]] == [0, 0, 0]
+    assert "spleen: not found in this scan" in found.warnings
+
+
+def test_a_kidney_under_the_other_sides_name_is_given_to_its_side_and_that_is_recorded():
+    volume, truth = scan(organs={"kidney_right": ((105, 25, 60), 12), "spleen": ((40, 60, 70), 16)})
+    wrong = np.flip(volume.voxels == HU["kidney_right"], axis=0)
+    voxels = volume.voxels.copy()
+    voxels[wrong] = HU["kidney_right"]
+    found = segment(Volume(voxels, volume.geometry, volume.stored), model())
+    assert (found.labelmap.labels[wrong] == 3).all()
+    assert (found.labelmap.labels[truth == 2] == 2).all()
+    assert any("kidney_left" in line and "other side" in line for line in found.record["changes"])
+
+
+def test_a_loose_piece_goes_and_a_hole_is_filled():
+    volume, truth = scan()
+    voxels = volume.voxels.copy()
+    voxels[70:74, 8:12, 30:34] = HU["liver"]
+    voxels[54:57, 29:32, 19:22] = 75  # inside the liver
+    found = segment(Volume(voxels, volume.geometry, volume.stored), model())
+    np.testing.assert_array_equal(found.labelmap.labels == 1, truth == 1)
+    assert found.record["changes"] == ["liver: 0.8 ml lay apart from the largest piece and were dropped"] or all(
+        line.startswith("liver") for line in found.record["changes"]
+    )
+
+
+def test_the_record_says_what_was_done_and_nothing_of_the_patient():
+    volume, _ = scan()
+    volume = Volume(volume.voxels, volume.geometry, volume.stored, ("a note",), {"kept": {"PatientName": "Doe"}})
+    record = segment(volume, model()).record
+    assert {"versions", "model", "device", "seconds", "peak_memory_bytes", "input", "warnings"} <= set(record)
+    assert record["input"]["shape"] == [80, 60, 40]
+    assert record["input"]["notes"] == ["a note"]
+    assert "Doe" not in str(record)
+
+
+def test_organs_can_be_chosen_and_unknown_ones_are_refused():
+    volume, _ = scan(organs={"pancreas": ((80, 60, 60), 15), "liver": ((120, 60, 60), 20)})
+    assert segment(volume, model(), organs=["pancreas"]).labelmap.organs == {6: "pancreas"}
+    with pytest.raises(ModelError, match="does not know aorta"):
+        segment(volume, model(), organs=["aorta"])
+
+
+def test_too_little_memory_is_refused_before_work():
+    volume, _ = scan()
+    with pytest.raises(ResourceError, match=r"--max-memory allows 0\.1 GB"):
+        segment(volume, model(), max_memory=2**27)
+
+
+def test_a_larger_scan_is_estimated_to_take_more():
+    plan = model().plan
+    small, large = (estimate(Geometry((512, 512, n), np.eye(4)), plan) for n in (300, 1000))
+    assert small[0] < large[0]
+    assert small[1] < large[1]
+
+
+def test_segment_from_python_returns_the_labelmap(tmp_path, monkeypatch):
+    from abdoseg.scans import write_nifti
+
+    volume, truth = scan()
+    write_nifti(volume.voxels, volume.stored, tmp_path / "scan.nii.gz")
+
+    def no_socket(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", no_socket)
+    labelmap = abdoseg.segment(tmp_path / "scan.nii.gz", model=model())
+    np.testing.assert_array_equal(labelmap.labels, truth)
