@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from abdoseg.errors import ScanError
-from abdoseg.scans.dicom import AIR, read_dicom
+from abdoseg.scans.dicom import read_dicom
+from abdoseg.scans.pixels import AIR
 from abdoseg.scans.plausible import values_of, why_not_hu
 from abdoseg.scans.sniff import kind_of, read_file
 from abdoseg.volume import Volume

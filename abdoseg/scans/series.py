@@ -159,21 +159,28 @@ def _nothing(path: Path, files: list[Entry], singles: list[list[Slice]], others:
 
 
 def _groups(slices: Iterable[Slice]) -> list[list[Slice]]:
-    """Slices by series, matrix, pixel size and orientation, the last within a tenth of a degree."""
+    """Slices by series and matrix, then by pixel size and orientation within a tenth of a degree."""
     groups: list[list[Slice]] = []
     by_key: dict[tuple[Any, ...], list[list[Slice]]] = {}
     for piece in slices:
-        key = (str(piece.header.get("SeriesInstanceUID", "")), piece.matrix, np.round(piece.spacing_mm, 3).tobytes())
+        key = (str(piece.header.get("SeriesInstanceUID", "")), piece.matrix)
         for group in by_key.setdefault(key, []):
-            if np.allclose(group[0].row, piece.row, atol=2e-3) and np.allclose(
-                group[0].column, piece.column, atol=2e-3
-            ):
+            if _alike(group[0], piece):
                 group.append(piece)
                 break
         else:
             by_key[key].append([piece])
             groups.append(by_key[key][-1])
     return groups
+
+
+def _alike(one: Slice, other: Slice) -> bool:
+    """The same orientation and pixel size, but for rounding."""
+    return (
+        np.allclose(one.row, other.row, atol=2e-3)
+        and np.allclose(one.column, other.column, atol=2e-3)
+        and np.allclose(one.spacing_mm, other.spacing_mm, rtol=1e-3)
+    )
 
 
 def _split(group: list[Slice]) -> list[list[Slice]]:

@@ -254,3 +254,23 @@ def test_contrast_is_said_without_naming_the_agent(tmp_path):
     details = read_scan(tmp_path).details
     assert details["contrast_agent"] is True
     assert "Omnipaque" not in repr(details)
+
+
+def test_a_codestream_of_another_size_than_the_header_says_is_not_unfolded(tmp_path):
+    for name in ("JPEG2000Lossless", "JPEGLSLossless", "JPEGLosslessSV1"):
+        files = write_series(tmp_path / name, HU, transfer_syntax=getattr(uid, name), bits_stored=12)
+        for file in files:  # Rows: group 0028, element 0010, US, 2 bytes, 36
+            data = file.read_bytes()
+            assert data.count(b"\x28\x00\x10\x00US\x02\x00\x24\x00") == 1
+            file.write_bytes(data.replace(b"\x28\x00\x10\x00US\x02\x00\x24\x00", b"\x28\x00\x10\x00US\x02\x00\x1e\x00"))
+        with pytest.raises(ScanError, match=r"encoded pixels of \(36, 40\), but a header for \(30, 40\)"):
+            read_scan(tmp_path / name)
+
+
+def test_pixel_sizes_that_differ_by_rounding_are_one_series(tmp_path):
+    def rounded(dataset):
+        if dataset.InstanceNumber % 2:
+            dataset.PixelSpacing = ["0.6755", "0.6755"]
+
+    write_series(tmp_path, HU, AXIAL @ np.diag([0.67549, 0.67549, 1, 1]), change=rounded)
+    assert read_scan(tmp_path).voxels.shape == HU.shape
