@@ -95,6 +95,14 @@ def boxes(labels: Array) -> dict[int, tuple[slice, slice, slice]]:
     return found
 
 
+def labels_in(labels: Array) -> list[int]:
+    """The labels above 0 that are there, in order. For slices: it counts, which for a few is faster than sorting."""
+    counts = np.bincount(labels.ravel(order="K"), minlength=1)
+    counts[0] = 0
+    found: list[int] = np.flatnonzero(counts).tolist()
+    return found
+
+
 def _memory_order(array: Array) -> npt.NDArray[np.intp]:
     """The axes from the slowest to the fastest: passes over an array are several times faster so."""
     return np.argsort([-abs(stride) for stride in array.strides], kind="stable")
@@ -119,6 +127,6 @@ def _touches(labels: Array) -> dict[int, tuple[str, ...]]:
     faces: dict[int, tuple[str, ...]] = {}
     for axis, names in enumerate(FACES):
         for name, end in zip(names, (0, -1), strict=True):
-            for label in np.unique(labels.take(end, axis=axis)):
-                faces[int(label)] = (*faces.get(int(label), ()), name)
+            for label in labels_in(np.moveaxis(labels, axis, 0)[end]):
+                faces[label] = (*faces.get(label, ()), name)
     return faces

@@ -31,7 +31,12 @@ COMPANIONS = (".csv", ".json")  # what `segment` writes beside a labelmap and ma
     metavar="FOLDER",
     help="Where files go.  [default: beside each labelmap]",
 )
-@options.labels
+@click.option(
+    "--labels",
+    "scheme",
+    metavar="SCHEME",
+    help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.  [default: by CASE.json]",
+)
 @click.option(
     "--scan",
     type=click.Path(path_type=Path),

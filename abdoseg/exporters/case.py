@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from abdoseg.anatomy import BY_NAME, MAIN, SCHEMES
+from abdoseg.anatomy import BY_NAME, MAIN
 from abdoseg.errors import GeometryError, UsageError
 from abdoseg.exporters import EXPORTERS
 from abdoseg.exporters.job import Job, Options
@@ -26,10 +26,11 @@ logger = logging.getLogger("abdoseg")
 class Sources:
     """Where the things beside a labelmap are. Each path is one file, or a folder of files named by case.
 
-    scheme, truth_scheme: what the numbers in label files mean. several: more than one case shares these paths.
+    scheme, truth_scheme: what the numbers in label files mean; None is what the record says, or ours.
+    several: more than one case shares these paths.
     """
 
-    scheme: str = "abdoseg"
+    scheme: str | None = None
     scan: Path | None = None
     truth: Path | None = None
     truth_scheme: str = "abdoseg"
@@ -43,8 +44,8 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
     Raises ScanError, GeometryError when grids differ, UsageError.
     """
     case = case_name(path).removesuffix("_seg") or case_name(path)
-    labelmap = _masks(path) if path.is_dir() else _labelmap(path, sources.scheme)
     record = _record(path.parent / f"{case}.json")
+    labelmap = _masks(path) if path.is_dir() else _labelmap(path, sources.scheme or record.get("labels"), record)
     scan_path = _recorded_scan(path, record) if sources.scan is None else _of_case(sources.scan, case, sources.several)
     scan = truth = None
     if scan_path is not None and any(EXPORTERS[name].shows_scan for name in formats):
@@ -52,7 +53,7 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
         _check_grid(scan_path, scan, path, labelmap)
     if sources.truth is not None:
         truth_path = _of_case(sources.truth, case, sources.several)
-        truth = read_labels(truth_path, _scheme(sources.truth_scheme))
+        truth = read_labels(truth_path, sources.truth_scheme)
         _check_grid(truth_path, truth, path, labelmap)
     reference = scan_path
     if sources.reference is not None:
@@ -64,11 +65,12 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
     return job
 
 
-def _labelmap(path: Path, scheme: str) -> Labelmap:
-    """A label file. Its organs: those that are there, and those of the main ones that its scheme has."""
-    labelmap = read_labels(path, _scheme(scheme))
+def _labelmap(path: Path, scheme: str | None, record: Mapping[str, Any]) -> Labelmap:
+    """A label file. Its organs: those that are there, and those that were looked for as far as one can know."""
+    labelmap = read_labels(path, scheme or "abdoseg")
+    sought = record.get("model", {}).get("organs", MAIN)
     there = boxes(labelmap.labels)
-    organs = {label: name for label, name in labelmap.organs.items() if name in MAIN or label in there}
+    organs = {label: name for label, name in labelmap.organs.items() if name in sought or label in there}
     return replace(labelmap, organs=organs)
 
 
@@ -87,12 +89,6 @@ def _masks(folder: Path) -> Labelmap:
             together = replace(together, labels=np.where(mask.labels > 0, mask.labels, together.labels))
     assert together is not None
     return together
-
-
-def _scheme(name: str) -> str:
-    if name not in SCHEMES:
-        raise UsageError(f"{name}: no such label scheme; there are {', '.join(SCHEMES)}")
-    return name
 
 
 def _check_grid(path: Path, one: Volume | Labelmap, other_path: Path, other: Volume | Labelmap) -> None:

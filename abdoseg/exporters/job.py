@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
-from abdoseg.measure import OrganVolume, measure
+from abdoseg.measure import OrganVolume, boxes, measure
 from abdoseg.output import ensure_absent, writing
 from abdoseg.preview import Look
 from abdoseg.preview.slices import Plane
@@ -36,12 +35,21 @@ class Options:
     seg_type: Literal["binary", "labelmap"] = "binary"
 
 
+@dataclass
+class Made:
+    """What has been worked out of a case, once for all its exports."""
+
+    rows: list[OrganVolume] | None = None
+    boxes: dict[int, tuple[slice, slice, slice]] = field(default_factory=dict)
+    surfaces: dict[str, Surface | None] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """One case to export.
 
     scan, truth: on the labelmap's grid. reference: the DICOM series that the scan was, for DICOM SEG and RTSTRUCT.
-    record: the run's CASE.json, for the report. Surfaces are made once and shared by all exports of the case.
+    record: the run's CASE.json, for the report.
     """
 
     case: str
@@ -51,12 +59,14 @@ class Job:
     reference: Path | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
-    surfaces: dict[str, Surface | None] = field(default_factory=dict)
+    made: Made = field(default_factory=Made)
 
-    @cached_property
+    @property
     def rows(self) -> list[OrganVolume]:
         """One row an organ, HU where there is a scan."""
-        return measure(self.labelmap, None if self.scan is None else self.scan.voxels)
+        if self.made.rows is None:
+            self.made.rows = measure(self.labelmap, None if self.scan is None else self.scan.voxels)
+        return [row for row in self.made.rows if row.label in self.labelmap.organs]
 
     @property
     def found(self) -> list[OrganVolume]:
@@ -70,12 +80,19 @@ class Job:
 
     def surface(self, organ: str) -> Surface | None:
         """The organ's surface, None when it has no voxels."""
-        if organ not in self.surfaces:
+        if organ not in self.made.surfaces:
             from abdoseg.exporters.surface import surface
 
-            mask = self.labelmap.mask(organ)
-            self.surfaces[organ] = surface(mask, self.labelmap.geometry, self.options.triangles)
-        return self.surfaces[organ]
+            label = next(label for label, name in self.labelmap.organs.items() if name == organ)
+            self.made.boxes = self.made.boxes or boxes(self.labelmap.labels)
+            box = self.made.boxes.get(label)
+            if box is None:
+                self.made.surfaces[organ] = None
+            else:
+                part = self.labelmap.geometry.cropped([side.start for side in box], [side.stop for side in box])
+                mask = self.labelmap.labels[box] == label
+                self.made.surfaces[organ] = surface(mask, part, self.options.triangles)
+        return self.made.surfaces[organ]
 
     def series(self) -> Path:
         """The DICOM series. Raises UsageError when none is known."""

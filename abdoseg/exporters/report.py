@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,15 @@ from abdoseg.preview import preview
 from abdoseg.preview.captions import volume_text
 from abdoseg.preview.slices import colour_of, title_of
 
-NOT_SHOWN = {"warnings", "notes", "organs", "volumes", "rows", "outputs"}  # shown elsewhere, or not for people
+NOT_SHOWN = {
+    "case",
+    "scan",
+    "warnings",
+    "quality",
+    "changes",
+    "input.affine",
+    "input.notes",
+}  # elsewhere, or not for people
 
 
 def write(job: Job, target: Path) -> None:
@@ -36,29 +44,32 @@ def write(job: Job, target: Path) -> None:
 
 
 def warnings(job: Job) -> list[str]:
-    """What a reader should know before using the numbers."""
-    said = []
-    for row in job.rows:
-        if not row.voxels:
-            said.append(f"{title_of(row.organ)}: not found.")
-        elif row.touches:
-            faces = " and ".join(row.touches)
+    """What a reader should know before using the numbers: as the run recorded it, or as the labels alone tell."""
+    if "warnings" in job.record:
+        return [str(text) for text in job.record["warnings"]]
+    said = [f"{title_of(row.organ)}: not found" for row in job.rows if not row.voxels]
+    for row in job.found:
+        if row.touches:
             said.append(
-                f"{title_of(row.organ)}: cut by the {faces} border of the scan; its volume is that of the part inside."
+                f"{title_of(row.organ)}: reaches the scan's {', '.join(row.touches)} border; "
+                "its volume is a lower bound"
             )
-    return [*said, *(str(text) for text in job.record.get("warnings") or ())]
+    return said
 
 
 def _volumes(job: Job) -> str:
     shown = facts([(title_of(row.organ), volume_text(row.volume_ml)) for row in job.found])
+    quality = job.record.get("quality", {})
     headers = ["organ", "volume (ml)", "mean (HU)", "SD (HU)", "voxels", "complete"]
-    return section(
-        "Volumes",
-        shown + "".join(map(note, warnings(job))) + table(headers, [_row(row) for row in job.rows], sortable=True),
-    )
+    rows = [_row(row) for row in job.rows]
+    if quality:
+        headers += ["confidence", "flags"]
+        rows = [[*cells, *_quality(quality.get(row.organ, {}))] for cells, row in zip(rows, job.rows, strict=True)]
+    notes = "".join(map(note, warnings(job)))
+    return section("Volumes", shown + notes + table(headers, rows, sortable=True))
 
 
-def _row(row: OrganVolume) -> Sequence[Cell | str | float | int | None]:
+def _row(row: OrganVolume) -> list[Cell | str | float | int | None]:
     name = Cell(title_of(row.organ), html=swatch(colour_of(row.organ, row.label)) + escape(title_of(row.organ)))
     if row.complete is None:
         complete = Cell("not found", tone="warn")
@@ -66,6 +77,12 @@ def _row(row: OrganVolume) -> Sequence[Cell | str | float | int | None]:
         complete = Cell("yes", tone="good") if row.complete else Cell(f"cut: {', '.join(row.touches)}", tone="warn")
     hu = [None if value is None else Cell(f"{value:.1f}", value) for value in (row.mean_hu, row.sd_hu)]
     return [name, Cell(f"{row.volume_ml:.1f}", row.volume_ml), *hu, row.voxels, complete]
+
+
+def _quality(found: Mapping[str, Any]) -> list[Cell | str | float | int | None]:
+    confidence, flags = found.get("confidence"), found.get("flags") or ()
+    shown = None if confidence is None else Cell(f"{confidence:.2f}", confidence)
+    return [shown, Cell(", ".join(flags).replace("_", " "), tone="warn")]
 
 
 def _slices(job: Job) -> str:
@@ -88,17 +105,23 @@ def _solids(job: Job) -> str:
 
 
 def _record(record: Mapping[str, Any]) -> str:
-    rows = [[name, value] for name, value in _flat(record) if name.split(".")[0] not in NOT_SHOWN]
-    return section("How it was made", table(["", ""], rows)) if rows else ""
+    rows = [[name.replace("_", " ").replace(".", ": "), value] for name, value in _flat(record)]
+    changes = "".join(f"<li>{escape(str(line))}</li>" for line in record.get("changes", ()))
+    changed = f"<h3>What post-processing changed</h3><ul>{changes}</ul>" if changes else ""
+    return section("How it was made", table(["what", "value"], rows) + changed) if rows else ""
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every scalar of a nested record with its dotted name."""
+    """Every scalar and list of a nested record with its dotted name."""
     for key, item in value.items():
         name = f"{prefix}{key}"
+        if name in NOT_SHOWN:
+            continue
         if isinstance(item, Mapping):
             yield from _flat(item, f"{name}.")
         elif isinstance(item, list | tuple):
-            yield name, "; ".join(f"{part:.6g}" if isinstance(part, float) else str(part) for part in item)
+            yield name, ", ".join(f"{part:.6g}" if isinstance(part, float) else str(part) for part in item)
+        elif name.endswith("_bytes"):
+            yield name.removesuffix("_bytes"), f"{item / 2**30:.2f} GB"
         else:
             yield name, f"{item:.6g}" if isinstance(item, float) else str(item)

@@ -12,7 +12,7 @@ from abdoseg.measure import COLUMNS, OrganVolume, cell, cells, write_csv
 
 def write(job: Job, target: Path) -> None:
     """One row an organ, as `segment` writes them; `mesh_ml` beside them for surfaces that this export made."""
-    meshes = {organ: made.volume_ml for organ, made in job.surfaces.items() if made is not None}
+    meshes = {organ: made.volume_ml for organ, made in job.made.surfaces.items() if made is not None}
     write_csv(job.rows, target, {"mesh_ml": meshes} if meshes else None)
 
 

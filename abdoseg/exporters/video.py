@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from abdoseg.exporters import raster
 from abdoseg.exporters.job import Job
-from abdoseg.preview.captions import DIM, GROUND, INK, annotate, font, legend, window_text
+from abdoseg.preview.captions import DIM, GROUND, INK, annotate, font, legend, window_text, write
 from abdoseg.preview.slices import ACROSS, RGB, View, colour_of, fitting, paint
 from abdoseg.volume import Labelmap
 
@@ -120,8 +120,7 @@ def _slice_frame(job: Job, view: View, index: int, ground: Image.Image) -> RGB:
         frame.paste(Image.fromarray(picture), at)
         annotate(frame, view, index, at)
         if job.truth is not None:
-            draw = ImageDraw.Draw(frame)
-            draw.text((at[0] + width - 8, at[1] + 6), title, INK, font(14), "rt", stroke_width=2, stroke_fill=0)
+            write(frame, (at[0] + width - 8, at[1] + 6), title, "rt")
     return np.asarray(frame)
 
 

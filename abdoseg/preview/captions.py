@@ -16,6 +16,7 @@ DIM = (138, 144, 156)
 WARNING = (255, 190, 80)
 AXIS_LETTERS = ("R", "A", "S")
 SCALE_BAR_MM = 50
+RIM_PX = 2
 
 
 @lru_cache(maxsize=8)
@@ -35,23 +36,17 @@ def volume_text(volume_ml: float) -> str:
 
 def annotate(tile: Image.Image, view: View, index: int, at: tuple[int, int]) -> None:
     """Writes the plane, the position, the patient's edges and a 5 cm bar over the picture that lies at `at` (x, y)."""
-    draw = ImageDraw.Draw(tile)
     height, width = view.size_px
     left, top = at
     right, bottom, x, y = left + width, top + height, left + width // 2, top + height // 2
-    small = font(13)
-    for letter, (place, anchor) in zip(
-        EDGES[view.plane],
-        (((left + 5, y), "lm"), ((right - 5, y), "rm"), ((x, top + 4), "mt"), ((x, bottom - 4), "mb")),
-        strict=True,
-    ):
-        _text(draw, place, letter, small, anchor, INK)
+    places = (((left + 5, y), "lm"), ((right - 5, y), "rm"), ((x, top + 4), "mt"), ((x, bottom - 4), "mb"))
+    for letter, (place, anchor) in zip(EDGES[view.plane], places, strict=True):
+        write(tile, place, letter, anchor)
     axis = ACROSS[view.plane]
-    position = f"{view.plane}  {AXIS_LETTERS[axis]} {view.position_mm(index):.1f} mm"
-    _text(draw, (left + 7, top + 6), position, small, "lt", INK)
+    write(tile, (left + 7, top + 6), f"{view.plane}  {AXIS_LETTERS[axis]} {view.position_mm(index):.1f} mm", "lt")
     length = round(SCALE_BAR_MM * view.scale_px_mm)
-    draw.line([(right - 8 - length, bottom - 9), (right - 8, bottom - 9)], fill=INK, width=2)
-    _text(draw, (right - 8 - length // 2, bottom - 14), f"{SCALE_BAR_MM // 10} cm", small, "mb", INK)
+    ImageDraw.Draw(tile).line([(right - 8 - length, bottom - 9), (right - 8, bottom - 9)], fill=INK, width=2)
+    write(tile, (right - 8 - length // 2, bottom - 14), f"{SCALE_BAR_MM // 10} cm", "mb")
 
 
 def legend(
@@ -79,12 +74,20 @@ def window_text(look: Look) -> str:
     return f"W {high - low:.0f}  L {(low + high) / 2:.0f}"
 
 
-def _text(
-    draw: ImageDraw.ImageDraw,
-    place: tuple[int, int],
-    words: str,
-    face: ImageFont.FreeTypeFont,
-    anchor: str,
-    colour: tuple[int, int, int],
-) -> None:
-    draw.text(place, words, colour, face, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
+def write(tile: Image.Image, place: tuple[int, int], words: str, anchor: str) -> None:
+    """Small words with a dark rim, at `place` (x, y). anchor: l, m or r, then t, m or b."""
+    stamp = _stamp(words)
+    x = place[0] - {"l": 0, "m": stamp.width // 2, "r": stamp.width}[anchor[0]]
+    y = place[1] - {"t": 0, "m": stamp.height // 2, "b": stamp.height}[anchor[1]]
+    tile.paste(stamp, (x, y), stamp)
+
+
+@lru_cache(maxsize=1024)
+def _stamp(words: str) -> Image.Image:
+    """The words on a clear ground. Kept, since every frame of a video has them and drawing a rim is slow."""
+    left, top, right, bottom = font(13).getbbox(words, anchor="ls", stroke_width=RIM_PX)
+    stamp = Image.new("RGBA", (int(right - left) + 1, int(bottom - top) + 1))
+    ImageDraw.Draw(stamp).text(
+        (-left, -top), words, INK, font(13), anchor="ls", stroke_width=RIM_PX, stroke_fill=(0, 0, 0)
+    )
+    return stamp

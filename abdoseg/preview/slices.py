@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from abdoseg.anatomy import BY_NAME
+from abdoseg.measure import labels_in
 from abdoseg.volume import Array, Geometry
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -99,11 +100,11 @@ def paint(view: View, index: int, voxels: Array | None, labels: Array, organs: M
     else:
         grey = windowed(view.cut(voxels, index), look.window_hu)
         shown = Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC)
-        picture = np.repeat(np.asarray(shown)[:, :, None], 3, axis=2)
+        picture = np.array(shown.convert("RGB"))
     plane = np.ascontiguousarray(view.cut(labels, index))
-    for label in np.unique(plane):
-        if label and label in organs:
-            _paint_organ(picture, plane == label, colour_of(organs[label], int(label)), look)
+    for label in labels_in(plane):
+        if label in organs:
+            _paint_organ(picture, plane == label, colour_of(organs[label], label), look)
     return picture
 
 
@@ -111,9 +112,8 @@ def outline(view: View, index: int, labels: Array, picture: RGB, colour: Colour,
     """`picture` with every label's border drawn in one colour: a truth over a prediction."""
     picture = picture.copy()
     plane = np.ascontiguousarray(view.cut(labels, index))
-    for label in np.unique(plane):
-        if label:
-            _paint_organ(picture, plane == label, colour, Look(style="contour", line_px=line_px))
+    for label in labels_in(plane):
+        _paint_organ(picture, plane == label, colour, Look(style="contour", line_px=line_px))
     return picture
 
 
