@@ -94,7 +94,7 @@ class _Candidate:
         stem = case_name(path.name)
         plain = PLAIN.get(stem.lower())
         if plain and path.parent.name:
-            return cls(name, role or plain, path.parent.name)
+            return cls(name, plain, path.parent.name)
         key = re.sub(_HEAD, "", re.sub(_TAIL, "", stem))
         if role is None and name.endswith("/"):
             role = "image"

@@ -1,0 +1,107 @@
+"""Augmentation: patches lie where they should, and a mirrored patient keeps his kidneys' names right."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from tiny import SPACING, STILL, packed
+
+from abdoseg.anatomy import MAIN
+from abdoseg.training.augment import (
+    AIR_HU,
+    NONE,
+    Augmentation,
+    Region,
+    change_hu,
+    cut_field,
+    draw_coordinates,
+    smooth,
+)
+from abdoseg.training.sampling import Sampler, mirror_table
+
+ANISOTROPIC = (1.0, 2.0, 4.0)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_without_augmentation_a_patch_is_the_array_itself():
+    array = np.arange(10 * 8 * 6, dtype=np.int16).reshape(10, 8, 6)
+    coordinates, mirrored = draw_coordinates((4.5, 3.5, 2.5), (4, 4, 4), ANISOTROPIC, NONE, generator())
+    patch = Region.around(coordinates, array.shape).take(array, 0.0)
+    assert not mirrored
+    torch.testing.assert_close(patch, torch.tensor(array[3:7, 2:6, 1:5], dtype=torch.float32), atol=2e-3, rtol=0)
+
+
+def test_beyond_the_scan_is_air():
+    array = np.zeros((4, 4, 4), np.int16)
+    coordinates, _ = draw_coordinates((-20.0, 1.5, 1.5), (4, 4, 4), ANISOTROPIC, NONE, generator())
+    assert (Region.around(coordinates, array.shape).take(array, AIR_HU) == AIR_HU).all()
+
+
+def test_scale_makes_organs_larger_in_mm_on_every_axis():
+    how = replace(NONE, scale=(2.0, 2.0))
+    coordinates, _ = draw_coordinates((0.0, 0.0, 0.0), (5, 5, 5), ANISOTROPIC, how, generator())
+    steps = [float(coordinates[a].diff(dim=a).mean()) for a in range(3)]
+    np.testing.assert_allclose(steps, 0.5, atol=1e-5)
+
+
+def test_a_quarter_turn_keeps_distances_in_mm():
+    how = replace(NONE, rotate_degrees=90.0)
+    coordinates, _ = draw_coordinates((0.0, 0.0, 0.0), (3, 3, 3), ANISOTROPIC, how, generator(3))
+    mm = coordinates * torch.tensor(ANISOTROPIC).view(3, 1, 1, 1)
+    np.testing.assert_allclose([float(mm.diff(dim=1 + a).norm(dim=0).mean()) for a in range(3)], ANISOTROPIC, rtol=1e-5)
+
+
+def test_a_mirrored_patient_has_his_right_kidney_on_the_other_side_and_still_calls_it_right(tmp_path):
+    cache = packed(tmp_path, 1)
+    whole = replace(STILL, spacing_mm=None, patch=cache.cases[0].shape)
+    mirrored = replace(whole, augmentation=replace(NONE, mirror=1.0))
+    before, after = (Sampler(cache, ["case0"], config).batch(0) for config in (whole, mirrored))
+    torch.testing.assert_close(after.image, before.image.flip(2), atol=1e-3, rtol=0)
+    liver, right, left, spleen = (1 + MAIN.index(o) for o in ("liver", "kidney_right", "kidney_left", "spleen"))
+    flipped = before.target.flip(1)
+    assert (after.target[flipped == right] == left).all() and (after.target[flipped == left] == right).all()
+    assert (after.target[flipped == liver] == liver).all() and (after.target[flipped == spleen] == spleen).all()
+    rows = torch.arange(after.target.shape[1]).view(-1, 1, 1)
+    mean_row = [float((rows * (after.target[0] == c)).sum() / (after.target[0] == c).sum()) for c in (right, left)]
+    assert mean_row[0] > mean_row[1]  # I runs to the patient's right: the right kidney is where right kidneys are
+
+
+def test_the_mirror_table_swaps_pairs_and_leaves_lone_twins():
+    assert mirror_table(MAIN).tolist() == [0, 1, 3, 2, 4]
+    assert mirror_table(("liver", "kidney_right")).tolist() == [0, 1, 2]
+
+
+def test_mirroring_is_off_by_default():
+    assert Augmentation().mirror == 0.0
+    assert not any(draw_coordinates((0, 0, 0), (2, 2, 2), SPACING, Augmentation(), generator(s))[1] for s in range(50))
+
+
+def test_smoothing_keeps_the_mean_and_constants():
+    assert torch.allclose(smooth(torch.full((6, 6, 6), 7.0), (1.0, 2.0, 0.5)), torch.tensor(7.0))
+
+
+def test_organs_change_their_hu_together_and_the_rest_does_not():
+    labels = torch.zeros(12, 12, 12, dtype=torch.uint8)
+    labels[:, :, 6:] = 1
+    image = torch.where(labels == 1, 110.0, -100.0)
+    how = replace(NONE, organ_hu=1.0)
+    changed = change_hu(image, labels, SPACING, how, generator(1))
+    assert torch.allclose(changed[:, :, :3], torch.tensor(-100.0), atol=0.5)
+    assert (changed[:, :, 9:] - 110.0).abs().min() > 3 and changed[:, :, 9:].std() < 1.0
+
+
+def test_where_the_field_is_cut_there_is_air_and_no_organ():
+    image, labels = torch.zeros(10, 10, 10), torch.ones(10, 10, 10, dtype=torch.uint8)
+    cut, target = cut_field(image, labels, generator(2))
+    gone = cut == AIR_HU
+    assert 0.05 < gone.float().mean() < 0.75 and (target == 0).eq(gone).all()
+
+
+def test_the_same_generator_gives_the_same_patch():
+    image = torch.randn(16, 16, 16, generator=generator(5)) * 50
+    labels = (image > 20).to(torch.uint8)
+    first, second = (change_hu(image, labels, SPACING, Augmentation(), generator(9)) for _ in range(2))
+    assert torch.equal(first, second)

@@ -1,0 +1,227 @@
+"""The loop: the same run however often it is interrupted, and a message where it cannot go on."""
+
+import csv
+import errno
+import inspect
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import RECIPE, packed
+
+import abdoseg
+from abdoseg.errors import ResourceError, TrainingError
+from abdoseg.model.weights import load_model
+from abdoseg.training import checkpoint, fit, history
+from abdoseg.training.fit import BEST, CHECKPOINT, LAST, Task, Terms, learning_rate
+
+CPU = torch.device("cpu")
+DROPPING = replace(RECIPE, network={**RECIPE.network, "dropout": 0.3}, epochs=3)
+
+
+@pytest.fixture
+def task(tmp_path):
+    return Task(packed(tmp_path / "cache"), ("case0", "case1"), ("case2",))
+
+
+def log(run: Path) -> list[dict[str, str]]:
+    rows = list(csv.DictReader((run / "log.csv").open()))
+    for row in rows:
+        del row["seconds"]
+    return rows
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(run / CHECKPOINT)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert log(one) == log(other)
+    first, second = state(one), state(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (one / BEST).read_bytes()[-4000:] == (other / BEST).read_bytes()[-4000:]
+
+
+def stopping_at(step: int):
+    """A stop that asks to end after so many steps."""
+    calls = []
+
+    def stop() -> bool:
+        calls.append(1)
+        return len(calls) == step
+
+    return stop
+
+
+def test_a_run_leaves_weights_checkpoint_and_log(task, tmp_path):
+    outcome = fit.fit(task, RECIPE, tmp_path / "run", Terms(CPU))
+    assert outcome.ended == "done" and outcome.progress.step == 4
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [BEST, CHECKPOINT, LAST, "log.csv"]
+    rows = log(tmp_path / "run")
+    assert [row["step"] for row in rows] == ["2", "4"] and len(rows[0]["weights"]) == 64
+    assert 0 <= float(rows[1]["dice_liver"]) <= 1 and 0 < float(rows[1]["accuracy"]) < 1
+    model = load_model(outcome.weights, "cpu")
+    assert model.plan.organs == RECIPE.organs and model.plan.training["steps"] == 4
+
+
+def test_two_runs_are_the_same_bit_for_bit(task, tmp_path):
+    for name in "ab":
+        fit.fit(task, DROPPING, tmp_path / name, Terms(CPU))
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(step, task, tmp_path):
+    """Stopped within an epoch or at its end, dropout and all."""
+    fit.fit(task, DROPPING, tmp_path / "whole", Terms(CPU))
+    stopped = fit.fit(task, DROPPING, tmp_path / "broken", Terms(CPU, stop=stopping_at(step)))
+    assert stopped.ended == "stopped" and stopped.progress.step == step
+    torch.manual_seed(99)
+    fit.fit(task, DROPPING, tmp_path / "broken", Terms(CPU, resume=True))
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_a_run_killed_between_log_and_checkpoint_resumes_to_the_same(task, tmp_path, monkeypatch):
+    fit.fit(task, DROPPING, tmp_path / "whole", Terms(CPU))
+    real, calls = fit.save_checkpoint, []
+
+    def killed(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(*args)
+
+    monkeypatch.setattr(fit, "save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(task, DROPPING, tmp_path / "killed", Terms(CPU))
+    assert len(log(tmp_path / "killed")) == 2  # one more than the checkpoint knows
+    monkeypatch.setattr(fit, "save_checkpoint", real)
+    fit.fit(task, DROPPING, tmp_path / "killed", Terms(CPU, resume=True))
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_resuming_a_finished_run_changes_nothing_and_more_epochs_go_on(task, tmp_path):
+    fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+    before = log(tmp_path)
+    assert fit.fit(task, RECIPE, tmp_path, Terms(CPU, resume=True)).progress.step == 4
+    assert log(tmp_path) == before
+    longer = replace(RECIPE, epochs=3)
+    assert fit.fit(task, longer, tmp_path, Terms(CPU, resume=True)).progress.step == 6
+    assert log(tmp_path)[:2] == before
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_checkpoint_intact(task, tmp_path, monkeypatch):
+    fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    monkeypatch.setattr(fit, "mixed_loss", lambda logits, *rest: logits.sum() * float("nan"))
+    with pytest.raises(TrainingError, match=r"at step 5 the loss is nan.*--resume it with a lower --learning-rate"):
+        fit.fit(task, replace(RECIPE, epochs=9), tmp_path, Terms(CPU, resume=True))
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "weights", "log"])
+def test_a_full_disk_ends_the_run_with_the_checkpoint_intact(what, task, tmp_path, monkeypatch):
+    fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+    before = (tmp_path / CHECKPOINT).read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place = {"checkpoint": (checkpoint, "save_file"), "weights": (Path, "write_bytes"), "log": (history.os, "fsync")}
+    monkeypatch.setattr(*place[what], full)
+    with pytest.raises(ResourceError, match=r"(?i)(space|disk).*--resume"):
+        fit.fit(task, replace(RECIPE, epochs=9), tmp_path, Terms(CPU, resume=True))
+    monkeypatch.undo()
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert not [path for path in os.listdir(tmp_path) if "part" in path or path.startswith(".")]
+    fit.fit(task, replace(RECIPE, epochs=3), tmp_path, Terms(CPU, resume=True))
+
+
+def test_no_memory_is_told_with_a_remedy(task, tmp_path, monkeypatch):
+    def too_much(*args):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(fit, "mixed_loss", too_much)
+    with pytest.raises(ResourceError, match="smaller --batch"):
+        fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+
+
+def test_a_checkpoint_of_another_network_or_a_damaged_one_is_refused(task, tmp_path):
+    fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+    wider = replace(RECIPE, network={**RECIPE.network, "widths": (8, 8)})
+    with pytest.raises(TrainingError, match="no checkpoint of this recipe"):
+        fit.fit(task, wider, tmp_path, Terms(CPU, resume=True))
+    content = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
+    with pytest.raises(TrainingError, match="start afresh"):
+        fit.fit(task, RECIPE, tmp_path, Terms(CPU, resume=True))
+
+
+def test_other_data_on_resuming_is_noticed(task, tmp_path, caplog):
+    fit.fit(task, RECIPE, tmp_path / "run", Terms(CPU))
+    shutil.rmtree(tmp_path / "cache")
+    other = Task(packed(tmp_path / "cache", 3, ("liver",)), task.train, task.validate)
+    with caplog.at_level("WARNING", "abdoseg"):
+        fit.fit(other, RECIPE, tmp_path / "run", Terms(CPU, resume=True))
+    assert "not what this run began with" in caplog.text
+
+
+def test_patience_ends_a_run_that_gets_no_better(task, tmp_path, monkeypatch):
+    real = fit.validate
+    monkeypatch.setattr(fit, "validate", lambda *args: [replace(s, dice=dict.fromkeys(s.dice, 0.5)) for s in real(*args)])
+    monkeypatch.setattr(fit, "mean_dice", _falling())
+    outcome = fit.fit(task, replace(RECIPE, epochs=9), tmp_path, Terms(CPU, patience=2))
+    assert outcome.ended == "patience" and outcome.progress.step == 6 and outcome.progress.best_step == 2
+
+
+def _falling():
+    values = iter(0.9 / n for n in range(1, 99))
+    return lambda scores: {"liver": next(values)}
+
+
+def test_a_time_budget_ends_by_the_clock_and_counts_all_sittings(task, tmp_path):
+    terms = Terms(CPU, time_budget_s=1.0)
+    outcome = fit.fit(task, RECIPE, tmp_path, terms)
+    assert 1.0 <= outcome.progress.seconds < 10 and outcome.progress.step > 0
+    assert fit.fit(task, RECIPE, tmp_path, replace(terms, resume=True)).progress.step == outcome.progress.step
+
+
+def test_the_rate_warms_up_and_falls_to_nothing():
+    config = replace(RECIPE, warmup_steps=10, learning_rate=1.0)
+    assert [learning_rate(config, 4, 0.0), learning_rate(config, 50, 0.5)] == pytest.approx([0.5, 0.5])
+    for schedule, end in (("cosine", 0.0), ("poly", 0.0), ("constant", 1.0)):
+        assert learning_rate(replace(config, schedule=schedule), 99, 1.0) == pytest.approx(end)
+
+
+def test_the_average_of_weights_is_what_is_kept(task, tmp_path):
+    fit.fit(task, replace(RECIPE, ema=0.0), tmp_path, Terms(CPU))
+    tensors = state(tmp_path)
+    for name, tensor in tensors.items():
+        if name.startswith("network."):
+            assert torch.equal(tensor, tensors[name.replace("network.", "average.")])
+
+
+def test_sgd_resumes_too(task, tmp_path):
+    config = replace(RECIPE, optimiser="sgd", epochs=2)
+    fit.fit(task, config, tmp_path / "whole", Terms(CPU))
+    fit.fit(task, config, tmp_path / "broken", Terms(CPU, stop=stopping_at(1)))
+    fit.fit(task, config, tmp_path / "broken", Terms(CPU, resume=True))
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_no_pickle_is_ever_read_or_written():
+    for path in Path(inspect.getfile(abdoseg)).parent.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not any(word in text for word in ("torch.load(", "torch.save(", "import pickle", "allow_pickle=True")), path
+
+
+def test_one_class_of_an_organ_nobody_annotated_still_trains(tmp_path):
+    cache = packed(tmp_path / "cache", 2, ("liver",))
+    outcome = fit.fit(Task(cache, ("case0",), ("case1",)), RECIPE, tmp_path / "run", Terms(CPU))
+    assert outcome.progress.step == 4

@@ -1,0 +1,108 @@
+"""Recipes: what each states, saved and read back whole, and its network trains."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import packed
+
+from abdoseg.errors import UsageError
+from abdoseg.model.weights import build_network
+from abdoseg.training.augment import Augmentation
+from abdoseg.training.fit import make_optimiser
+from abdoseg.training.losses import mixed_loss
+from abdoseg.training.recipes import RECIPES, TrainingConfig, find_recipe, from_json
+from abdoseg.training.sampling import Sampler
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_survives_json(name):
+    recipe = RECIPES[name]
+    assert recipe.recipe == name and from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_recipe_trains_a_few_steps(name, tmp_path):
+    """Its own network (narrower), loss and optimiser, at a small patch: the loss falls on one batch."""
+    recipe = RECIPES[name]
+    widths = tuple(max(4, width // 8) for width in recipe.network.get("widths", (16, 32, 64, 128, 256)))
+    config = replace(
+        recipe, network={**recipe.network, "widths": widths}, patch=(16, 16, 16), epoch_steps=1,
+        spacing_mm=recipe.spacing_mm and (6.0, 6.0, 8.0), learning_rate=max(recipe.learning_rate, 1e-3), warmup_steps=0,
+    )  # fmt: skip
+    config = config.learning(tuple(o for o in config.organs if o in ("liver", "kidney", "spleen", "kidney_right")))
+    torch.manual_seed(0)
+    network = build_network(config.plan().network).train()
+    optimiser = make_optimiser(config, network)
+    batch = Sampler(packed(tmp_path), ["case0", "case1"], config).batch(0)
+    losses = []
+    for _ in range(4):
+        loss = mixed_loss(network(batch.image), batch.target, batch.annotated, config.loss_weights, config.class_weights)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_vnet_softmax_states_what_its_system_states():
+    recipe = RECIPES["vnet-softmax"]
+    assert recipe.spacing_mm is None and recipe.patch == (128, 128, 64) and recipe.scaled_to == (0.0, 1.0)
+    assert recipe.organs == ("liver", "kidney_right", "kidney_left", "spleen")
+    assert (recipe.optimiser, recipe.epochs, recipe.loss_weights) == ("adam", 10, (0.0, 1.0, 0.0))
+    assert recipe.network["down"] == "maxpool" and not recipe.network["residual"]
+
+
+def test_vnet_dice_flips_rotates_and_scales():
+    recipe = RECIPES["vnet-dice"]
+    assert (recipe.optimiser, recipe.learning_rate, recipe.epochs) == ("adam", 1e-4, 100)
+    assert recipe.schedule != "constant" and recipe.loss_weights == (1.0, 0.0, 0.0)
+    how = recipe.augmentation
+    assert how.mirror == 0.5 and how.rotate_degrees > 0 and how.scale != (1.0, 1.0)
+
+
+def test_vnet_dice_focal_weighs_its_four_classes():
+    recipe = RECIPES["vnet-dice-focal"]
+    assert recipe.organs == ("liver", "kidney", "spleen") and recipe.class_weights == (0.26, 22.53, 22.53, 26.21)
+    assert recipe.network["widths"] == (16, 32, 64, 128, 128) and recipe.loss_weights == (1.0, 0.0, 1.0)
+
+
+def test_vnet_paper_is_the_papers_network_whole():
+    assert RECIPES["vnet-paper"].network == {"name": "vnet"} and RECIPES["vnet-paper"].patch == (128, 128, 64)
+
+
+def test_a_file_may_state_only_what_differs(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"recipe": "vnet-dice", "batch": 4, "augmentation": {"mirror": 0.0}}))
+    recipe = find_recipe(path)
+    expected = replace(RECIPES["vnet-dice"].augmentation, mirror=0.0)
+    assert recipe == replace(RECIPES["vnet-dice"], batch=4, augmentation=expected)
+
+
+@pytest.mark.parametrize("text", ["{", '{"bach": 4}', '{"augmentation": {"flip": 1}}', "[]"])
+def test_a_file_that_is_no_recipe_is_refused(text, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="no recipe"):
+        find_recipe(path)
+
+
+def test_an_unknown_recipe_is_told_with_the_known_ones():
+    with pytest.raises(UsageError, match=r"vnet-foo.*default, vnet-softmax"):
+        find_recipe("vnet-foo")
+
+
+def test_learning_fewer_organs_drops_weights_that_no_longer_fit():
+    fewer = RECIPES["vnet-dice-focal"].learning(("liver",))
+    assert fewer.class_weights is None and fewer.delivered == ("liver",)
+    assert TrainingConfig().learning(("aorta",)).delivered == ("aorta",)
+
+
+def test_an_epoch_of_each_case_once_counts_processes():
+    assert RECIPES["vnet-dice"].steps_an_epoch(15) == 8 and RECIPES["vnet-dice"].steps_an_epoch(15, 4) == 2
+    assert RECIPES["default"].steps_an_epoch(15) == 250
+
+
+def test_augmentation_is_part_of_the_recipe():
+    assert isinstance(RECIPES["default"].augmentation, Augmentation)
