@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from abdoseg.scans.headers import kept
 from abdoseg.scans.limits import check_voxels
-from abdoseg.scans.pixels import check_decodable, frames, is_whole, same_pixels, syntax, to_hu
+from abdoseg.scans.pixels import check_decodable, frames, is_whole, same_pixels, to_hu
 from abdoseg.scans.scan_file import Remark
 from abdoseg.scans.series import Catalogue, Series, catalogue, choose
 from abdoseg.scans.stack import Stack, stacked
@@ -42,8 +43,7 @@ def read_dicom(path: Path, *, series: str | None = None, gaps: str = "fill", kee
         notes.append(Remark(tilt))
     details = _facts(found, chosen, why, stack, stored.geometry)
     if keep:
-        first = stack.slices[0].header
-        details["kept"] = {keyword: str(first.get(keyword, "")) for keyword in keep}
+        details["kept"] = kept(stack.slices[0].header, keep)
     return Volume(stored.to_canonical(array.T), stored.canonical(), stored, tuple(notes), details)
 
 
@@ -110,11 +110,11 @@ def _facts(found: Catalogue, chosen: Series, why: str, stack: Stack, geometry: G
     """Where the volume comes from, without identity."""
     from pydicom.uid import UID
 
-    first = chosen.slices[0].header
+    said = chosen.slices[0].said
     return {
         "format": "DICOM",
         "modality": "CT",
-        "transfer_syntaxes": sorted({UID(syntax(piece)).name for piece in chosen.slices}),
+        "transfer_syntaxes": sorted({UID(piece.syntax).name for piece in chosen.slices}),
         "series": [series.facts() for series in found.series],
         "chosen": chosen.number,
         "why": why,
@@ -122,6 +122,6 @@ def _facts(found: Catalogue, chosen: Series, why: str, stack: Stack, geometry: G
         "measured_slices": len(stack.slices),
         "gaps_mm": [[round(gap.start_mm, 2), round(gap.stop_mm, 2), gap.missing] for gap in stack.gaps],
         "tilt_degrees": round(geometry.shear_degrees, 2),
-        "patient_position": str(first.get("PatientPosition", ""))[:4],
-        "contrast_agent": bool(str(first.get("ContrastBolusAgent", "") or "").strip()),
+        "patient_position": said["PatientPosition"][:4],
+        "contrast_agent": bool(said["ContrastBolusAgent"].strip()),
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,10 @@ HU_TYPES = {"", "HU", "US", "HU_MOD"}
 # What tells two frames at one place apart, in the order in which it is tried.
 SPLITTERS = ("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "ConvolutionKernel",
              "KVP", "ImageType", "AcquisitionTime", "ContentTime")  # fmt: skip
+# What else is asked of a header, for choice and record.
+WORDS = ("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "SeriesDescription", "PatientPosition",
+         "ContrastBolusAgent")  # fmt: skip
+DEFAULT_SYNTAX = "1.2.840.10008.1.2"  # implicit little endian, where a file does not say. Source: DICOM PS3.5, 10.1
 
 
 class NotASliceError(Exception):
@@ -45,7 +50,8 @@ class NotASliceError(Exception):
 class Slice:
     """One frame of one file. LPS mm; `row` and `column` are unit vectors along increasing column and row index.
 
-    spacing_mm: along `row`, then along `column`. splitters: values of SPLITTERS.
+    matrix: rows and columns. spacing_mm: along `row`, then along `column`. said: the values of WORDS and SPLITTERS, as
+    text, '' where there is none. header: for writers of DICOM; any access to it may fail, all else here is checked.
     """
 
     entry: Entry
@@ -54,20 +60,19 @@ class Slice:
     position: Vector
     row: Vector
     column: Vector
+    matrix: tuple[int, int]
     spacing_mm: tuple[float, float]
     slope: float
     intercept: float
-    splitters: tuple[str, ...]
+    bits: int
+    padding: int | None
+    syntax: str
+    said: Mapping[str, str]
 
     @cached_property
     def normal(self) -> Vector:
         """(3,) unit vector out of the slice, right-handed with row and column."""
         return np.cross(self.row, self.column)
-
-    @property
-    def matrix(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return int(self.header.Rows), int(self.header.Columns)
 
 
 def slices_of(entry: Entry) -> list[Slice]:
@@ -213,7 +218,32 @@ def _placed(entry: Entry, frame: int, header: Dataset, groups: list[Dataset]) ->
     slope, intercept = float(1 if slope is None else slope), float(0 if intercept is None else intercept)
     if not (np.isfinite([slope, intercept]).all() and slope):
         raise NotASliceError("slice with impossible rescale slope or intercept")
-    splitters = tuple(str(first(keyword) or "") for keyword in SPLITTERS)
+    padding = first("PixelPaddingValue")
+    meta = getattr(header, "file_meta", None)
     return Slice(
-        entry, frame, header, position, row, column, (float(spacing[1]), float(spacing[0])), slope, intercept, splitters
+        entry=entry,
+        frame=frame,
+        header=header,
+        position=position,
+        row=row,
+        column=column,
+        matrix=(int(header.Rows), int(header.Columns)),
+        spacing_mm=(float(spacing[1]), float(spacing[0])),
+        slope=slope,
+        intercept=intercept,
+        bits=int(header.get("BitsAllocated") or 16),
+        padding=padding if isinstance(padding, int) else None,
+        syntax=str(meta.get("TransferSyntaxUID", DEFAULT_SYNTAX)) if meta else DEFAULT_SYNTAX,
+        said={keyword: str(first(keyword) or "") for keyword in (*WORDS, *SPLITTERS)},
     )
+
+
+def kept(header: Dataset, keywords: Sequence[str]) -> dict[str, str]:
+    """The values of some attributes as text; '' for those that are lacking or damaged."""
+    values = {}
+    for keyword in keywords:
+        try:
+            values[keyword] = str(header.get(keyword, ""))
+        except Exception:  # as in slices_of
+            values[keyword] = ""
+    return values

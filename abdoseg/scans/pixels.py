@@ -22,16 +22,9 @@ AIR, HIGHEST = -1024, 32767
 TISSUE_HU = (-900, 3071)  # a padding value that means one of these is not believed
 LARGEST_SLOPE = 2**14  # beyond it, and beyond 16 bits, HU are computed as float
 RLE = "1.2.840.10008.1.2.5"
-DEFAULT = "1.2.840.10008.1.2"  # implicit little endian, where the file does not say. Source: PS3.5, 10.1
 J2K = b"\xff\x4f\xff\x51"  # start of codestream, then its size. Source: ISO/IEC 15444-1, A.4 and A.5.1
 # Markers of a frame header of JPEG and JPEG-LS. Source: ITU-T T.81, table B.1; T.87, C.1.1.
 FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
-
-
-def syntax(piece: Slice) -> str:
-    """The transfer syntax UID."""
-    meta = getattr(piece.header, "file_meta", None)
-    return str(meta.get("TransferSyntaxUID", DEFAULT)) if meta else DEFAULT
 
 
 def check_decodable(path: Path, slices: Sequence[Slice]) -> None:
@@ -39,7 +32,7 @@ def check_decodable(path: Path, slices: Sequence[Slice]) -> None:
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
-    for uid in sorted({UID(syntax(piece)) for piece in slices}):
+    for uid in sorted({UID(piece.syntax) for piece in slices}):
         try:
             known = get_decoder(uid).is_available
         except NotImplementedError:
@@ -57,7 +50,7 @@ def frames(pieces: Sequence[Slice]) -> Iterator[Array]:
 
     name = pieces[0].entry.name
     indices = [piece.frame for piece in pieces] if len(pieces) > 1 or pieces[0].frame else None
-    plugin = "pydicom" if syntax(pieces[0]) == RLE else ""  # the faster one panics over damaged data
+    plugin = "pydicom" if pieces[0].syntax == RLE else ""  # the faster one panics over damaged data
     try:
         dataset = read_dataset(pieces[0].entry, pixels=True)
         _check_pixels(name, dataset, pieces)
@@ -110,7 +103,7 @@ def is_whole(pieces: Sequence[Slice]) -> bool:
         piece.slope % 1 == 0 == piece.intercept % 1
         and abs(piece.slope) <= LARGEST_SLOPE
         and abs(piece.intercept) <= 2**24
-        and int(piece.header.get("BitsAllocated", 16)) <= 16
+        and piece.bits <= 16
         for piece in pieces
     )
 
@@ -125,8 +118,8 @@ def to_hu(piece: Slice, frame: Array, out: Array) -> None:
         np.clip(hu, AIR, HIGHEST, out=hu)
     else:
         hu = np.maximum(frame * np.float64(piece.slope) + piece.intercept, AIR)
-    padding = piece.header.get("PixelPaddingValue")
-    if isinstance(padding, int) and not TISSUE_HU[0] <= padding * piece.slope + piece.intercept <= TISSUE_HU[1]:
+    padding = piece.padding
+    if padding is not None and not TISSUE_HU[0] <= padding * piece.slope + piece.intercept <= TISSUE_HU[1]:
         hu[frame == padding] = AIR
     out[:] = hu
 

@@ -49,11 +49,11 @@ class Series:
 
     @property
     def uid(self) -> str:
-        return str(self.slices[0].header.get("SeriesInstanceUID", ""))
+        return self.slices[0].said["SeriesInstanceUID"]
 
     @property
     def description(self) -> str:
-        return str(self.slices[0].header.get("SeriesDescription", ""))
+        return self.slices[0].said["SeriesDescription"]
 
     @property
     def is_axial(self) -> bool:
@@ -62,7 +62,7 @@ class Series:
     @property
     def is_sharp(self) -> bool:
         """Reconstructed with a kernel for lung or bone: noisy in soft tissue."""
-        kernel = str(self.slices[0].splitters[SPLITTERS.index("ConvolutionKernel")]).upper()
+        kernel = self.slices[0].said["ConvolutionKernel"].upper()
         return any(name in kernel for name in SHARP)
 
     @property
@@ -163,7 +163,7 @@ def _groups(slices: Iterable[Slice]) -> list[list[Slice]]:
     groups: list[list[Slice]] = []
     by_key: dict[tuple[Any, ...], list[list[Slice]]] = {}
     for piece in slices:
-        key = (str(piece.header.get("SeriesInstanceUID", "")), piece.matrix)
+        key = (piece.said["SeriesInstanceUID"], piece.matrix)
         for group in by_key.setdefault(key, []):
             if _alike(group[0], piece):
                 group.append(piece)
@@ -190,10 +190,10 @@ def _split(group: list[Slice]) -> list[list[Slice]]:
     """
     if len(group) - _places(group) <= max(2, len(group) // 20) and _on_a_line(group):
         return [group]
-    for at in range(len(SPLITTERS)):
+    for keyword in SPLITTERS:
         parts: dict[str, list[Slice]] = {}
         for piece in group:
-            parts.setdefault(piece.splitters[at], []).append(piece)
+            parts.setdefault(piece.said[keyword], []).append(piece)
         if 1 < len(parts) <= len(group) // 2 and all(_places(p) == len(p) and _on_a_line(p) for p in parts.values()):
             return list(parts.values())
     return [group]
@@ -225,8 +225,8 @@ def sideways_mm(slices: list[Slice]) -> float:
 def _rank(stack: list[Slice]) -> tuple[Any, ...]:
     """Axial before others, soft kernels before sharp, many slices before few, thin before thick; then as numbered."""
     series = Series(0, tuple(stack))
-    number = stack[0].header.get("SeriesNumber")
-    order = -int(number) if str(number or "").strip().isdigit() else 0
+    number = stack[0].said["SeriesNumber"]
+    order = -int(number) if number.isascii() and number.isdigit() else 0
     return series.is_axial, not series.is_sharp, len(stack), -series.thickness_mm, order, series.uid
 
 
@@ -240,7 +240,7 @@ def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
         raise SeriesError(f"{found.path}: no series {wanted}; there are:\n{listing}")
     if len(found.series) == 1:
         return found.series[0], "the only CT series"
-    studies = {str(series.slices[0].header.get("StudyInstanceUID", "")) for series in found.series}
+    studies = {series.slices[0].said["StudyInstanceUID"] for series in found.series}
     if len(studies) > 1:
         raise SeriesError(
             f"{found.path}: {len(found.series)} CT series of {len(studies)} studies; choose with --series N:\n{listing}"
