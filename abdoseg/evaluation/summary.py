@@ -69,8 +69,8 @@ class Overall:
     """All organs and cases. Means are over organs of their means over cases, so that each organ counts alike.
 
     iou_at_half: the share of all rows with an IoU of at least 0.5. pixel_accuracy: the share of all voxels,
-    background included, that have the right label; labels that are not scored count as background. infinite: rows without a finite distance; they are in none of the
-    distances' means.
+    background included, that have the right label; labels that are not scored count as background. infinite: rows
+    without a finite distance; they are in none of the distances' means.
     """
 
     cases: int
