@@ -206,7 +206,7 @@ def _inflate(name: str, file: IO[bytes], view: memoryview, encoding: Literal["zl
         while not inflate.eof and (data := inflate.unconsumed_tail or file.read(CHUNK)):
             part = inflate.decompress(data, max(1, len(view) - done))
             if done == len(view) and part:
-                break  # more than was promised
+                raise ScanError(f"{name}: damaged: more voxels than the header says; copy or export it again")
             view[done : done + len(part)] = part
             done += len(part)
     except zlib.error as error:
