@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from abdoseg.errors import OutputError, ResourceError, TrainingError
 from abdoseg.model.weights import build_network, fast_type, placed, to_bytes
-from abdoseg.output import writing
+from abdoseg.output import ensure_writable, writing
 from abdoseg.training.cache import Cache
 from abdoseg.training.checkpoint import Progress, average, load_checkpoint, save_checkpoint
 from abdoseg.training.history import LOG_FILE, Epoch, Watcher, append, read_log
@@ -98,6 +98,7 @@ def fit(
 
     Raises TrainingError, DatasetError, ResourceError; the last checkpoint is then intact.
     """
+    ensure_writable(run)
     torch.manual_seed(config.seed)
     device = terms.device
     network = placed(build_network(config.plan().network), device).train()

@@ -28,7 +28,7 @@ def task(tmp_path):
 
 
 def log(run: Path) -> list[dict[str, str]]:
-    rows = list(csv.DictReader((run / "log.csv").open()))
+    rows = list(csv.DictReader((run / "log.csv").read_text().splitlines()))
     for row in rows:
         del row["seconds"]
     return rows
@@ -174,7 +174,9 @@ def test_other_data_on_resuming_is_noticed(task, tmp_path, caplog):
 
 def test_patience_ends_a_run_that_gets_no_better(task, tmp_path, monkeypatch):
     real = fit.validate
-    monkeypatch.setattr(fit, "validate", lambda *args: [replace(s, dice=dict.fromkeys(s.dice, 0.5)) for s in real(*args)])
+    monkeypatch.setattr(
+        fit, "validate", lambda *args: [replace(s, dice=dict.fromkeys(s.dice, 0.5)) for s in real(*args)]
+    )
     monkeypatch.setattr(fit, "mean_dice", _falling())
     outcome = fit.fit(task, replace(RECIPE, epochs=9), tmp_path, Terms(CPU, patience=2))
     assert outcome.ended == "patience" and outcome.progress.step == 6 and outcome.progress.best_step == 2
@@ -218,7 +220,9 @@ def test_sgd_resumes_too(task, tmp_path):
 def test_no_pickle_is_ever_read_or_written():
     for path in Path(inspect.getfile(abdoseg)).parent.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        assert not any(word in text for word in ("torch.load(", "torch.save(", "import pickle", "allow_pickle=True")), path
+        assert not any(word in text for word in ("torch.load(", "torch.save(", "import pickle", "allow_pickle=True")), (
+            path
+        )
 
 
 def test_one_class_of_an_organ_nobody_annotated_still_trains(tmp_path):

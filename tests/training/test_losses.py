@@ -47,7 +47,9 @@ def test_class_weights_weigh_dice_with_the_background():
 
 def test_the_parts_add_up():
     whole = mixed_loss(LOGITS, TARGET, ALL, (1, 2, 3))
-    parts = [w * mixed_loss(LOGITS, TARGET, ALL, tuple(float(i == n) for i in range(3))) for n, w in enumerate((1, 2, 3))]
+    parts = [
+        w * mixed_loss(LOGITS, TARGET, ALL, tuple(float(i == n) for i in range(3))) for n, w in enumerate((1, 2, 3))
+    ]
     torch.testing.assert_close(whole, sum(parts))
 
 

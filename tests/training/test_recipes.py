@@ -38,7 +38,9 @@ def test_each_recipe_trains_a_few_steps(name, tmp_path):
     batch = Sampler(packed(tmp_path), ["case0", "case1"], config).batch(0)
     losses = []
     for _ in range(4):
-        loss = mixed_loss(network(batch.image), batch.target, batch.annotated, config.loss_weights, config.class_weights)
+        loss = mixed_loss(
+            network(batch.image), batch.target, batch.annotated, config.loss_weights, config.class_weights
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

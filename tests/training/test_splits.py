@@ -14,7 +14,9 @@ def sides(split):
     return {PATIENTS[case] for case in split.train}, {PATIENTS[case] for case in split.validate}
 
 
-@pytest.mark.parametrize("split", [by_share(PATIENTS, 0.3, 1), by_fold(PATIENTS, 5, 2, 0), by_names(PATIENTS, ["scan4"])])
+@pytest.mark.parametrize(
+    "split", [by_share(PATIENTS, 0.3, 1), by_fold(PATIENTS, 5, 2, 0), by_names(PATIENTS, ["scan4"])]
+)
 def test_no_patient_is_on_both_sides(split):
     train, validate = sides(split)
     assert not train & validate and len(split.train) + len(split.validate) == 20 and validate
