@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy import BY_NAME
+from abdoseg.errors import AbdosegError
 from abdoseg.evaluation.pairs import case_of
 from abdoseg.evaluation.run import Evaluation, read_pair
 from abdoseg.evaluation.score import Score
@@ -128,7 +129,10 @@ def _ground(path: Path | None, geometry: Geometry) -> tuple[Array | None, str]:
     """The scan that lies under the labels, when it does."""
     if path is None:
         return None, ""
-    scan = read_scan(path)
+    try:
+        scan = read_scan(path)
+    except AbdosegError as error:
+        return None, f"the scan is not shown: {error}"
     if not scan.geometry.matches(geometry, 1.0):
         return None, f"{path.name} lies on another grid and is not shown"
     return scan.voxels, ""
