@@ -94,7 +94,7 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
     )
     export = _exporting(flags, output.parent if single else output, overwrite)
     prepare(cases, settings)
-    load = _loading(flags["model_name"], flags["device"], flags["threads"])
+    load = loading(flags["model_name"], flags["device"], flags["threads"])
     tiles, scans = (talk.track, _untracked) if len(cases) == 1 else (_untracked, talk.track)
     failures: list[Outcome] = []
     for _, outcome in zip(scans(cases, "segment"), run(cases, load, settings, export, tiles), strict=False):
@@ -113,7 +113,7 @@ def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
     return items
 
 
-def _loading(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
+def loading(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
     """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile."""
 
     def load() -> Model:

@@ -6,6 +6,7 @@ channels-last, OpenVINO and TorchScript in tests/benchmarks/network.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from abdoseg.model.vnet import Down, Stage, VNet
 
 CHANNELS_LAST = torch.channels_last_3d
+ROWS = 8192  # of features that become logits at a time: 2 MB in bfloat16 for 13 classes
 
 
 def fuse(network: nn.Module, dtype: torch.dtype) -> FusedVNet | None:
@@ -48,11 +50,11 @@ class FusedVNet:
         self.head = weight.flatten(1).t().contiguous().to(dtype)  # (classes * s^3, inputs)
         self.head_bias = bias.to(dtype).view(-1, 1)
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """(1, 1, I, J, K) -> (classes, s, s, s, I/s, J/s, K/s) logits for a stem of stride s.
+    def __call__(self, image: Tensor, finish: Callable[[Tensor], Tensor] = lambda logits: logits) -> Tensor:
+        """(1, 1, I, J, K) image -> (D, I, J, K) float16: what `finish` makes of the logits.
 
-        A class's voxels come apart into s x s x s planes, each contiguous: the last transposed convolution is one
-        product, and what follows reads whole planes.
+        finish: (classes, N) logits of any N voxels -> (D, N). It is given as many voxels as stay in the cache: all
+        logits at once never exist.
         """
         x = image.to(self.dtype).contiguous(memory_format=CHANNELS_LAST)
         if self.stem is not None:
@@ -67,9 +69,17 @@ class FusedVNet:
             skip, x = skips.pop(), up(x)
             x = stage(x + skip if self.join == "add" else torch.cat((skip, x), dim=1))
         rows = x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1])  # (I/s * J/s * K/s, inputs), a view
-        logits = torch.mm(self.head, rows.t()).view(self.classes, -1)
+        parts = [self._finished(part, finish) for part in torch.split(rows, ROWS)]
+        s, (i, j, k) = self.step, x.shape[2:]
+        planes = torch.cat(parts, dim=2).view(-1, s, s, s, i, j, k)
+        return planes.permute(0, 4, 1, 5, 2, 6, 3).reshape(-1, i * s, j * s, k * s)
+
+    def _finished(self, rows: Tensor, finish: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, inputs) -> (D, s^3, N) float16. The last transposed convolution, of stride s, is one product."""
+        logits = torch.mm(self.head, rows.t()).view(self.classes, -1)  # (classes, s^3 * N)
         logits += self.head_bias
-        return logits.view(self.classes, *[self.step] * 3, *x.shape[2:])
+        done = finish(logits).to(torch.float16)
+        return done.view(len(done), self.step**3, len(rows))
 
 
 class FusedStage:

@@ -91,7 +91,7 @@ def _runner(model: Model, channels: list[int]) -> Callable[[Tensor], Tensor]:
     @torch.inference_mode()
     def run(image: Tensor) -> Tensor:
         if fused is not None:
-            return _whole(lead(fused(image), channels))
+            return fused(image, lambda logits: lead(logits, channels))
         with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
             logits = network(image)[0]
         return lead(logits, channels).to(torch.float16)
@@ -110,12 +110,6 @@ def lead(logits: Tensor, channels: list[int]) -> Tensor:
         torch.maximum(second, torch.minimum(best, logits[channel]), out=second)
         torch.maximum(best, logits[channel], out=best)
     return torch.stack([own - torch.where(own == best, second, best) for own in (logits[c] for c in channels)])
-
-
-def _whole(planes: Tensor) -> Tensor:
-    """(D, s, s, s, I/s, J/s, K/s) -> (D, I, J, K) float16."""
-    count, s, _, _, i, j, k = planes.shape
-    return planes.to(torch.float16).permute(0, 4, 1, 5, 2, 6, 3).reshape(count, i * s, j * s, k * s)
 
 
 def _cut(image: npt.NDArray[np.float32], box: Box, fill: float) -> tuple[npt.NDArray[np.float32], Box, Box]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from abdoseg.model.fused import FusedVNet, fuse
 from abdoseg.model.plan import Plan
-from abdoseg.model.predict import _whole, body_box, lead, predict
+from abdoseg.model.predict import body_box, lead, predict
 from abdoseg.model.vnet import VNet, VNetConfig
 from abdoseg.model.weights import Model
 
@@ -57,13 +57,8 @@ def test_the_fused_network_gives_the_networks_logits(changes):
     image = torch.randn(1, 1, 16, 24, 32)
     fused = FusedVNet(network, torch.float32)
     with torch.inference_mode():
-        truth, logits = network(image)[0], _logits(fused(image))
-    torch.testing.assert_close(logits, truth, atol=2e-5, rtol=1e-4)
-
-
-def _logits(planes):
-    count, s, _, _, i, j, k = planes.shape
-    return planes.permute(0, 4, 1, 5, 2, 6, 3).reshape(count, i * s, j * s, k * s)
+        truth, logits = network(image)[0], fused(image)
+    torch.testing.assert_close(logits.float(), truth, atol=2e-3, rtol=2e-3)  # logits are float16
 
 
 @pytest.mark.parametrize("changes", [{"activation": "prelu"}, {"norm": "instance"}, {"down": "maxpool"}])
@@ -74,10 +69,14 @@ def test_what_cannot_be_fused_runs_as_it_is(changes):
     assert fields.values.shape == (4, 16, 16, 16)
 
 
-def test_planes_come_together_as_the_grid():
-    grid = torch.arange(4.0 * 6 * 8).view(1, 4, 6, 8)
-    planes = grid.view(1, 2, 2, 3, 2, 4, 2).permute(0, 2, 4, 6, 1, 3, 5)
-    torch.testing.assert_close(_whole(planes), grid.half())
+def test_logits_are_finished_a_part_at_a_time(monkeypatch):
+    monkeypatch.setattr("abdoseg.model.fused.ROWS", 100)
+    network, image, sizes = random_network(), torch.randn(1, 1, 16, 24, 32), []
+    whole = FusedVNet(network, torch.float32)(image)
+    monkeypatch.setattr("abdoseg.model.fused.ROWS", 10**6)
+    parts = FusedVNet(network, torch.float32)(image, lambda logits: sizes.append(logits.shape) or logits[:2])
+    assert sizes == [(6, 16 * 24 * 32)]
+    torch.testing.assert_close(parts, whole[:2], atol=1e-3, rtol=1e-3)
 
 
 def test_a_lead_is_over_the_best_other_channel():
