@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from abdoseg import __version__
 from abdoseg.anatomy import BY_NAME, Code
@@ -64,10 +65,9 @@ def segmentation(job: Job) -> Dataset:
         content_label="ORGANS",
         content_description="Abdominal organs",
         series_description="Organs (abdoseg)",
-        plane_positions=[
-            highdicom.PlanePositionSequence("PATIENT", [float(f"{v:.10g}") for v in piece.to_lps[:3, 3]])
-            for piece in slices
-        ],
+        pixel_measures=_measures(slices),
+        plane_orientation=highdicom.PlaneOrientationSequence("PATIENT", _short(slices[0].directions)),
+        plane_positions=[highdicom.PlanePositionSequence("PATIENT", _short(piece.to_lps[:3, 3])) for piece in slices],
     )
     _settle(dataset, first, facts)
     return dataset
@@ -76,6 +76,25 @@ def segmentation(job: Job) -> Dataset:
 def _source_images(slices: list[SourceSlice]) -> list[Dataset]:
     """Each file once."""
     return list({id(piece.header): piece.header for piece in slices}.values())
+
+
+def _measures(slices: list[SourceSlice]) -> Any:
+    """Pixel spacing, and the distance between slices: that of the nearest two, since some may be missing."""
+    import highdicom
+
+    centres = np.array([piece.to_lps[:3, 3] for piece in slices])
+    normal = slices[0].to_lps[:3, 2]
+    steps = np.diff(np.sort(centres @ normal))
+    apart = float(steps[steps > 1e-3].min()) if (steps > 1e-3).any() else slices[0].thickness_mm or 1.0
+    across_mm, down_mm = np.linalg.norm(slices[0].to_lps[:3, :2], axis=0)
+    return highdicom.PixelMeasuresSequence(
+        pixel_spacing=_short([down_mm, across_mm]), slice_thickness=_short([apart])[0]
+    )
+
+
+def _short(values: npt.ArrayLike) -> list[float]:
+    """Numbers that fit in a decimal string's 16 characters. Source: DICOM PS3.5, 6.2."""
+    return [float(f"{value:.9g}") for value in np.asarray(values, dtype=np.float64).ravel()]
 
 
 def _description(number: int, row: OrganVolume) -> Any:
@@ -117,6 +136,9 @@ def _settle(dataset: Dataset, source: Dataset, facts: tuple[object, ...]) -> Non
         for event in ("Content", "InstanceCreation", "Series"):
             if f"{event}{keyword}" in dataset:
                 setattr(dataset, f"{event}{keyword}", value)
+    for equipment in dataset.get("ContributingEquipmentSequence", ()):
+        if "ContributionDateTime" in equipment:
+            equipment.ContributionDateTime = f"{date}{time}"
     dimension = digest_uid("dimension", *facts)
     dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension
     for index in dataset.DimensionIndexSequence:

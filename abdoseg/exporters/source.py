@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("abdoseg")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 OFF_GRID = 0.05  # of a voxel
 # Attributes that a DICOM object must have, though they may be empty; archives drop them all the same.
 TYPE_2 = (
@@ -48,6 +49,12 @@ class SourceSlice:
         return int(self.header.Rows), int(self.header.Columns)
 
     @property
+    def directions(self) -> npt.NDArray[np.float64]:
+        """(6,) unit vectors along a row and down a column."""
+        across = self.to_lps[:3, :2] / np.linalg.norm(self.to_lps[:3, :2], axis=0)
+        return np.asarray(across.T.ravel(), dtype=np.float64)
+
+    @property
     def is_multiframe(self) -> bool:
         """Whether the file holds more slices than this one."""
         return "PerFrameFunctionalGroupsSequence" in self.header
@@ -64,7 +71,9 @@ def source_slices(series: Path) -> list[SourceSlice]:
     headers: dict[int, Dataset] = {}
     slices = []
     for header, frame, _ in ordered_headers(series):
-        ready = headers.setdefault(id(header), _completed(header))
+        if id(header) not in headers:
+            headers[id(header)] = _completed(header, len(headers))
+        ready = headers[id(header)]
         slices.append(SourceSlice(ready, frame, _to_lps(ready, frame)))
     return slices
 
@@ -157,12 +166,27 @@ def _of_frame(header: Dataset, frame: int, group: str, keyword: str) -> Any:
     return header.get(keyword)
 
 
-def _completed(header: Dataset) -> Dataset:
+def _completed(header: Dataset, number: int) -> Dataset:
     """A header with what the standard demands of every object, empty or derived where an archive dropped it."""
     header = copy.copy(header)
     for keyword in TYPE_2:
         if keyword not in header:
             setattr(header, keyword, None)
-    if not header.get("FrameOfReferenceUID"):
-        header.FrameOfReferenceUID = digest_uid("frame of reference", header.SeriesInstanceUID)
+    meta = getattr(header, "file_meta", {})
+    known = {
+        "SOPClassUID": meta.get("MediaStorageSOPClassUID") or CT_IMAGE_STORAGE,
+        "SOPInstanceUID": meta.get("MediaStorageSOPInstanceUID")
+        or digest_uid("instance", header.get("SeriesInstanceUID"), number),
+    }
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        known[keyword] = digest_uid(keyword, header.get("SeriesInstanceUID"), header.get("StudyInstanceUID"))
+    for keyword, uid in known.items():
+        if not header.get(keyword):
+            setattr(header, keyword, uid)
+    if "SharedFunctionalGroupsSequence" in header:  # what holds for all frames is looked for here
+        shared = copy.deepcopy(header.SharedFunctionalGroupsSequence[0])
+        for group in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+            if group not in shared:
+                setattr(shared, group, header.PerFrameFunctionalGroupsSequence[0][group].value)
+        header.SharedFunctionalGroupsSequence = [shared]
     return header

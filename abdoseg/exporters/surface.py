@@ -48,7 +48,8 @@ def surface(mask: npt.NDArray[np.bool_], geometry: Geometry, most_triangles: int
     padded = np.pad(mask[box[0]], 1).astype(np.uint8)
     points, triangles = _marching_cubes(padded, geometry)
     voxels = float(np.count_nonzero(padded))
-    points = taubin(points, triangles)
+    passes = round(PASSES * min(4.0, float(geometry.spacing_mm.max() / geometry.spacing_mm.min())))
+    points = taubin(points, triangles, passes)  # thick slices make wide terraces
     points, triangles = _decimated(points, triangles, most_triangles)
     start = np.array([side.start - 1 for side in box[0]])
     to_mm = geometry.affine[:3, :3] / geometry.spacing_mm
@@ -124,7 +125,7 @@ def _decimated(points: Points, triangles: Triangles, most: int) -> tuple[Points,
 def _inflated(points: Points, triangles: Triangles, volume_mm3: float, furthest_mm: float) -> Points:
     """The points moved along their normals until they hold the volume, none further than `furthest_mm`."""
     moved, passed = points, 0.0
-    for _ in range(4):
+    for _ in range(6):
         across = _across(moved, triangles)
         area = float(np.linalg.norm(across, axis=1).sum()) / 2
         wanted = (volume_mm3 - _volume(moved, triangles)) / area

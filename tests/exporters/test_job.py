@@ -1,0 +1,58 @@
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from organs import make
+
+import abdoseg
+from abdoseg.errors import OutputError, UsageError
+from abdoseg.exporters import EXPORTERS
+from abdoseg.exporters.job import export, planned
+
+
+def test_every_format_in_the_registry_has_its_function():
+    for exporter in EXPORTERS.values():
+        module, function = exporter.function.split(":")
+        assert callable(getattr(import_module(f"abdoseg.exporters.{module}"), function))
+
+
+def test_the_registry_imports_nothing_heavy():
+    tree = ast.parse((Path(abdoseg.__file__).parent / "exporters" / "__init__.py").read_text())
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert modules == {"__future__", "collections.abc", "dataclasses"}
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+
+
+def test_output_names_follow_the_case():
+    names = [path.name for _, _, path in planned(make(case="ct 7"), Path("out"), ["nifti", "nrrd", "stl", "report"])]
+    assert names[:3] == ["ct 7_seg.nii.gz", "ct 7.seg.nrrd", "ct 7_liver.stl"]
+    assert names[-1] == "ct 7_report.html"
+
+
+def test_names_differ_between_formats():
+    paths = [path for split in (True, False) for _, _, path in planned(make(), Path(), list(EXPORTERS), split)]
+    shared = [name for name, made in EXPORTERS.items() if made.per_organ is None]
+    assert len(paths) == len(set(paths)) + len(shared)
+
+
+def test_an_existing_file_stops_everything_before_any_work(tmp_path):
+    (tmp_path / "phantom_organs.csv").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        list(export(make(), tmp_path, ["stl", "csv"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["phantom_organs.csv"]
+    list(export(make(), tmp_path, ["csv"], overwrite=True))
+    assert (tmp_path / "phantom_organs.csv").read_text() != "mine"
+
+
+def test_a_failing_exporter_leaves_nothing_behind(tmp_path):
+    with pytest.raises(UsageError, match="--reference"):
+        list(export(make(), tmp_path, ["dicom-seg"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_surfaces_and_rows_are_made_once_for_all_formats(tmp_path):
+    job = make()
+    list(export(job, tmp_path, ["stl", "ply", "csv"]))
+    assert job.surface("liver") is job.only("liver").surface("liver")
+    assert job.only("spleen").rows == [job.rows[3]]

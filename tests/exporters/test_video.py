@@ -1,0 +1,125 @@
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from organs import make
+from PIL import Image
+
+from abdoseg.exporters.job import Options, export
+from abdoseg.exporters.video import slice_frames, turntable_frames
+from abdoseg.preview import WINDOWS, Look
+
+needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
+SHORT = Options(seconds=0.4, fps=10)
+
+
+def probe(path):
+    command = ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", str(path)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return found["streams"][0], found["format"]
+
+
+def decoded(path):
+    """(frames, height, width, 3) as a player sees them."""
+    reader = imageio_ffmpeg.read_frames(str(path))
+    width, height = next(reader)["size"]
+    return np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader])
+
+
+@needs_ffprobe
+@pytest.mark.parametrize("kind", ["video", "turntable"])
+def test_mp4_is_h264_yuv420p_of_the_length_and_rate_asked_for(tmp_path, kind):
+    (file,) = export(make(options=SHORT), tmp_path, [kind])
+    stream, container = probe(file)
+    assert (stream["codec_name"], stream["pix_fmt"], stream["color_space"]) == ("h264", "yuv420p", "bt709")
+    assert (stream["r_frame_rate"], stream["nb_frames"]) == ("10/1", "4")
+    assert float(container["duration"]) == pytest.approx(0.4)
+    assert stream["width"] % 2 == stream["height"] % 2 == 0
+    assert file.read_bytes().find(b"moov") < file.read_bytes().find(b"mdat")  # it plays before it is there whole
+
+
+def test_what_is_decoded_is_what_was_drawn(tmp_path):
+    job = make(options=SHORT)
+    (file,) = export(job, tmp_path, ["video"])
+    drawn = np.stack(list(slice_frames(job, 10)))
+    seen = decoded(file)
+    assert seen.shape == drawn.shape
+    assert np.abs(seen.astype(int) - drawn).mean() < 3
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    (first,) = export(make(options=SHORT), tmp_path / "a", ["video"])
+    (second,) = export(make(options=SHORT), tmp_path / "b", ["video"])
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["gif", "turntable-gif"])
+def test_gif_has_the_frames_and_loops(tmp_path, kind):
+    (file,) = export(make(options=SHORT), tmp_path, [kind])
+    with Image.open(file) as image:
+        assert image.n_frames == 4
+        assert image.info["loop"] == 0
+        assert image.width == 640
+
+
+def test_slices_run_from_superior_to_inferior_and_each_is_shown():
+    job = make(options=replace(SHORT, seconds=2.2))
+    labels = np.zeros_like(job.labelmap.labels)
+    labels[20:40, 10:30, -2] = 1
+    job = replace(job, labelmap=replace(job.labelmap, labels=labels))
+    coloured = [(np.ptp(frame[:, :600].astype(int), axis=2) > 40).sum() > 500 for frame in slice_frames(job, 10)]
+    assert len(coloured) == 22
+    assert coloured.index(True) == 1
+    assert sum(coloured) == 1
+
+
+@pytest.mark.parametrize(("plane", "aspect"), [("axial", 88 / 132), ("coronal", 88 / 132), ("sagittal", 1.0)])
+def test_every_plane_is_drawn_at_true_spacing(plane, aspect):
+    job = make(options=replace(SHORT, plane=plane), scan=None)
+    frame = next(slice_frames(job, 10))
+    picture = (frame == 24).all(axis=2)  # the ground where there is no scan
+    rows, columns = picture.any(axis=1).sum(), picture.any(axis=0).sum()
+    assert rows / columns == pytest.approx(aspect, rel=0.02)
+
+
+def test_the_truth_stands_beside_the_prediction():
+    alone = next(slice_frames(make(options=SHORT), 10))
+    job = make(options=SHORT)
+    beside = next(slice_frames(replace(job, truth=job.labelmap), 10))
+    assert beside.shape[1] > alone.shape[1]
+    panel = (beside.shape[1] - 216) // 2
+    left, right = beside[:, :panel], beside[:, panel : 2 * panel]
+    assert (left[60:-30, 30:-30] == right[60:-30, 30:-30]).all()
+
+
+def test_windows_and_styles_change_the_picture():
+    looks = [Look(window_hu=window) for window in WINDOWS.values()] + [Look(style="contour"), Look(style="fill")]
+    frames = {next(slice_frames(make(options=replace(SHORT, look=look)), 10)).tobytes() for look in looks}
+    assert len(frames) == len(looks)
+
+
+def test_the_turn_closes_and_shows_every_organ():
+    frames = list(turntable_frames(make(options=SHORT), 10))
+    assert len(frames) == 4
+    assert len({frame.tobytes() for frame in frames}) == 4
+
+
+def test_a_case_without_organs_turns_all_the_same(tmp_path):
+    job = make(options=SHORT)
+    empty = replace(job, labelmap=replace(job.labelmap, labels=np.zeros_like(job.labelmap.labels)))
+    assert len(list(export(empty, tmp_path, ["video", "turntable"]))) == 2
+
+
+def test_a_killed_encoder_leaves_no_file(tmp_path, monkeypatch):
+    def dying(job, fps):
+        yield from list(slice_frames(job, fps))[:2]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("abdoseg.exporters.video.slice_frames", dying)
+    with pytest.raises(KeyboardInterrupt):
+        list(export(make(options=SHORT), tmp_path, ["video"]))
+    assert list(tmp_path.iterdir()) == []
