@@ -21,12 +21,9 @@ EXIT_CODES = {"ok": 0, "review": 4, "unusable": 5}
 @click.command()
 @options.paths
 @options.from_file
-@click.option("--series", metavar="N|UID", help="Which CT series, where a folder holds several.")
-@click.option("--gaps", type=click.Choice(["fail", "fill", "split"]), default="fill", show_default=True,
-              help="Missing slices: refuse, interpolate (up to 15 mm), or take the longest part.")  # fmt: skip
-@click.option(
-    "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
-)
+@options.series
+@options.gaps
+@options.assume_axes
 @options.as_json
 @options.quiet
 def check(
@@ -40,8 +37,8 @@ def check(
 ) -> int:
     """Judge scans before the work: ok, review or unusable, and why.
 
-    Looks at the series, gaps, tilt, HU, the body that is covered, and whether the axes fit the anatomy. One line a scan,
-    the worst first; --json prints one object a scan, in the order given. Exit code 0 when all are ok, 4 when one wants
+    Looks at the series, gaps, tilt, HU, the body that is covered, and whether the axes fit the anatomy. The worst scan
+    comes first; --json prints one object a scan, in the order given. Exit code 0 when all are ok, 4 when one wants
     review, 5 when one is unusable.
     """
     from abdoseg.scans.preflight import preflight
@@ -60,7 +57,13 @@ def check(
 
 
 def _object(scan: Path, report: Report) -> dict[str, Any]:
-    return {"scan": str(scan), "verdict": report.verdict, "reasons": report.reasons, **report.facts}
+    return {
+        "scan": str(scan),
+        "verdict": report.verdict,
+        "reasons": report.reasons,
+        "remarks": report.remarks,
+        **report.facts,
+    }
 
 
 def _print_table(reports: list[tuple[Path, Report]]) -> None:
@@ -71,7 +74,9 @@ def _print_table(reports: list[tuple[Path, Report]]) -> None:
         )
         click.echo(f"{report.verdict:<9} {needs:>14}  {scan}")
         for reason in report.reasons:
-            click.echo(f"{'':<27}{reason.removeprefix(f'{scan}: ')}")
+            click.echo(f"{'':<10}{reason.removeprefix(f'{scan}: ')}")
+        for remark in report.remarks:
+            click.echo(f"{'':<10}({remark})")
     counts = {verdict: sum(report.verdict == verdict for _, report in reports) for verdict in EXIT_CODES}
     if len(reports) > 1:
         click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))

@@ -19,12 +19,9 @@ SHEARED = 0.01  # degrees
 @click.command()
 @click.argument("scan", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE", help=".nii or .nii.gz.")
-@click.option("--series", metavar="N|UID", help="Which CT series, where there are several; see abdoseg info.")
-@click.option("--gaps", type=click.Choice(["fail", "fill", "split"]), default="fill", show_default=True,
-              help="Missing slices: refuse, interpolate (up to 15 mm), or take the longest part.")  # fmt: skip
-@click.option(
-    "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
-)
+@options.series
+@options.gaps
+@options.assume_axes
 @click.option("--straighten", is_flag=True, help="Resample the slices of a tilted gantry onto an upright grid.")
 @options.overwrite
 @options.quiet

@@ -14,19 +14,18 @@ from abdoseg.cli.console import Talk
 
 @click.command()
 @click.argument("scan", type=click.Path(path_type=Path))
-@click.option("--series", metavar="N|UID", help="Which CT series, where there are several.")
-@click.option(
-    "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
-)
+@options.series
+@options.gaps
+@options.assume_axes
 @options.as_json
 @options.quiet
-def info(scan: Path, series: str | None, assume_axes: bool, as_json: bool, quiet: bool) -> None:
+def info(scan: Path, series: str | None, gaps: str, assume_axes: bool, as_json: bool, quiet: bool) -> None:
     """Show what SCAN is: series, grid, HU, field of view, and what segmenting it will take."""
     from abdoseg.scans import read_scan
     from abdoseg.scans.preflight import facts
 
     talk = Talk(quiet)
-    volume = read_scan(scan, series=series, assume_axes=assume_axes)
+    volume = read_scan(scan, series=series, gaps=gaps, assume_axes=assume_axes)
     for note in volume.notes:
         talk.warn(note)
     found = facts(volume)

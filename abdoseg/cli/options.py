@@ -27,6 +27,14 @@ labels = click.option(
     "--labels", "scheme", metavar="SCHEME", default="abdoseg", show_default=True,
     help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.",
 )  # fmt: skip
+series = click.option("--series", metavar="N|UID", help="Which CT series, where there are several; see abdoseg info.")
+gaps = click.option(
+    "--gaps", type=click.Choice(["fail", "fill", "split"]), default="fill", show_default=True,
+    help="Missing slices: refuse, interpolate (up to 15 mm), or take the longest part.",
+)  # fmt: skip
+assume_axes = click.option(
+    "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
+)
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...")
 from_file = click.option("--from", "from_file", metavar="FILE", help="Read paths from FILE, one a line; - is stdin.")
 

@@ -8,7 +8,7 @@ import pytest
 from phantom_dicom import AXIAL, PATIENT, tilted, write_series
 
 from abdoseg.scans.coverage import coverage
-from abdoseg.scans.preflight import judged, preflight
+from abdoseg.scans.preflight import expected_bytes, expected_seconds, judged, preflight
 from abdoseg.volume import Geometry, Stored, Volume
 
 SPACING = (3.2, 3.2, 5.0)
@@ -108,3 +108,15 @@ def test_a_scan_that_cannot_be_read_is_unusable_with_the_readers_words(tmp_path)
     report = preflight(tmp_path / "gone.nii.gz")
     assert report.verdict == "unusable"
     assert "no such file or folder" in report.reasons[0]
+
+
+@pytest.mark.parametrize("shape", [(200, 200, 100), (512, 512, 300), (512, 512, 900)])
+def test_time_and_memory_are_what_segmentation_expects(shape):
+    from abdoseg.model.plan import Plan
+    from abdoseg.segmentation import estimate
+
+    plan = Plan((3.0, 3.0, 3.0), (96, 96, 96), ("liver",), ("liver",), {"name": "vnet"})
+    geometry = Geometry(shape, np.diag([0.8, 0.8, 1.5, 1]))
+    seconds, size = estimate(geometry, plan)
+    assert 0.2 < expected_seconds(geometry) / seconds < 1.2  # without bfloat16 the network takes five times as long
+    assert 0.5 < expected_bytes(geometry) / size < 1.2
