@@ -64,7 +64,10 @@ class VNetConfig:
         return int(self.stem * 2 ** (len(self.widths) - 1))
 
     def receptive_field(self) -> int:
-        """Voxels that an output voxel sees along an axis. Source: table 1 of the paper, which gives 551."""
+        """Voxels that an output voxel sees along an axis, as table 1 of the paper counts them: 551 there.
+
+        It counts a transposed convolution as one more step; a gradient reaches up to that much less.
+        """
         field, step, grow = self.stem, self.stem, self.kernel - 1
         if self.stem > 1:
             field += grow * step * (self.depths[0] - 1) + grow * step

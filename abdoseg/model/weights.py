@@ -74,7 +74,10 @@ def load_model(name: str | Path | None = None, device: str = "auto") -> Model:
         raise ModelError(f"{path}: no abdoseg weights (format {metadata.get('format')!r}, {FORMAT!r} is needed)")
     plan = Plan.from_json(metadata["plan"])
     network = build_network(plan.network)
-    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    try:
+        missing, unexpected = network.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:  # names agree, shapes do not
+        raise ModelError(f"{path}: the tensors do not fit the plan's network ({error})") from error
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise ModelError(f"{path}: the tensors do not fit the plan's network (missing {missing}, extra {unexpected})")

@@ -3,7 +3,6 @@
 import csv
 import errno
 import inspect
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +138,7 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_intact(what, task, tmp_pat
         fit.fit(task, replace(RECIPE, epochs=9), tmp_path, Terms(CPU, resume=True))
     monkeypatch.undo()
     assert (tmp_path / CHECKPOINT).read_bytes() == before
-    assert not [path for path in os.listdir(tmp_path) if "part" in path or path.startswith(".")]
+    assert not [path.name for path in tmp_path.iterdir() if "part" in path.name or path.name.startswith(".")]
     fit.fit(task, replace(RECIPE, epochs=3), tmp_path, Terms(CPU, resume=True))
 
 

@@ -99,10 +99,9 @@ def test_the_command_line_runs_under_torchrun(tmp_path):
         '{"spacing_mm": [6, 6, 8], "patch": [16, 16, 16], "epochs": 1, "epoch_steps": 1, "network": '
         '{"name": "vnet", "widths": [4, 8], "depths": [1, 1], "kernel": 3, "activation": "relu", "join": "concat"}}'
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "abdoseg", "train", "--data", "data", "--recipe", "r.json", "--threads", "1", "--device", "cpu"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=300,
-    )  # fmt: skip
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "abdoseg"]
+    words = "train --data data --recipe r.json --threads 1 --device cpu".split()
+    done = subprocess.run([*launch, *words], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["run/best.safetensors"]
     assert "2 processes" in (tmp_path / "run" / "MODEL_CARD.md").read_text()

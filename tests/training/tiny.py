@@ -8,8 +8,7 @@ import numpy as np
 from abdoseg.anatomy import BY_NAME, MAIN
 from abdoseg.scans import write_nifti
 from abdoseg.training.augment import NONE
-from abdoseg.training.cache import Cache, Packed, load_manifest, pack
-from abdoseg.training.cache import Contents, Source
+from abdoseg.training.cache import Cache, Contents, Packed, Source, load_manifest, pack
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.volume import Geometry, Stored
 

@@ -1,0 +1,177 @@
+"""abdoseg train and prepare, as a user types them."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from abdoseg.cli import commands
+from abdoseg.cli.train import _counts, _duration
+from abdoseg.errors import AbdosegError, DatasetError, OutputError, UsageError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from tiny import RECIPE, flare
+
+RECIPE_JSON = {"spacing_mm": RECIPE.spacing_mm, "patch": RECIPE.patch, "network": RECIPE.network, "epoch_steps": 1,
+               "epochs": 1, "warmup_steps": 1}  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flare(tmp_path / "FLARE22", 3)
+    (tmp_path / "r.json").write_text(json.dumps(RECIPE_JSON))
+    return tmp_path
+
+
+def run(*words: str):
+    """Runs the command line; errors of ours come through."""
+    result = CliRunner().invoke(commands, list(words), standalone_mode=False)
+    if isinstance(result.exception, AbdosegError | click.ClickException | click.Abort):
+        raise result.exception
+    assert result.exception is None, result.exception
+    return result
+
+
+TRAIN = ("train", "--data", "FLARE22", "--recipe", "r.json", "--device", "cpu")
+
+
+def test_one_command_trains_and_says_what_it_understood(here):
+    result = run(*TRAIN, "-o", "out")
+    assert result.stdout.strip() == "out/best.safetensors" and (here / "out" / "MODEL_CARD.md").exists()
+    for words in ("labels flare22, 3 cases", "kidney_left", "spacing 6 to 6", "not learnt", "2 cases train, 1 validate",
+                  "epoch 1 step 1"):  # fmt: skip
+        assert words in result.stderr
+
+
+def test_a_run_is_not_overwritten_by_accident_and_resumes(here):
+    run(*TRAIN)
+    with pytest.raises(OutputError, match=r"run: holds a run already; --resume it"):
+        run(*TRAIN)
+    run("train", "--data", "FLARE22", "--resume", "--epochs", "2", "-q")
+    assert len((here / "run" / "log.csv").read_text().splitlines()) == 3
+    run(*TRAIN, "--overwrite", "-q")
+    assert len((here / "run" / "log.csv").read_text().splitlines()) == 2
+
+
+def test_two_deterministic_runs_give_the_same_weights(here):
+    for name in "ab":
+        run(*TRAIN, "--deterministic", "-o", name, "-q")
+    import torch
+
+    torch.use_deterministic_algorithms(False)
+    assert (here / "a" / "best.safetensors").read_bytes()[-2000:] == (here / "b" / "best.safetensors").read_bytes()[
+        -2000:
+    ]
+    digests = [(here / n / "log.csv").read_text().splitlines()[-1].split(",")[-1] for n in "ab"]
+    assert digests[0] == digests[1]
+
+
+def test_a_dry_run_only_says_what_it_understood(here):
+    assert "3 cases" in run(*TRAIN, "--dry-run").stderr and not (here / "run").exists()
+
+
+def test_validation_cases_may_be_named(here):
+    run(*TRAIN, "--val-cases", "case0,case2", "-q")
+    assert json.loads((here / "run" / "split.json").read_text())["validate"] == ["case0", "case2"]
+    with pytest.raises(DatasetError, match="no such validation case: case9"):
+        run(*TRAIN, "--val-cases", "case9", "--overwrite", "-q")
+
+
+def test_folds_leave_an_ensemble_and_a_table(here):
+    result = run(*TRAIN, "--folds", "3", "-q")
+    assert result.stdout.split() == [f"run/fold{n}/best.safetensors" for n in (1, 2, 3)]
+    assert (here / "run" / "crossvalidation.md").exists()
+    assert run(*TRAIN, "--folds", "3", "--fold", "2", "-o", "one", "-q").stdout.split() == ["one/best.safetensors"]
+
+
+def test_data_can_be_prepared_and_trained_from(here):
+    folder = run("prepare", "--data", "FLARE22", "--recipe", "r.json", "--cache", "packed", "-q").stdout.strip()
+    assert Path(folder, "manifest.json").exists()
+    (here / "FLARE22").rename(here / "gone")
+    run("train", "--data", "packed", "--recipe", "r.json", "-q")
+    with pytest.raises(DatasetError, match="prepare it again with this --recipe"):
+        run("train", "--data", folder, "-o", "other", "-q")
+
+
+def test_several_datasets_have_their_own_labels_and_weights(here):
+    flare(here / "more", 1)
+    for path in (here / "more").rglob("case0*"):
+        path.rename(path.with_name(path.name.replace("case0", "extra0")))
+    both = ("train", "--data", "FLARE22", "--data", "more", "--recipe", "r.json", "-q")
+    run(*both, "--labels", "auto", "--labels", "flare22", "--weight", "1", "--weight", "2.5")
+    with pytest.raises(click.UsageError, match="2 --data and 3 --label"):
+        run(*both, "--labels", "auto", "--labels", "flare22", "--labels", "btcv")
+
+
+def test_only_the_organs_asked_for_are_learnt(here):
+    run(*TRAIN, "--organs", "liver,spleen", "-q")
+    assert json.loads((here / "run" / "recipe.json").read_text())["organs"] == ["liver", "spleen"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--folds", "3", "--val-cases", "case0"), "both choose the validation cases"),
+        (("--fold", "1"), "which of --folds"),
+        (("--folds", "2", "--fold", "3"), "no --fold 3 of 2"),
+        (("--deterministic", "--time-budget", "1h"), "follows the clock"),
+        (("--learning-curve", "1,2", "--folds", "2"), "leave --folds out"),
+        (("--time-budget", "soon"), "no duration"),
+        (("--learning-curve", "0,1"), "no list of counts"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_before_any_work(words, message, here):
+    with pytest.raises(click.UsageError, match=message):
+        run(*TRAIN, *words)
+    assert not (here / "abdoseg-cache").exists()
+
+
+def test_an_unknown_recipe_or_dataset_is_told(here):
+    with pytest.raises(UsageError, match=r"vnet-softmax, vnet-dice"):
+        run("train", "--data", "FLARE22", "--recipe", "nope")
+    with pytest.raises(DatasetError, match="nowhere: no such folder or file"):
+        run("train", "--data", "nowhere", "--recipe", "r.json")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("45m", 2700), ("2h", 7200), ("1h30m", 5400), ("20", 20)])
+def test_durations(text, seconds):
+    assert _duration(None, None, text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-1s", "0s", "1.5.2h", "2 h"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(click.BadParameter):
+        _duration(None, None, text)
+
+
+def test_counts_are_whole_and_above_zero():
+    assert _counts(None, None, "1, 2,4") == (1, 2, 4) and _counts(None, None, None) == ()
+
+
+def test_a_signal_ends_the_run_with_a_checkpoint_and_resume_goes_on(here):
+    (here / "r.json").write_text(json.dumps({**RECIPE_JSON, "epochs": 400}))
+    before = signal.getsignal(signal.SIGTERM)
+    timer = threading.Thread(target=_end_when, args=(here / "run" / "checkpoint.safetensors",))
+    timer.start()
+    with pytest.raises(click.Abort):
+        run(*TRAIN)
+    timer.join()
+    assert signal.getsignal(signal.SIGTERM) == before
+    rows = (here / "run" / "log.csv").read_text().splitlines()
+    assert 1 < len(rows) < 401
+    run("train", "--data", "FLARE22", "--resume", "--epochs", str(len(rows) + 1), "-q")
+
+
+def _end_when(path: Path) -> None:
+    import time
+
+    while not path.exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGTERM)

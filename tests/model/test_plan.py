@@ -1,0 +1,58 @@
+"""The plan: complete, checked, and the same after JSON."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from abdoseg.errors import ModelError
+from abdoseg.model.plan import Plan, members
+from abdoseg.volume import Geometry
+
+PLAN = Plan((2.0, 2.0, 3.0), (96, 96, 64), ("liver", "kidney_right", "kidney_left"), ("liver",), {"name": "vnet"})
+
+
+def test_a_plan_survives_json():
+    assert Plan.from_json(PLAN.to_json()) == PLAN
+    whole = replace(PLAN, spacing_mm=None)
+    assert Plan.from_json(whole.to_json()) == whole
+
+
+def test_labels_are_ours_background_first_and_a_groups_are_its_first_organs():
+    assert PLAN.labels == (0, 1, 2, 3)
+    assert replace(PLAN, organs=("liver", "kidney", "spleen"), delivered=()).labels == (0, 1, 2, 4)
+    assert members("kidney") == ("kidney_right", "kidney_left") and members("spleen") == ("spleen",)
+
+
+def test_the_grid_is_of_the_plans_spacing_over_the_same_box():
+    geometry = Geometry((100, 80, 60), np.diag([1.0, 1.0, 2.5, 1.0]))
+    grid = PLAN.grid(geometry)
+    assert grid.shape == (50, 40, 50)
+    np.testing.assert_allclose(grid.spacing_mm, (2, 2, 3))
+
+
+@pytest.mark.parametrize("shape", [(100, 80, 60), (512, 511, 3), (7, 9, 1000)])
+def test_a_whole_scan_is_resized_to_the_patch_whatever_its_size(shape):
+    geometry = Geometry(shape, np.diag([0.7, 0.7, 5.0, 1.0]))
+    grid = replace(PLAN, spacing_mm=None, patch=(128, 128, 64)).grid(geometry)
+    assert grid.shape == (128, 128, 64)
+    np.testing.assert_allclose(np.array(grid.shape) * grid.spacing_mm, np.array(shape) * geometry.spacing_mm)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"organs": ("liver", "tail")}, "does not know: tail"),
+        ({"delivered": ("spleen",)}, "gives only"),
+        ({"window_hu": (100.0, 100.0)}, "window .* is empty"),
+    ],
+)
+def test_a_plan_that_contradicts_itself_is_refused(change, words):
+    with pytest.raises(ModelError, match=words):
+        replace(PLAN, **change)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"spacing": 1}'])
+def test_what_is_no_plan_is_refused(text):
+    with pytest.raises(ModelError, match="cannot be understood"):
+        Plan.from_json(text)

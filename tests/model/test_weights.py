@@ -1,0 +1,119 @@
+"""Weights files: plan and tensors in one, nothing that can run code, and a message for every kind of damage."""
+
+import json
+import pickle
+import struct
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from abdoseg.errors import ModelError, ResourceError
+from abdoseg.model.plan import FORMAT, Plan
+from abdoseg.model.weights import build_network, fast_type, find_weights, load_model, pick_device, placed, to_bytes
+
+NETWORK = {"name": "vnet", "widths": (4, 8), "depths": (1, 1), "kernel": 3, "norm": "batch", "classes": 2}
+PLAN = Plan((2.0, 2.0, 3.0), (16, 16, 16), ("liver",), ("liver",), NETWORK)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(to_bytes(build_network(NETWORK), PLAN))
+    return path
+
+
+def test_what_was_saved_is_loaded_to_half_precision(weights):
+    torch.manual_seed(0)
+    saved = build_network(NETWORK).state_dict()
+    model = load_model(weights, "cpu")
+    assert model.plan.organs == PLAN.organs and len(model.digest) == 64 and not model.network.training
+    for name, tensor in model.network.state_dict().items():
+        torch.testing.assert_close(tensor, saved[name], atol=1e-3, rtol=1e-3)
+
+
+def test_the_same_network_gives_the_same_bytes(weights):
+    assert weights.read_bytes() == to_bytes(load_model(weights, "cpu").network, PLAN)
+
+
+def test_a_pickle_is_refused_unread(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return print, ("run",)
+
+    path = tmp_path / "bomb.safetensors"
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ModelError, match=r"not a readable \.safetensors"):
+        load_model(path)
+
+
+def test_a_truncated_file_is_refused(weights):
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="fetch or train it again"):
+        load_model(weights)
+
+
+def test_another_programs_file_is_refused(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match=rf"no abdoseg weights .*{FORMAT}"):
+        load_model(tmp_path / "x.safetensors")
+
+
+def test_tensors_that_do_not_fit_the_plan_are_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(to_bytes(build_network(NETWORK), replace(PLAN, network={**NETWORK, "depths": (2, 1)})))
+    with pytest.raises(ModelError, match="do not fit the plan's network"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("description", "words"),
+    [
+        ({"name": "unet"}, "'unet' is not known here"),
+        ({"name": "vnet", "wings": 2}, "unknown fields: wings"),
+        ({"name": "vnet", "kernel": 4}, "does not hold together"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_told(description, words):
+    with pytest.raises(ModelError, match=words):
+        build_network(description)
+
+
+def test_a_tensor_of_another_shape_is_a_message(weights):
+    content = weights.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    plan = json.loads(header["__metadata__"]["plan"])
+    plan["network"]["classes"] = 3
+    header["__metadata__"]["plan"] = json.dumps(plan)
+    text = json.dumps(header).encode()
+    weights.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size :])
+    with pytest.raises(ModelError, match="do not fit the plan's network"):
+        load_model(weights)
+
+
+def test_a_name_that_is_not_there_lists_the_bundled_models():
+    with pytest.raises(ModelError, match="nowhere: no such weights file or bundled model"):
+        find_weights("nowhere")
+
+
+def test_a_device_that_is_not_there_is_told():
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ResourceError, match="no such device; use auto"):
+        pick_device("quantum")
+    if not torch.cuda.is_available():
+        with pytest.raises(ResourceError, match="use --device cpu"):
+            pick_device("cuda")
+
+
+def test_the_type_is_one_the_hardware_computes_in():
+    assert fast_type(torch.device("cpu")) in (torch.bfloat16, torch.float32)
+    assert fast_type(torch.device("mps")) == torch.float32
+
+
+def test_a_placed_network_has_channels_last_kernels():
+    network = placed(build_network(NETWORK), torch.device("cpu"))
+    kernel = network.encoder[1].convolutions[0].weight
+    assert kernel.is_contiguous(memory_format=torch.channels_last_3d)
