@@ -220,7 +220,7 @@ def _most_voxels(geometry: Geometry, plan: Plan, max_memory: int | None) -> int:
     if max_memory is None:
         return MOST_VOXELS
     patch = int(np.prod(plan.patch))
-    for most in (MOST_VOXELS, MOST_VOXELS // 2, patch):
+    for most in (MOST_VOXELS, patch):
         needed = estimate(geometry, plan, most_voxels=most)[1]
         if needed <= max_memory:
             return most

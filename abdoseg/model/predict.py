@@ -18,7 +18,7 @@ from abdoseg.model.weights import Model, fast_type
 from abdoseg.progress import Track, silent
 
 OVERLAP = 0.25  # of a patch
-MOST_VOXELS = 1_500_000  # of a tile: below, what a layer needs stays within what the allocator keeps for the next
+MOST_VOXELS = 600_000  # of a tile: larger ones save overlap, but the network does best on what it was trained on
 CONTEXT = 8  # voxels around the body that the network sees
 SPARSE = 0.005  # share of voxels above the window's floor below which a plane or tile is air
 

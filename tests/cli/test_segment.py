@@ -1,0 +1,213 @@
+"""abdoseg segment on the command line: what goes to stdout, what to stderr, exit codes, resuming, killing."""
+
+import gzip
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from phantom_balls import model, scan
+
+from abdoseg.cli.segment import _size, segment
+from abdoseg.errors import AbdosegError, OutputError, UsageError
+from abdoseg.scans import read_labels, write_nifti
+
+
+@pytest.fixture(autouse=True)
+def known_model(monkeypatch):
+    monkeypatch.setattr("abdoseg.model.weights.load_model", lambda name=None, device="auto": model())
+
+
+@pytest.fixture
+def path(tmp_path):
+    volume, _ = scan()
+    write_nifti(volume.voxels, volume.stored, tmp_path / "scan_0000.nii.gz")
+    return tmp_path / "scan_0000.nii.gz"
+
+
+def run(*args, stdin=None):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        return CliRunner().invoke(segment, [str(arg) for arg in args], input=stdin, standalone_mode=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_stdout_has_the_paths_and_stderr_the_talk(path, tmp_path):
+    result = run(path, "-o", tmp_path / "out")
+    names = ["scan_seg.nii.gz", "scan_volumes.csv", "scan.json"]
+    assert result.stdout.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert "scan: liver" in result.stderr
+    assert result.return_value == 0
+    _, truth = scan()
+    np.testing.assert_array_equal(read_labels(tmp_path / "out" / "scan_seg.nii.gz").labels, truth)
+
+
+def test_quiet_leaves_stderr_empty(path, tmp_path):
+    assert run(path, "-o", tmp_path / "out", "-q").stderr == ""
+
+
+def test_json_is_an_object_a_case(path, tmp_path):
+    result = run(path, tmp_path / "absent.nii.gz", "-o", tmp_path / "out", "--json")
+    good, bad = (json.loads(line) for line in result.stdout.splitlines())
+    assert good["case"] == "scan"
+    assert {row["organ"]: row["complete"] for row in good["volumes"]}["liver"] is True
+    assert bad["exit_code"] == 3
+    assert "no such file" in bad["error"]
+    assert result.return_value == 3
+
+
+def test_the_csv_has_the_columns_that_others_script_against(path, tmp_path):
+    run(path, "-o", tmp_path / "out")
+    header, first, *_ = (tmp_path / "out" / "scan_volumes.csv").read_text().splitlines()
+    assert header.startswith("organ,label,voxels,volume_ml,mean_hu,sd_hu,complete,touches")
+    assert first.startswith("liver,1,")
+
+
+def test_one_scan_to_one_named_labelmap(path, tmp_path):
+    result = run(path, "-o", tmp_path / "liver.nii.gz", "--organs", "liver")
+    assert result.stdout.splitlines() == [str(tmp_path / "liver.nii.gz")]
+    assert np.unique(read_labels(tmp_path / "liver.nii.gz").labels).tolist() == [0, 1]
+
+
+def test_a_list_of_scans_comes_from_stdin_or_a_file(path, tmp_path):
+    assert run("-", "-o", tmp_path / "a", stdin=f"{path}\n").return_value == 0
+    (tmp_path / "list.txt").write_text(f"{path}\n")
+    assert run("--from", tmp_path / "list.txt", "-o", tmp_path / "b").return_value == 0
+    assert (tmp_path / "a" / "scan.json").exists()
+    assert (tmp_path / "b" / "scan.json").exists()
+
+
+def test_an_output_that_exists_is_an_error_before_any_work(path, tmp_path, monkeypatch):
+    run(path, "-o", tmp_path / "out")
+    monkeypatch.setattr("abdoseg.batch.read_scan", lambda *a, **k: pytest.fail("work was begun"))
+    result = run(path, "-o", tmp_path / "out")
+    assert isinstance(result.exception, OutputError)
+    monkeypatch.undo()
+
+
+def test_overwrite_replaces(path, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "scan.json").write_text("old")
+    assert run(path, "-o", tmp_path / "out", "--overwrite").return_value == 0
+    assert json.loads((tmp_path / "out" / "scan.json").read_text())["case"] == "scan"
+
+
+def broken(kind, path):
+    """A file that cannot be a scan, in one of the ways that happen."""
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("patient,volume\n")
+    elif kind == "truncated":
+        volume, _ = scan()
+        write_nifti(volume.voxels, volume.stored, path)
+        path.write_bytes(path.read_bytes()[:2000])
+    elif kind == "normalised":
+        volume, _ = scan()
+        write_nifti((volume.voxels / 1000).astype(np.float32), volume.stored, path)
+    elif kind == "garbage":
+        path.write_bytes(gzip.compress(os.urandom(5000)))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "truncated", "normalised", "garbage"])
+def test_bad_input_is_one_message_and_the_others_go_on(kind, path, tmp_path):
+    bad = broken(kind, tmp_path / "bad.nii.gz")
+    result = run(bad, path, "-o", tmp_path / "out")
+    assert result.exception is None
+    assert result.return_value == 3
+    assert result.stderr.count("error:") == 1
+    assert "Traceback" not in result.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if "scan" in p.name) == [
+        "scan.json", "scan_seg.nii.gz", "scan_volumes.csv",
+    ]  # fmt: skip
+
+
+def test_fail_fast_stops_at_the_first_bad_scan(path, tmp_path):
+    result = run(tmp_path / "absent.nii.gz", path, "-o", tmp_path / "out", "--fail-fast")
+    assert result.return_value == 3
+    assert not (tmp_path / "out" / "scan.json").exists()
+
+
+def test_resume_passes_over_what_is_done_and_redoes_what_is_half_done(path, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(path, "-o", out)
+    result = run(path, "-o", out, "--resume")
+    assert result.stdout == ""
+    assert "1 of 1 cases are done already" in result.stderr
+    (out / "scan.json").unlink()
+    assert len(run(path, "-o", out, "--resume").stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--labels", "none"], ["--organs", "heart"], ["--labels", "kits", "--organs", "liver"], ["--max-memory", "much"],
+     ["--shard", "9/3"], ["--window", "3"]],
+)  # fmt: skip
+def test_what_cannot_be_is_a_usage_error(args, path, tmp_path):
+    result = run(path, "-o", tmp_path / "out", *args)
+    assert isinstance(result.exception, UsageError)
+    assert not (tmp_path / "out").exists()
+
+
+def test_sizes_are_read_as_people_write_them():
+    assert [_size(text) for text in ("2G", "1.5GB", "1500M", "4096", "2gib", None)] == [
+        2**31, 3 * 2**29, 1500 * 2**20, 4096, 2**31, None,
+    ]  # fmt: skip
+
+
+def test_short_memory_is_refused(path, tmp_path):
+    result = run(path, "-o", tmp_path / "out", "--max-memory", "100M")
+    assert result.return_value == 10
+    assert "--max-memory allows 0.1 GB" in result.stderr
+
+
+def test_further_formats_come_in_one_go(path, tmp_path):
+    result = run(path, "-o", tmp_path / "out", "--organs", "liver", "--stl", "--sheet")
+    assert result.exception is None
+    names = [line.rsplit("/", 1)[-1] for line in result.stdout.splitlines()]
+    assert names[3:] == ["scan_liver.stl", "scan_sheet.png"]
+
+
+def test_no_socket_is_opened(path, tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refused)
+    assert run(path, "-o", tmp_path / "out").exception is None
+
+
+def test_errors_carry_their_exit_codes_all_the_way():
+    assert all(error.exit_code for error in AbdosegError.__subclasses__())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_killed_run_leaves_no_half_file(path, tmp_path):
+    volume, _ = scan()
+    for n in range(20):
+        write_nifti(volume.voxels, volume.stored, tmp_path / f"s{n:02}.nii")
+    code = (
+        "import abdoseg.model.weights as w, phantom_balls\n"
+        "w.load_model = lambda *a: phantom_balls.model()\n"
+        "from abdoseg.cli import main\nmain()"
+    )
+    tests, scans = str(Path(__file__).parents[1]), sorted(map(str, tmp_path.glob("s*.nii")))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "segment", *scans, "-o", str(tmp_path / "out")],
+        env={**os.environ, "PYTHONPATH": tests}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline().strip().endswith("s00_seg.nii.gz")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    made = sorted((tmp_path / "out").iterdir())
+    assert not [p for p in made if p.name.startswith(".")]
+    for labelmap in (tmp_path / "out").glob("*_seg.nii.gz"):
+        read_labels(labelmap)
