@@ -65,4 +65,5 @@ def chosen_options(flags: Mapping[str, Any]) -> Options:
         fps=flags["fps"],
         seconds=flags["seconds"],
         seg_type=flags["seg_type"],
+        series=flags.get("series"),
     )

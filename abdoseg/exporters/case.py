@@ -17,6 +17,7 @@ from abdoseg.exporters import EXPORTERS
 from abdoseg.exporters.job import Job, Options
 from abdoseg.measure import boxes
 from abdoseg.scans import case_name, read_labels, read_scan
+from abdoseg.scans.sniff import kind_of
 from abdoseg.volume import Labelmap, Volume
 
 logger = logging.getLogger("abdoseg")
@@ -49,13 +50,13 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
     scan_path = _recorded_scan(path, record) if sources.scan is None else _of_case(sources.scan, case, sources.several)
     scan = truth = None
     if scan_path is not None and any(EXPORTERS[name].shows_scan for name in formats):
-        scan = read_scan(scan_path)
+        scan = read_scan(scan_path, series=options.series)
         _check_grid(scan_path, scan, path, labelmap)
     if sources.truth is not None:
         truth_path = _of_case(sources.truth, case, sources.several)
         truth = read_labels(truth_path, sources.truth_scheme)
         _check_grid(truth_path, truth, path, labelmap)
-    reference = scan_path
+    reference = scan_path if scan_path is not None and kind_of(scan_path) == "DICOM" else None
     if sources.reference is not None:
         reference = _of_case(sources.reference, case, sources.several)
     job = Job(case, labelmap, scan, truth, reference, record, options)

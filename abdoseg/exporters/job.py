@@ -24,7 +24,10 @@ Space = Literal["LPS", "RAS"]
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose. triangles: the most in one organ's mesh. seconds: None lets the slices decide."""
+    """What the user chose. triangles: the most in one organ's mesh. seconds: None lets the slices decide.
+
+    series: number or UID of the DICOM series, where a folder holds several.
+    """
 
     space: Space = "LPS"
     triangles: int = 20_000
@@ -33,6 +36,7 @@ class Options:
     fps: int = 25
     seconds: float | None = None
     seg_type: Literal["binary", "labelmap"] = "binary"
+    series: str | None = None
 
 
 @dataclass

@@ -1,0 +1,124 @@
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from organs import make
+from PIL import Image
+
+from abdoseg.exporters.job import export
+from abdoseg.exporters.report import warnings
+
+CHROMIUM = next(
+    (path for name in ("chromium", "google-chrome", "chromium-browser") if (path := shutil.which(name))), ""
+)
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
+RECORD = {
+    "case": "phantom",
+    "scan": "secret/name.nii.gz",
+    "versions": {"abdoseg": "0.1.0"},
+    "model": {"digest": "abc123"},
+    "seconds": {"read": 0.5, "network": 2.25},
+    "peak_memory_bytes": 2**30,
+    "quality": {"liver": {"confidence": 0.97, "flags": []}, "spleen": {"confidence": 0.7, "flags": ["doubtful"]}},
+    "changes": ["spleen: 0.2 ml of small pieces dropped"],
+    "warnings": ["spleen: reaches the scan's left border; its volume is a lower bound"],
+}
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "input", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    (file,) = export(make(record=RECORD), folder, ["report"])
+    return file
+
+
+def browse(page, *arguments):
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle",
+               "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--virtual-time-budget=4000",
+               f"--user-data-dir={page.parent / 'profile'}"]  # fmt: skip
+    return subprocess.run(
+        [*command, *arguments, page.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+
+
+def test_it_has_volumes_flags_warnings_and_how_it_was_made(page):
+    text = page.read_text()
+    for words in ("left kidney", "cut: left", "0.97", "doubtful", "a lower bound", "small pieces dropped", "abc123"):
+        assert words in text
+    assert "seconds: network" in text
+    assert "1.00 GB" in text
+    assert "secret" not in text
+
+
+def test_it_is_well_formed_and_fetches_nothing(page):
+    tags = Tags()
+    tags.feed(page.read_text())
+    assert tags.open == []
+    links = [value for _, attributes in tags.seen for name, value in attributes.items() if name in ("src", "href")]
+    assert all(link.startswith("data:") for link in links)
+    assert not re.search(r"https?://(?!www\.w3\.org)", page.read_text())
+
+
+def test_without_a_record_the_labels_tell_what_to_look_at():
+    job = make()
+    job = replace(
+        job, labelmap=replace(job.labelmap, labels=np.where(job.labelmap.labels == 3, 0, job.labelmap.labels))
+    )
+    told = warnings(job)
+    assert told == [
+        "left kidney: not found",
+        "spleen: reaches the scan's left border; its volume is a lower bound",
+    ]
+
+
+def test_a_case_without_scan_and_organs_has_a_page(tmp_path):
+    job = make(scan=None)
+    empty = replace(job, labelmap=replace(job.labelmap, labels=np.zeros_like(job.labelmap.labels)))
+    (file,) = export(empty, tmp_path, ["report"])
+    assert "not found" in file.read_text()
+    assert "<canvas" not in file.read_text()
+
+
+def test_names_are_escaped(tmp_path):
+    (file,) = export(make(case="a<b>&c"), tmp_path, ["report"])
+    assert "<h1>a&lt;b&gt;&amp;c</h1>" in file.read_text()
+
+
+def test_the_same_input_gives_the_same_bytes(page, tmp_path):
+    (file,) = export(make(record=RECORD), tmp_path, ["report"])
+    assert file.read_bytes() == page.read_bytes()
+
+
+@needs_chromium
+def test_chromium_draws_the_organs_and_complains_of_nothing(page, tmp_path):
+    picture = tmp_path / "page.png"
+    told = browse(page, "--window-size=1200,2400", f"--screenshot={picture}", "--enable-logging=stderr")
+    complaints = [line for line in told.stderr.splitlines() if "CONSOLE" in line and "GPU stall" not in line]
+    assert complaints == []
+    dom = browse(page, "--dump-dom").stdout
+    assert 'data-ready="yes"' in dom
+    assert "seen from the front" in dom
+    with Image.open(picture) as image:
+        shown = np.asarray(image.convert("RGB")).astype(int)
+    for colour in ((221, 130, 101), (86, 156, 214), (157, 108, 162)):  # liver, right kidney, spleen, lit from the front
+        share = shown / np.maximum(shown.max(axis=2, keepdims=True), 1)
+        near = np.abs(share - np.array(colour) / max(colour)).max(axis=2) < 0.05
+        assert near.sum() > 1500
