@@ -74,7 +74,7 @@ def evaluate(
     from abdoseg.errors import MissingPredictionError
     from abdoseg.evaluation import evaluate as run
     from abdoseg.evaluation import find_pairs
-    from abdoseg.evaluation.flare import official_scores, official_table
+    from abdoseg.evaluation.flare import official_numbers, official_scores, official_table
     from abdoseg.evaluation.tables import as_json as json_of
     from abdoseg.evaluation.tables import beside, score_row, summary_rows, write_rows
     from abdoseg.output import ensure_absent, writing
@@ -86,14 +86,15 @@ def evaluate(
     evaluation = run(
         pairing, settings_of(flags), reading_of(flags), organs=organs_of(flags), threads=threads, track=talk.track
     )
-    official = official_scores(evaluation) if compat else []
+    numbers = official_numbers(evaluation) if compat else {}
+    official = official_scores(evaluation, numbers)
     for warning in evaluation.warnings:
         talk.warn(warning)
     if output is not None:
         write_rows([score_row(score) for score in evaluation.scores], output, overwrite)
         write_rows(summary_rows(evaluation.organs), beside(output, "summary"), overwrite)
         if compat:
-            write_rows(official_table(evaluation), beside(output, compat), overwrite)
+            write_rows(official_table(evaluation, numbers), beside(output, compat), overwrite)
     if report is not None:
         from abdoseg.evaluation.report import report_page
 

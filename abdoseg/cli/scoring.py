@@ -21,43 +21,36 @@ SCHEME_HELP = "abdoseg, flare22, totalseg, btcv, amos, msd-liver, ..., or a JSON
 WIDE = 160  # columns of a table that is not read on a terminal
 
 
-class SchemeType(click.ParamType):
-    """A label scheme by name, or a JSON file that maps label numbers to organ names."""
-
-    name = "scheme"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or value in SCHEMES:
-            return value
-        if not value.endswith(".json"):
-            self.fail(
-                f"{value!r} is no label scheme; choose from {', '.join(SCHEMES)}, or name a .json file", param, ctx
-            )
-        try:
-            read = json.loads(Path(value).read_text(encoding="utf-8"))
-            return {int(number): str(name) for number, name in read.items()}
-        except (OSError, ValueError, AttributeError) as error:
-            self.fail(f'{value}: no scheme can be read; it holds {{"1": "liver", ...}} ({error})', param, ctx)
+def scheme(ctx: click.Context, param: click.Parameter, value: str) -> str | dict[int, str]:
+    """A label scheme by name, or what a JSON file says of label numbers and organ names."""
+    if value in SCHEMES:
+        return value
+    if not value.endswith(".json"):
+        raise click.BadParameter(
+            f"{value!r} is no label scheme; choose from {', '.join(SCHEMES)}, or name a .json file"
+        )
+    try:
+        read = json.loads(Path(value).read_text(encoding="utf-8"))
+        return {int(number): str(name) for number, name in read.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise click.BadParameter(f'{value}: no scheme; it should hold {{"1": "liver", ...}} ({error})') from error
 
 
-class Tolerance(click.ParamType):
-    """A tolerance in mm for all organs, `2`, or for one, `liver=5`: (organ or "", mm)."""
-
-    name = "tolerance"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        if not isinstance(value, str):
-            return tuple(value)  # type: ignore[return-value]
+def tolerances(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, float]:
+    """Tolerances in mm by organ, from `2` for all or `liver=5` for one; a later one replaces an earlier."""
+    found: dict[str, float] = {}
+    for value in values:
         organ, _, number = value.rpartition("=")
         if organ and organ not in BY_NAME:
-            self.fail(f"there is no organ {organ!r}; choose from {', '.join(BY_NAME)}", param, ctx)
+            raise click.BadParameter(f"there is no organ {organ!r}; choose from {', '.join(BY_NAME)}")
         try:
             millimetres = float(number)
         except ValueError:
             millimetres = -1.0
         if not 0 <= millimetres < 1000:
-            self.fail(f"{number!r} is no tolerance in mm; write 3 or liver=5", param, ctx)
-        return organ, millimetres
+            raise click.BadParameter(f"{number!r} is no tolerance in mm; write 3 or liver=5")
+        found |= {organ: millimetres} if organ else dict.fromkeys(BY_NAME, millimetres)
+    return found
 
 
 def scoring_options(command: F) -> F:
@@ -68,15 +61,15 @@ def scoring_options(command: F) -> F:
 
 
 _OPTIONS = (
-    click.option("--pred-labels", type=SchemeType(), default="abdoseg", show_default=True, metavar="SCHEME",
+    click.option("--pred-labels", callback=scheme, default="abdoseg", show_default=True, metavar="SCHEME",
                  help=f"Label numbers of the predictions: {SCHEME_HELP}"),
-    click.option("--gt-labels", type=SchemeType(), default="abdoseg", show_default=True, metavar="SCHEME",
+    click.option("--gt-labels", callback=scheme, default="abdoseg", show_default=True, metavar="SCHEME",
                  help="Label numbers of the truths, likewise."),
     click.option("--organs", metavar="NAME,...|all",
                  help="Which organs.  [default: the four main ones, tumours, and all others that a prediction holds]"),
     click.option("--surface", type=click.Choice(["border", "elements"]), default="border", show_default=True,
                  help="What a surface is: border voxels, as MONAI has it; or DeepMind's surface elements, as FLARE."),
-    click.option("--tolerance", "tolerances", type=Tolerance(), multiple=True, metavar="[ORGAN=]MM",
+    click.option("--tolerance", "tolerances", callback=tolerances, multiple=True, metavar="[ORGAN=]MM",
                  help="Of the NSD; may be repeated.  [default: those of FLARE22: liver 5, kidneys and spleen 3, ...]"),
     click.option("--lesions-apart", is_flag=True,
                  help="Score the liver without its tumours; otherwise they are part of it."),
@@ -93,10 +86,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     """The Settings that the flags ask for."""
     from abdoseg.evaluation import Settings
 
-    tolerances: dict[str, float] = {}
-    for organ, millimetres in values["tolerances"]:
-        tolerances |= {organ: millimetres} if organ else dict.fromkeys(BY_NAME, millimetres)
-    return Settings(values["surface"], tolerances, values["lesions_apart"], values["lesion_overlap"])
+    return Settings(values["surface"], values["tolerances"], values["lesions_apart"], values["lesion_overlap"])
 
 
 def reading_of(values: Mapping[str, Any]) -> Reading:

@@ -42,6 +42,8 @@ OFFICIAL: tuple[tuple[str, str, float], ...] = (
 )
 SLICES_OF_TRUTH = ("aorta", "inferior_vena_cava", "esophagus")
 
+Numbers = dict[str, dict[str, tuple[float, float]]]  # DSC and NSD by case and organ
+
 
 @dataclass(frozen=True)
 class Official:
@@ -56,21 +58,21 @@ class Official:
     why: str
 
 
-def official_scores(evaluation: Evaluation) -> list[Official]:
-    """The script's rows beside ours, for every case that has a prediction."""
-    rows = []
-    for pair in evaluation.pairing.pairs:
-        if pair.prediction is None:
-            continue
-        ours = {score.organ: score for score in evaluation.scores if score.case == pair.case}
-        numbers = official_case(pair, evaluation.reading)
-        for _, organ, _ in OFFICIAL:
-            if organ in ours:
-                dsc, nsd = numbers[organ]
-                score = ours[organ]
-                why = _why(score, dsc, nsd)
-                rows.append(Official(pair.case, organ, dsc, nsd, score.confusion.dice, score.nsd, why))
-    return rows
+def official_numbers(evaluation: Evaluation) -> Numbers:
+    """Every case that has a prediction, as the script scores it."""
+    pairs = [pair for pair in evaluation.pairing.pairs if pair.prediction is not None]
+    return {pair.case: official_case(pair, evaluation.reading) for pair in pairs}
+
+
+def official_scores(evaluation: Evaluation, numbers: Numbers) -> list[Official]:
+    """The script's rows beside ours, organ by organ as far as ours were scored."""
+    ours = {(score.case, score.organ): score for score in evaluation.scores}
+    return [
+        Official(case, organ, *values, score.confusion.dice, score.nsd, _why(score, *values))
+        for case, organs in numbers.items()
+        for organ, values in organs.items()
+        if (score := ours.get((case, organ)))
+    ]
 
 
 def official_case(pair: Pair, reading: Reading) -> dict[str, tuple[float, float]]:
@@ -89,15 +91,15 @@ def official_case(pair: Pair, reading: Reading) -> dict[str, tuple[float, float]
     return found
 
 
-def official_table(evaluation: Evaluation) -> list[dict[str, Any]]:
+def official_table(evaluation: Evaluation, numbers: Numbers) -> list[dict[str, Any]]:
     """The script's own CSV: one row a prediction file, all DSC and then all NSD."""
     rows = []
     for pair in evaluation.pairing.pairs:
         if pair.prediction is not None:
-            numbers = official_case(pair, evaluation.reading)
+            organs = numbers[pair.case]
             row: dict[str, Any] = {"Name": pair.prediction.name}
-            row |= {f"{name}_DSC": numbers[organ][0] for name, organ, _ in OFFICIAL}
-            rows.append(row | {f"{name}_NSD": numbers[organ][1] for name, organ, _ in OFFICIAL})
+            row |= {f"{name}_DSC": organs[organ][0] for name, organ, _ in OFFICIAL}
+            rows.append(row | {f"{name}_NSD": organs[organ][1] for name, organ, _ in OFFICIAL})
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from abdoseg.progress import Track, silent
 from abdoseg.scans import read_labels
 from abdoseg.volume import Labelmap
 
-logger = logging.getLogger("abdoseg")
+CASES_AT_ONCE = 2  # one is read while another is scored; more would only fill the memory
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ def evaluate(
     """
     settings, reading = settings or Settings(), reading or Reading()
     threads = threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as organ_pool, ThreadPoolExecutor(threads) as case_pool:
+    readers = min(threads, CASES_AT_ONCE)
+    with ThreadPoolExecutor(threads) as organ_pool, ThreadPoolExecutor(readers) as case_pool:
         jobs = [case_pool.submit(_case, pair, settings, reading, organ_pool) for pair in pairing.pairs]
         outcomes: list[CaseScores] = []
         differing: list[str] = []

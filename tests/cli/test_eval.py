@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -97,7 +99,7 @@ def test_a_scheme_may_come_from_a_file(tmp_path):
     found = json.loads(run(*pair, "--gt-labels", scheme, "--json", "-q").stdout)
     assert [(row["organ"], row["dice"]) for row in found["cases"]] == [("liver", 1), ("spleen", 1)]
     scheme.write_text("[1, 2]")
-    assert "no scheme can be read" in run(*pair, "--gt-labels", scheme).stderr
+    assert "no scheme" in run(*pair, "--gt-labels", scheme).stderr
     assert "no label scheme" in run(*pair, "--gt-labels", "flair22").stderr
 
 
@@ -144,6 +146,21 @@ def test_outputs_are_not_replaced_unless_asked(tmp_path):
     assert out.read_text() == "mine"
     run(pred, truth, "-o", out, "--overwrite")
     assert out.read_text().startswith("case,organ,status,dice")
+
+
+def test_labels_that_the_scheme_does_not_know_are_named(tmp_path):
+    strange = body()
+    strange[0, 0, :3] = 77
+    pair = write(tmp_path / "a.nii.gz", strange), write(tmp_path / "b.nii.gz", body())
+    assert "labels 77 are not in its scheme" in run(*pair).stderr
+
+
+def test_the_exit_code_of_a_missing_prediction_is_12(tmp_path):
+    command = [sys.executable, "-m", "abdoseg", "eval", *map(str, cohort(tmp_path, [0, None]))]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 12
+    assert "count as nothing found: c1" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_quiet_says_nothing_but_the_table(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from phantom_labels import body, write
 
 from abdoseg.evaluation import Reading, Settings, evaluate, find_pairs
-from abdoseg.evaluation.flare import OFFICIAL, official_scores, official_table
+from abdoseg.evaluation.flare import OFFICIAL, official_numbers, official_scores, official_table
 
 FLARE = Reading("flare22", "flare22")
 
@@ -25,7 +25,11 @@ def run(folder, truth, prediction, reading=FLARE, spacing=(0.9, 0.9, 2.5), **kwa
 
 
 def by_organ(evaluation):
-    return {row.organ: row for row in official_scores(evaluation)}
+    return {row.organ: row for row in official_scores(evaluation, official_numbers(evaluation))}
+
+
+def official_csv(evaluation):
+    return official_table(evaluation, official_numbers(evaluation))
 
 
 def test_an_organ_in_neither_is_1_and_in_the_prediction_alone_0(tmp_path):
@@ -34,7 +38,7 @@ def test_an_organ_in_neither_is_1_and_in_the_prediction_alone_0(tmp_path):
     truth[truth == 13] = prediction[prediction == 13] = 0
     rows = by_organ(run(tmp_path, truth, prediction))
     assert (rows["spleen"].dsc, rows["spleen"].nsd) == (0, 0)
-    table = official_table(run(tmp_path, truth, prediction))[0]
+    table = official_csv(run(tmp_path, truth, prediction))[0]
     assert (table["LK_DSC"], table["LK_NSD"], table["Pancreas_DSC"]) == (1, 1, 1)
     assert (table["Spleen_DSC"], table["Liver_DSC"]) == (0, 1)
 
@@ -69,8 +73,8 @@ def test_why_is_said_where_numbers_differ_and_only_there(tmp_path):
 def test_missing_predictions_are_left_out_as_the_script_does(tmp_path):
     write(tmp_path / "gt" / "other.nii.gz", flare_body())
     found = run(tmp_path, flare_body(), flare_body())
-    assert [row["Name"] for row in official_table(found)] == ["c.nii.gz"]
-    assert {row.case for row in official_scores(found)} == {"c"}
+    assert [row["Name"] for row in official_csv(found)] == ["c.nii.gz"]
+    assert {row.case for row in official_scores(found, official_numbers(found))} == {"c"}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the package asks scipy for names that have moved
@@ -81,7 +85,7 @@ def test_the_script_itself_gives_the_same_numbers(tmp_path):
     rng = np.random.default_rng(5)
     truth, prediction = flare_body(), flare_body(1)
     prediction[rng.random(prediction.shape) < 0.02] = 0
-    table = official_table(run(tmp_path, truth, prediction, spacing=(0.6, 0.6, 2.5)))[0]
+    table = official_csv(run(tmp_path, truth, prediction, spacing=(0.6, 0.6, 2.5)))[0]
     zooms = nib.load(tmp_path / "gt" / "c.nii.gz").header.get_zooms()
     numbers = {"Liver": 1, "RK": 2, "Spleen": 3, "Aorta": 5, "LK": 13}
     for name, _, tolerance in OFFICIAL:
