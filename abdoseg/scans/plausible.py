@@ -41,11 +41,11 @@ def values_of(array: Array) -> Values:
     )
 
 
-def why_not_hu(values: Values, modality_says_ct: bool) -> str | None:
+def why_not_hu(values: Values) -> str | None:
     """Says what the numbers are instead of HU; None when they may be HU, clipped to a window or not.
 
-    A CT holds fat or air, which are negative, and a range of at least 100. Where no modality speaks for the file it
-    also holds tissue. modality_says_ct: a DICOM header does.
+    A CT holds fat or air, which are negative, and a range of at least 100. Whether there is a body in it is for
+    `abdoseg check` to say.
     """
     if values.low == values.high:
         return f"every voxel is {values.low:g}"
@@ -64,6 +64,4 @@ def why_not_hu(values: Values, modality_says_ct: bool) -> str | None:
         return f"{values.span}: normalised or standardised, not HU"
     if values.beyond > 0.02:
         return f"{values.span}, {values.beyond:.0%} of them above {BEYOND}: not HU"
-    if not modality_says_ct and values.tissue < 0.001:
-        return f"{values.span}, none between {TISSUE_HU[0]} and {TISSUE_HU[1]}: no tissue, or not HU"
     return None

@@ -42,8 +42,7 @@ def read_scan(
             np.maximum(file.array, AIR, out=file.array)
         canonical = file.stored.to_canonical(file.array)
         volume = Volume(canonical, file.stored.canonical(), file.stored, file.notes, file.details)
-    modality_says_ct = volume.details.get("modality") == "CT"
-    if reason := why_not_hu(values_of(volume.voxels), modality_says_ct):
+    if reason := why_not_hu(values_of(volume.voxels)):
         raise ScanError(f"{path}: {reason}; give the CT in HU, as converted from its DICOM")
     return volume
 
