@@ -42,10 +42,10 @@ def requested(flags: dict[str, Any]) -> list[Request]:
 
     count = len(flags["roots"])
     spread = []
-    for name in ("schemes", "weights"):
+    for name, flag in (("schemes", "--labels"), ("weights", "--weight")):
         values = flags[name]
         if len(values) not in (1, count):
-            raise click.UsageError(f"{count} --data and {len(values)} --{name[:-1]}: give one for all, or one for each")
+            raise click.UsageError(f"{count} --data and {len(values)} {flag}: give one for all, or one for each")
         spread.append(values if len(values) == count else values * count)
     return [Request(*row) for row in zip(flags["roots"], *spread, strict=True)]
 

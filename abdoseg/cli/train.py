@@ -135,8 +135,9 @@ def _check(run: Path, flags: dict[str, Any]) -> None:
         raise click.UsageError("--learning-curve has its own runs; leave --folds out")
     if flags["deterministic"] and flags["time_budget"]:
         raise click.UsageError("a --time-budget follows the clock, which is not --deterministic; give --epochs")
-    if (run / CHECKPOINT).is_file() and not (flags["resume"] or flags["overwrite"] or flags["dry_run"]):
-        raise OutputError(f"{run}: holds a run already; --resume it, --overwrite it, or name another with -o")
+    found = next(run.rglob(CHECKPOINT), None)
+    if found and not (flags["resume"] or flags["overwrite"] or flags["dry_run"]):
+        raise OutputError(f"{found.parent}: holds a run already; --resume it, --overwrite it, or name another with -o")
 
 
 def _settle_torch(flags: dict[str, Any]) -> None:

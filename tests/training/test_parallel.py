@@ -100,7 +100,7 @@ def test_the_command_line_runs_under_torchrun(tmp_path):
         '{"name": "vnet", "widths": [4, 8], "depths": [1, 1], "kernel": 3, "activation": "relu", "join": "concat"}}'
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "abdoseg"]
-    words = "train --data data --recipe r.json --threads 1 --device cpu".split()
+    words = ["train", "--data", "data", "--recipe", "r.json", "--threads", "1", "--device", "cpu"]
     done = subprocess.run([*launch, *words], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["run/best.safetensors"]
