@@ -1,0 +1,130 @@
+"""abdoseg bench: how long each stage of `segment` takes on this machine, beside what the machine could do at best."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abdoseg.cli import options
+from abdoseg.cli.console import Talk
+
+if TYPE_CHECKING:
+    from abdoseg.volume import Volume
+
+SHAPE, SPACING_MM = (512, 512, 300), (0.75, 0.75, 1.0)
+
+
+@click.command()
+@click.argument("scan", required=False, type=click.Path(path_type=Path))
+@click.option("--repeat", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs; medians are shown.")
+@options.model
+@options.device
+@options.threads
+@options.as_json
+@options.quiet
+def bench(
+    scan: Path | None, repeat: int, model_name: str | None, device: str, threads: int | None, as_json: bool, quiet: bool
+) -> None:
+    """Time `segment` stage by stage, on SCAN or on a made-up one of 512 x 512 x 300.
+
+    floor is what the stage's bytes take at this machine's memory bandwidth, for reading a .gz its bare decompression.
+    Nothing is left behind. Put the table into a report about speed.
+    """
+    talk = Talk(quiet)
+    seconds: dict[str, list[float]] = {}
+    with _timed(seconds, "import"):
+        from abdoseg.model.weights import load_model
+        from abdoseg.scans import read_scan, write_nifti
+        from abdoseg.segmentation import peak_memory, segment
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    with _timed(seconds, "load model"):
+        model = load_model(model_name, device)
+    with tempfile.TemporaryDirectory() as folder:
+        if scan is None:
+            talk.say("making a scan of " + " x ".join(map(str, SHAPE)))
+            volume, scan = _large(), Path(folder) / "bench.nii.gz"
+            write_nifti(volume.voxels, volume.stored, scan)
+            del volume
+        for _ in talk.track(range(repeat), "bench"):
+            with _timed(seconds, "read"):
+                volume = read_scan(scan)
+            found = segment(volume, model)
+            for stage, taken in found.record["seconds"].items():
+                seconds.setdefault(stage, []).append(taken)
+            with _timed(seconds, "write"):
+                write_nifti(found.labelmap.labels, volume.stored, Path(folder) / "labels.nii.gz")
+        floors = _floors(scan, volume)
+    rows = [(stage, statistics.median(taken), floors.get(stage)) for stage, taken in seconds.items()]
+    rows.append(("all", sum(row[1] for row in rows), None))
+    facts = {name: found.record[name] for name in ("versions", "device", "precision", "threads")}
+    facts |= {"shape": list(volume.geometry.shape), "peak_memory_gb": round(peak_memory() / 2**30, 2)}
+    if as_json:
+        stages = [{"stage": stage, "seconds": taken, "floor": floor} for stage, taken, floor in rows]
+        click.echo(json.dumps({**facts, "stages": stages}))
+        return
+    click.echo(f"{'stage':<12} {'seconds':>8} {'floor':>8}")
+    for stage, taken, floor in rows:
+        click.echo(f"{stage:<12} {taken:>8.3f} " + (f"{floor:>8.3f}" if floor is not None else f"{'-':>8}"))
+    size = " x ".join(map(str, volume.geometry.shape))
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    click.echo(f"{size}, peak memory {facts['peak_memory_gb']} GB (made-up scan included)")
+    click.echo(f"{facts['device']}, {facts['precision']}, {facts['threads']} threads; {versions}")
+
+
+@contextmanager
+def _timed(seconds: dict[str, list[float]], stage: str) -> Iterator[None]:
+    """Adds the block's seconds to a stage."""
+    start = time.perf_counter()
+    yield
+    seconds.setdefault(stage, []).append(time.perf_counter() - start)
+
+
+def _large() -> Volume:
+    """A phantom at a scanner's resolution: a coarse one with each voxel repeated, and noise that does not compress."""
+    import numpy as np
+
+    from abdoseg.phantom import phantom
+    from abdoseg.volume import Geometry, Stored, Volume
+
+    coarse, _ = phantom(0, (128, 128, 75), [4 * s for s in SPACING_MM], noise_hu=0.0)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 12, SHAPE[:2]).astype(np.int16)
+    voxels = np.empty(SHAPE, np.int16, order="F")
+    for k in range(SHAPE[2]):
+        shifted = np.roll(noise, rng.integers(SHAPE[0], size=2), axis=(0, 1))
+        voxels[:, :, k] = coarse.voxels[:, :, k // 4].repeat(4, axis=0).repeat(4, axis=1) + shifted
+    geometry = Geometry(SHAPE, np.diag([*SPACING_MM, 1.0]))
+    return Volume(voxels, geometry, Stored(geometry))
+
+
+def _floors(scan: Path, volume: Volume) -> dict[str, float]:
+    """Seconds that the stages' bytes take at best: read or written once, at the bandwidth of a plain copy."""
+    import numpy as np
+
+    source, target = np.ones(2**26, np.uint8), np.empty(2**26, np.uint8)
+    np.copyto(target, source)
+    start = time.perf_counter()
+    np.copyto(target, source)
+    second_a_byte = (time.perf_counter() - start) / source.nbytes
+    voxels, labels = volume.voxels.nbytes * second_a_byte, volume.voxels.size * second_a_byte
+    floors: dict[str, Any] = {"read": voxels, "resample": voxels, "labels": labels, "measure": labels, "write": labels}
+    if scan.suffix.lower() == ".gz":
+        from isal import igzip
+
+        start = time.perf_counter()
+        with igzip.open(scan) as file:
+            while file.read(2**22):
+                pass
+        floors["read"] = time.perf_counter() - start
+    return floors

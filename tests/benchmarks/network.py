@@ -1,0 +1,60 @@
+"""Times one patch through the network: fused, eager, and OpenVINO where it is installed.
+
+python tests/benchmarks/network.py [threads]
+"""
+
+import importlib.util
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from abdoseg.model.fused import fuse
+from abdoseg.model.weights import build_network
+from abdoseg.training.recipes import RECIPES
+
+
+def seconds(work: Callable[[], object], repeat: int = 7) -> float:
+    """The best of some runs, after one that does not count."""
+    work()
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def timed(dtype: torch.dtype, hint: str, threads: int) -> Iterator[tuple[str, float]]:
+    """Each way to run the default network on one patch, in one precision."""
+    plan, last = RECIPES["default"].plan(), torch.channels_last_3d
+    network, image = build_network(plan.network).eval(), torch.randn(1, 1, *plan.patch)
+    fused = fuse(network, dtype)
+    if fused is not None:
+        yield f"fused {hint}", seconds(lambda: fused(image))
+    if importlib.util.find_spec("openvino"):
+        import openvino
+
+        traced = openvino.convert_model(network, example_input=image)
+        settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
+        compiled = openvino.Core().compile_model(traced, "CPU", settings)
+        yield f"OpenVINO {hint}", seconds(lambda: compiled(image.numpy()))
+    eager, cast = network.to(dtype).to(memory_format=last), image.to(dtype).to(memory_format=last)
+    yield f"eager channels-last {hint}", seconds(lambda: eager(cast))
+
+
+def main(threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+    torch.manual_seed(0)
+    patch = RECIPES["default"].plan().patch
+    print(f"a patch of {' x '.join(map(str, patch))}, {threads} threads")
+    for dtype, hint in ((torch.bfloat16, "bf16"), (torch.float32, "f32")):
+        for name, taken in timed(dtype, hint, threads):
+            print(f"{name:<28} {taken:.4f} s  {taken / math.prod(patch) * 1e6:.4f} s a million voxels", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)

@@ -1,0 +1,91 @@
+"""Times whole `abdoseg segment` processes: one scan, ten in a call, a whole body; and Dice by tile size and overlap.
+
+python tests/benchmarks/segment.py process scan.nii.gz [body.nii.gz]
+python tests/benchmarks/segment.py ten scan.nii.gz
+python tests/benchmarks/segment.py tiles ../shared/data/FLARE22 btcv_0021 btcv_0027 btcv_0031 btcv_0039
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def process(scans: list[str], output: str) -> tuple[float, float]:
+    """Seconds and peak GB of one process from its start to its end."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "abdoseg", "segment", *scans, "-o", output, "-q", "--overwrite"]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"segment failed with status {status}")
+    return time.perf_counter() - start, usage.ru_maxrss / 2**20
+
+
+def processes(scans: list[str], repeat: int = 5) -> None:
+    """A table of whole processes, with the stages of the last."""
+    for scan in scans:
+        with tempfile.TemporaryDirectory() as folder:
+            runs = [process([scan], folder) for _ in range(repeat)]
+            record = json.loads(next(Path(folder).glob("*.json")).read_text())
+        seconds, memory = statistics.median(run[0] for run in runs), max(run[1] for run in runs)
+        stages = "  ".join(f"{stage} {taken:.2f}" for stage, taken in record["seconds"].items())
+        print(f"{Path(scan).name}: {seconds:.2f} s, {memory:.2f} GB   {stages}")
+
+
+def ten(scan: str) -> None:
+    """Ten scans in one call against ten calls."""
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [Path(folder) / f"scan{n}.nii.gz" for n in range(10)]
+        for copy in copies:
+            copy.symlink_to(Path(scan).resolve())
+        single = sum(process([str(copy)], folder)[0] for copy in copies)
+        together, memory = process([str(copy) for copy in copies], folder)
+    print(f"ten calls {single:.1f} s, one call {together:.1f} s ({together / single:.2f}), {memory:.2f} GB")
+
+
+def tiles(data: Path, cases: list[str]) -> None:
+    """Mean Dice and network seconds by tile size and overlap."""
+    from abdoseg import segmentation
+    from abdoseg.metrics import dice
+    from abdoseg.model.predict import predict
+    from abdoseg.model.weights import load_model
+    from abdoseg.scans import read_labels, read_scan
+
+    model = load_model()
+    loaded = [
+        (read_scan(data / "images" / f"{case}_0000.nii.gz"), read_labels(data / "labels" / f"{case}.nii.gz", "flare22"))
+        for case in cases
+    ]
+    print(f"{'most voxels':>12} {'overlap':>8} {'seconds':>8}  Dice")
+    for most in (600_000, 1_200_000, 5_000_000):
+        for overlap in (0.0, 0.125, 0.25, 0.5):
+
+            def configured(model, image, organs, _, track, most=most, overlap=overlap):
+                return predict(model, image, organs, most, overlap, track)
+
+            segmentation.predict = configured
+            scores, seconds = [], 0.0
+            for volume, truth in loaded:
+                found = segmentation.segment(volume, model)
+                seconds += found.record["seconds"]["network"]
+                organs = found.labelmap.organs.values()
+                scores.append([dice(truth.mask(organ), found.labelmap.mask(organ)) for organ in organs])
+            means = np.mean(scores, axis=0)
+            print(f"{most:>12} {overlap:>8} {seconds:>8.2f}  {means.mean():.4f}  {np.round(means, 4)}", flush=True)
+
+
+if __name__ == "__main__":
+    what, *rest = sys.argv[1:]
+    if what == "process":
+        processes(rest)
+    elif what == "ten":
+        ten(rest[0])
+    else:
+        tiles(Path(rest[0]), rest[1:])
