@@ -130,7 +130,7 @@ def _by_case(evaluation: Evaluation) -> Table:
 
     table = Table(title="By case and organ")
     for name in ("case", "organ"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in BY_CASE:
         table.add_column(METRICS[name].title, justify="right")
     for score in evaluation.scores:
@@ -151,7 +151,7 @@ def _by_organ(evaluation: Evaluation) -> Table:
         caption=f"mean Dice {overall.dice:.4f}, mean IoU {overall.mean_iou:.4f}, NSD {overall.nsd:.4f}, "
         f"pixel accuracy {overall.pixel_accuracy:.5f}",
     )
-    table.add_column("organ")
+    table.add_column("organ", no_wrap=True)
     for name in ("cases", "Dice mean", "95 % interval", "sd", "median", "worst", "IoU", "NSD", "HD95, mm", "ASSD, mm",
                  "failed"):  # fmt: skip
         table.add_column(name, justify="right")

@@ -11,7 +11,7 @@ from abdoseg.errors import DatasetError
 from abdoseg.scans import case_name
 
 LABEL_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
-ENDINGS = re.compile(r"(?<=.)([_-](0000|seg|segmentation|labels?|mask|pred|prediction|gt|truth))$", re.IGNORECASE)
+ENDINGS = re.compile(r"(?<=.)([_-](0000|ct|seg|segmentation|labels?|mask|pred|prediction|gt|truth))$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ def touch(folder, *names):
 @pytest.mark.parametrize(
     "name",
     ["c1.nii", "c1.nii.gz", "c1_0000.nii.gz", "c1_seg.nii.gz", "c1_SEG.nii", "c1.mha", "c1.nrrd", "c1_0000_seg.nii.gz",
-     "c1_label.nii.gz", "c1-labels.nii.gz", "c1_gt.nii.gz", "c1_pred.nii.gz"],
+     "c1_label.nii.gz", "c1-labels.nii.gz", "c1_gt.nii.gz", "c1_pred.nii.gz", "c1_ct.nii.gz"],
 )  # fmt: skip
 def test_one_case_has_many_file_names(tmp_path, name):
     assert case_of(tmp_path / name) == "c1"
