@@ -10,7 +10,7 @@ from math import ceil, floor, isfinite, log10
 import numpy as np
 
 WIDTH = 520
-LEFT, RIGHT, TOP, BOTTOM = 112, 18, 10, 44  # margins in px
+LEFT, RIGHT, TOP, BOTTOM = 136, 18, 10, 44  # margins in px
 ROW = 44  # px a box
 
 
