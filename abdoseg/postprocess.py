@@ -66,6 +66,19 @@ def tidy(
     return changes
 
 
+def part_sides(field: npt.NDArray[np.float16], middle: float) -> tuple[npt.NDArray[np.float16], ...]:
+    """The right and the left of a field (I, J, K) that shows both: each piece goes to the side of its centre."""
+    numbers, centres = _centres(field)
+    sides = []
+    for there in (centres > middle, centres <= middle):
+        there[0] = True
+        elsewhere = ~there[numbers]
+        side = field.copy()
+        side[elsewhere] = -side[elsewhere]
+        sides.append(side)
+    return tuple(sides)
+
+
 def middle_of(body: Mask) -> float | None:
     """The index along I that halves the body (I, J, K); None when the body is cut on either side, or is not there."""
     columns = body.sum(axis=(1, 2), dtype=np.int64)
@@ -97,11 +110,16 @@ def _sort_sides(
 
 def _beyond(field: npt.NDArray[np.float16], sign: int, geometry: Geometry, middle: float) -> Mask:
     """The pieces whose centre lies clearly beyond the middle, to the patient's right (1) or left (-1)."""
+    numbers, centres = _centres(field)
+    stray = sign * (centres - middle) * geometry.spacing_mm[0] > CLEARLY_MM
+    stray[0] = False
+    return np.asarray(stray[numbers])
+
+
+def _centres(field: npt.NDArray[np.float16]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float64]]:
+    """The numbers of a field's pieces (I, J, K), and the index along I of each piece's centre, [0] meaning nothing."""
     numbers, sizes = components(positive(field))
     along = np.zeros(len(sizes))
     for i, plane in enumerate(numbers):
         along += i * np.bincount(plane.ravel(), minlength=len(sizes))
-    centres = along / np.maximum(sizes, 1)
-    stray = sign * (centres - middle) * geometry.spacing_mm[0] > CLEARLY_MM
-    stray[0] = False
-    return np.asarray(stray[numbers])
+    return numbers, along / np.maximum(sizes, 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from abdoseg import __version__
@@ -19,16 +20,17 @@ from abdoseg.anatomy import BY_NAME
 from abdoseg.components import box_of, positive
 from abdoseg.errors import ModelError, ResourceError
 from abdoseg.measure import OrganVolume, measure
-from abdoseg.model.plan import Plan
+from abdoseg.model.plan import Plan, members
 from abdoseg.model.predict import MOST_VOXELS, predict
 from abdoseg.model.weights import Model, fast_type, load_model
-from abdoseg.postprocess import middle_of, tidy
+from abdoseg.postprocess import middle_of, part_sides, tidy
 from abdoseg.progress import Track, silent
 from abdoseg.quality import Quality, assess
 from abdoseg.resample import paint_above, resample_image
 from abdoseg.scans import read_scan
 from abdoseg.volume import Geometry, Labelmap, Volume
 
+Fields = npt.NDArray[np.float16]
 SKEWED_DEGREES = 2.0  # between axes: beyond, the network gets an orthogonal grid
 TURNED_DEGREES = 20.0  # from the patient's axes: beyond, the network gets them upright
 
@@ -69,9 +71,11 @@ def segment(
         grid = network_grid(volume.geometry, plan)
         image = resample_image(volume.voxels, volume.geometry, grid, outside=plan.window_hu[0])
     with watch("network"):
-        fields = predict(model, image, names, most, track=track).values
+        channels = tuple(dict.fromkeys(_channel(plan, organ) for organ in names))
+        fields = predict(model, image, channels, most, track=track).values
     with watch("postprocess"):
         middle = middle_of(image > plan.window_hu[0])
+        fields = _by_organ(fields, channels, names, (grid.shape[0] - 1) / 2 if middle is None else middle)
         changes = tidy(fields, names, grid, middle)
     with watch("labels"):
         labels = volume.stored.to_canonical(np.zeros(volume.stored.geometry.shape, np.uint8, order="F"))
@@ -142,9 +146,9 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
 
 
 # Measured on two cores with AMX, 512 x 512 x 300 and x 1000; see tests/benchmarks/segment.py.
-START_SECONDS, START_BYTES = 2.0, 420 * 2**20
-SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 1.6e-8, 3.3  # of the scan: reading, labels, writing
-SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 6e-8, torch.float16: 1e-8, torch.float32: 3e-7}
+START_SECONDS, START_BYTES = 2.2, 420 * 2**20
+SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 1.8e-8, 3.3  # of the scan: reading, labels, writing
+SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 1.5e-7, torch.float16: 2e-8, torch.float32: 6e-7}
 BYTES_PER_NETWORK_VOXEL = 4 + 1 + 2 * 4  # image, mask, fields of four organs
 BYTES_PER_TILE_VOXEL = {torch.bfloat16: 60, torch.float16: 60, torch.float32: 120}
 
@@ -207,12 +211,30 @@ class Stopwatch:
 
 
 def _names(plan: Plan, organs: Sequence[str] | None) -> tuple[str, ...]:
-    """The organs to deliver, in the order of their labels."""
-    wanted = plan.delivered if organs is None else tuple(organs)
-    unknown = [organ for organ in wanted if organ not in plan.organs]
-    if unknown:
-        raise ModelError(f"the model does not know {', '.join(unknown)}; it knows {', '.join(plan.organs)}")
-    return tuple(sorted(set(wanted), key=lambda organ: BY_NAME[organ].label))
+    """The organs to deliver, in the order of their labels. Raises ModelError for those that the model does not know."""
+    known = {organ for channel in plan.organs for organ in members(channel)}
+    wanted = {organ for channel in (plan.delivered if organs is None else organs) for organ in members(channel)}
+    if not wanted <= known:
+        raise ModelError(
+            f"the model does not know {', '.join(sorted(wanted - known))}; it knows {', '.join(sorted(known))}"
+        )
+    return tuple(sorted(wanted, key=lambda organ: BY_NAME[organ].label))
+
+
+def _channel(plan: Plan, organ: str) -> str:
+    """The network's channel that shows the organ: its own, or that of both sides together."""
+    return next(channel for channel in plan.organs if organ in members(channel))
+
+
+def _by_organ(fields: Fields, channels: tuple[str, ...], names: tuple[str, ...], middle: float) -> Fields:
+    """A field an organ, in the order of `names`; a channel for both sides is parted at the body's middle."""
+    if channels == names:
+        return fields
+    organs: dict[str, Fields] = {}
+    for field, channel in zip(fields, channels, strict=True):
+        sides = members(channel)
+        organs |= dict(zip(sides, (field,) if len(sides) == 1 else part_sides(field, middle), strict=True))
+    return np.stack([organs[name] for name in names])
 
 
 def _most_voxels(geometry: Geometry, plan: Plan, max_memory: int | None) -> int:

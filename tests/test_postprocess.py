@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abdoseg.postprocess import middle_of, tidy
+from abdoseg.postprocess import middle_of, part_sides, tidy
 from abdoseg.volume import Geometry
 
 GRID = Geometry((40, 20, 20), np.diag([10.0, 10.0, 10.0, 1.0]))  # a voxel is 1 ml
@@ -71,3 +71,12 @@ def test_the_middle_halves_a_body_and_is_unknown_for_one_that_is_cut():
     body[:4] = True
     assert middle_of(body) is None
     assert middle_of(np.zeros((4, 4, 4), bool)) is None
+
+
+def test_one_field_of_both_kidneys_is_parted_by_their_pieces():
+    both = fields([((26, 30), (4, 8), (4, 8)), ((10, 14), (4, 8), (4, 8))])[0]
+    right, left = part_sides(both, 19.5)
+    assert (right > 0).sum() == (left > 0).sum() == 64
+    assert right[27, 5, 5] == left[11, 5, 5] == 2
+    assert right[11, 5, 5] == left[27, 5, 5] == -2
+    assert right[0, 0, 0] == left[0, 0, 0] == -1

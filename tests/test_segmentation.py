@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,3 +174,15 @@ def test_segment_from_python_returns_the_labelmap(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "socket", no_socket)
     labelmap = abdoseg.segment(tmp_path / "scan.nii.gz", model=model())
     np.testing.assert_array_equal(labelmap.labels, truth)
+
+
+def test_a_channel_for_both_kidneys_is_parted_by_side():
+    volume, truth = scan()
+    known = model()
+    merged = ("liver", "kidney", "kidney_left", "spleen", "pancreas")  # what was the right kidney's channel is "kidney"
+    plan = replace(known.plan, organs=merged, delivered=("liver", "kidney"))
+    voxels = np.where(volume.voxels == HU["kidney_left"], HU["kidney_right"], volume.voxels).astype(np.int16)
+    found = segment(replace(volume, voxels=voxels), replace(known, plan=plan))
+    assert found.labelmap.organs == {1: "liver", 2: "kidney_right", 3: "kidney_left"}
+    np.testing.assert_array_equal(found.labelmap.labels == 2, truth == 2)
+    np.testing.assert_array_equal(found.labelmap.labels == 3, truth == 3)

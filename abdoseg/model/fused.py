@@ -6,7 +6,7 @@ channels-last, OpenVINO and TorchScript in tests/benchmarks/network.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,15 +18,18 @@ CHANNELS_LAST = torch.channels_last_3d
 ROWS = 8192  # of features that become logits at a time: 2 MB in bfloat16 for 13 classes
 
 
-def fuse(network: nn.Module, dtype: torch.dtype) -> FusedVNet | None:
-    """The network for this processor, or None where it or PyTorch cannot: then the network runs as it is."""
+def fuse(network: nn.Module, dtype: torch.dtype, order: Sequence[int] | None = None) -> FusedVNet | None:
+    """The network for this processor, or None where it or PyTorch cannot: then the network runs as it is.
+
+    order: of the output channels, the network's own if not given.
+    """
     if not isinstance(network, VNet) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     config = network.config
     if config.norm == "instance" or config.activation != "relu" or set(config.downs) != {"strided"}:
         return None
     try:
-        fused = FusedVNet(network, dtype)
+        fused = FusedVNet(network, dtype, order)
         fused(torch.zeros(1, 1, *[2 * config.stride] * 3))
     except (AttributeError, RuntimeError):  # an operator is missing, or does not know this processor
         return None
@@ -36,7 +39,7 @@ def fuse(network: nn.Module, dtype: torch.dtype) -> FusedVNet | None:
 class FusedVNet:
     """A VNet with ReLU and batch norm or none, for inference."""
 
-    def __init__(self, network: VNet, dtype: torch.dtype) -> None:
+    def __init__(self, network: VNet, dtype: torch.dtype, order: Sequence[int] | None = None) -> None:
         config = network.config
         self.dtype, self.step, self.classes, self.join = dtype, config.stem, config.classes, config.join
         self.stem = None if isinstance(network.stem, nn.Identity) else Packed(network.stem, None, dtype)
@@ -47,6 +50,8 @@ class FusedVNet:
         assert isinstance(network.head, nn.Conv3d | nn.ConvTranspose3d)
         weight, bias = folded(network.head, None)
         weight = weight if network.head.transposed else weight.transpose(0, 1)  # (inputs, classes, s, s, s)
+        order = list(range(config.classes)) if order is None else list(order)
+        weight, bias = weight[:, order], bias[order]
         self.head = weight.flatten(1).t().contiguous().to(dtype)  # (classes * s^3, inputs)
         self.head_bias = bias.to(dtype).view(-1, 1)
 

@@ -86,30 +86,32 @@ def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
 def _runner(model: Model, channels: list[int]) -> Callable[[Tensor], Tensor]:
     """(1, 1, I, J, K) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
     network, kind, dtype = model.network.eval(), model.device.type, fast_type(model.device)
-    fused = fuse(network, dtype) if kind == "cpu" else None
+    order = [*channels, *(c for c in range(len(model.plan.organs) + 1) if c not in channels)]
+    fused = fuse(network, dtype, order) if kind == "cpu" else None
 
     @torch.inference_mode()
     def run(image: Tensor) -> Tensor:
         if fused is not None:
-            return fused(image, lambda logits: lead(logits, channels))
+            return fused(image, lambda logits: lead(logits, len(channels)))
         with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
             logits = network(image)[0]
-        return lead(logits, channels).to(torch.float16)
+        return lead(logits[order], len(channels)).to(torch.float16)
 
     return run
 
 
-def lead(logits: Tensor, channels: list[int]) -> Tensor:
-    """(D, ...) by how much each of the channels leads all others, in logits (C, ...): negative where it does not."""
-    first, *rest = (c for c in range(len(logits)) if c not in channels)
-    best = logits[first].clone()
-    for channel in rest:
-        torch.maximum(best, logits[channel], out=best)
+def lead(logits: Tensor, count: int) -> Tensor:
+    """(count, ...) by how much each of the first channels leads all others in logits (C, ...); negative if it trails.
+
+    Background is among the others: count is less than C.
+    """
+    wanted = logits[:count]
+    best = logits[count:].amax(dim=0)
     second = torch.full_like(best, -math.inf)
-    for channel in channels:
-        torch.maximum(second, torch.minimum(best, logits[channel]), out=second)
-        torch.maximum(best, logits[channel], out=best)
-    return torch.stack([own - torch.where(own == best, second, best) for own in (logits[c] for c in channels)])
+    for channel in wanted:
+        second = torch.maximum(second, torch.minimum(best, channel))
+        best = torch.maximum(best, channel)
+    return wanted - torch.where(wanted == best, second, best)
 
 
 def _cut(image: npt.NDArray[np.float32], box: Box, fill: float) -> tuple[npt.NDArray[np.float32], Box, Box]:
