@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+EXTRA: list[str] = []
+
 
 def process(scans: list[str], output: str) -> tuple[float, float]:
     """Seconds and peak GB of one process from its start to its end."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "abdoseg", "segment", *scans, "-o", output, "-q", "--overwrite"]
+    command = [sys.executable, "-m", "abdoseg", "segment", *scans, "-o", output, "-q", "--overwrite", *EXTRA]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
     if status:
@@ -58,7 +60,7 @@ def tiles(data: Path, cases: list[str]) -> None:
     from abdoseg.model.weights import load_model
     from abdoseg.scans import read_labels, read_scan
 
-    model = load_model()
+    model = load_model(EXTRA[1] if EXTRA else None)
     loaded = [
         (read_scan(data / "images" / f"{case}_0000.nii.gz"), read_labels(data / "labels" / f"{case}.nii.gz", "flare22"))
         for case in cases
@@ -83,6 +85,9 @@ def tiles(data: Path, cases: list[str]) -> None:
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
+    if "--model" in rest:
+        EXTRA += rest[rest.index("--model") :]
+        rest = rest[: rest.index("--model")]
     if what == "process":
         processes(rest)
     elif what == "ten":
