@@ -13,6 +13,7 @@ from abdoseg.components import Mask, box_of, components, holes, positive
 from abdoseg.volume import Geometry
 
 CLEARLY_MM = 15.0  # beyond the body's middle, where a piece of kidney is on the other side for certain
+JOINED = 0.1  # of the largest piece: how large another must be to count as the same organ, cut by the scan's border
 WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
 
 
@@ -57,13 +58,30 @@ def tidy(
             continue
         inside = field[box]
         numbers, sizes = components(positive(inside))
-        loose = (numbers > 0) & (numbers != sizes.argmax())
+        loose = (numbers > 0) & ~_belonging(numbers, sizes, box, field.shape)[numbers]
         inside[loose] = -inside[loose]
         enclosed = holes(positive(inside)) & ~positive(fields[:, *box]).any(axis=0)
         inside[enclosed] = np.maximum(np.abs(inside[enclosed]), np.float16(1e-3))
         changes[organ].dropped_ml += float(loose.sum()) * ml
         changes[organ].filled_ml += float(enclosed.sum()) * ml
     return changes
+
+
+def _belonging(
+    numbers: npt.NDArray[np.uint32], sizes: npt.NDArray[np.int64], box: tuple[slice, ...], shape: tuple[int, ...]
+) -> Mask:
+    """(N + 1,) which pieces are the organ: the largest, and others of some size at a border that it reaches too.
+
+    Beyond the border those may be one: a slab through the liver shows its lobes apart.
+    """
+    belonging = np.zeros(len(sizes), bool)
+    belonging[sizes.argmax()] = True
+    for axis in range(3):
+        for end, at_border in ((0, box[axis].start == 0), (-1, box[axis].stop == shape[axis])):
+            here = np.unique(numbers.take(end, axis)) if at_border else np.empty(0, int)
+            if sizes.argmax() in here:
+                belonging[here[sizes[here] >= JOINED * sizes.max()]] = True
+    return belonging
 
 
 def part_sides(field: npt.NDArray[np.float16], middle: float) -> tuple[npt.NDArray[np.float16], ...]:

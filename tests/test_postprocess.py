@@ -80,3 +80,11 @@ def test_one_field_of_both_kidneys_is_parted_by_their_pieces():
     assert right[27, 5, 5] == left[11, 5, 5] == 2
     assert right[11, 5, 5] == left[27, 5, 5] == -2
     assert right[0, 0, 0] == left[0, 0, 0] == -1
+
+
+def test_two_pieces_at_the_border_that_cuts_the_organ_are_both_kept():
+    big, small = ((4, 8), (4, 8), (0, 4)), ((14, 16), (4, 6), (0, 2))
+    values = fields([big, small, ((20, 22), (4, 6), (3, 5)), ((30, 31), (4, 5), (0, 1))])
+    changes = tidy(values, ["liver"], GRID, None)
+    assert (values > 0).sum() == 64 + 8  # the one away from the border goes, and the one of a single voxel
+    assert changes["liver"].dropped_ml == pytest.approx(9)
