@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
+import os
 import queue
 import random
 import resource
@@ -33,10 +35,13 @@ def make_corpus(folder: Path) -> None:
     sys.path.insert(0, str(ROOT))
     import nibabel
     import numpy as np
+    import phantom_dicom
     import SimpleITK as sitk
     from phantom_dicom import AXIAL, ENHANCED_CT, body, tilted, write_series
     from pydicom import uid
 
+    numbers = itertools.count(1)
+    phantom_dicom.generate_uid = lambda: f"1.2.3.{next(numbers)}"  # the same corpus in every run
     hu = body((40, 36, 3))
     plain = {"names": lambda at: f"IM{at}"}
     write_series(folder / "explicit", hu, **plain)
@@ -47,6 +52,8 @@ def make_corpus(folder: Path) -> None:
         write_series(folder / name, hu, transfer_syntax=getattr(uid, name), bits_stored=12, **plain)
     write_series(folder / "enhanced", hu, enhanced=ENHANCED_CT, **plain)
     (folder / "zip").mkdir()
+    for file in (folder / "explicit").iterdir():
+        os.utime(file, (10**9, 10**9))
     shutil.make_archive(str(folder / "zip" / "scan"), "zip", folder / "explicit")
     for name in ("a.nii", "a.nii.gz", "a.hdr"):
         target = folder / f"nifti-{name}"
@@ -153,20 +160,21 @@ def run(args: argparse.Namespace) -> int:
             except queue.Empty:
                 process.kill()
                 findings.append(f"{number} FINDING hang over {HANG_S} s")
+                print(findings[-1], flush=True)
                 number += 1
                 break
             if line is None:
                 if process.wait() != 0:
                     findings.append(f"{number} FINDING the interpreter died, exit code {process.returncode}")
+                    print(findings[-1], flush=True)
                     number += 1
                 break
             outcomes[line.split()[1]] += 1
             if "FINDING" in line:
                 findings.append(line.strip())
+                print(findings[-1], flush=True)
             number = int(line.split()[0]) + 1
         process.wait()
-    for finding in findings:
-        print(finding)
     print(f"{args.runs} inputs, seed {args.seed}: {dict(outcomes)}; {len(findings)} findings")
     return len(findings)
 

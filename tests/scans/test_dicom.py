@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from phantom_dicom import AXIAL, ENHANCED_CT, LEGACY_CT, PATIENT, RAMP, body, tilted, write_series
+from phantom_dicom import AXIAL, ENHANCED_CT, LEGACY_CT, PATIENT, body, tilted, write_series
+from phantom_jpeg import RAMP
 from pydicom import uid
 
 from abdoseg.errors import ScanError, SeriesError
