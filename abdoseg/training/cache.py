@@ -117,7 +117,6 @@ def pack(
                 except AbdosegError as error:
                     if not keep_going:
                         raise type(error)(f"{source.case}: {error}; or pass --keep-going to do without it") from error
-                    LOG.warning("%s is left out: %s", source.case, error)
                     left_out.append((source.case, str(error)))
                     continue
                 packed = _write(folder, source, contents)

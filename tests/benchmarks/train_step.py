@@ -64,9 +64,9 @@ def ours(steps: int) -> list[tuple[float, float]]:
 
 def nnunet(steps: int) -> list[tuple[float, float]]:
     """Seconds of each of nnU-Net's train_step, from the second on; its axes are (K, J, I)."""
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        os.environ[name] = tempfile.mkdtemp()
-    os.environ |= {"nnUNet_compile": "f"}
+    root = Path(tempfile.mkdtemp())
+    folders = {name: str(root) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    os.environ |= {**folders, "nnUNet_compile": "f"}
     import numpy as np
     import torch
     from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
@@ -96,7 +96,7 @@ def nnunet(steps: int) -> list[tuple[float, float]]:
              "foreground_intensity_properties_per_channel": {}, "continue_training": False}  # fmt: skip
     labels = {"background": 0, **{f"organ{n}": n for n in range(1, CLASSES)}}
     dataset = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
-    packed = Path(os.environ["nnUNet_preprocessed"]) / "Dataset001_bench" / "x"
+    packed = root / "Dataset001_bench" / "x"
     packed.mkdir(parents=True)
     (packed / "case.b2nd").touch()  # by its suffix the trainer chooses the reader that it will not need
     trainer = nnUNetTrainer(plans, "3d_fullres", 0, dataset, device=torch.device("cpu"))
