@@ -24,6 +24,8 @@ ANATOMICAL = Code("123037004", "Anatomical Structure")
 ABNORMAL = Code("49755003", "Morphologically Abnormal Structure")
 ARTIFICIAL_INTELLIGENCE = ("123109", "DCM", "Artificial Intelligence")  # PS3.16, CID 7162
 SERIES_NUMBER = 700
+# A bit a voxel is small already; a byte a voxel is pressed by runs. Explicit VR little endian and RLE lossless.
+TRANSFER_SYNTAX = {"BINARY": "1.2.840.10008.1.2.1", "LABELMAP": "1.2.840.10008.1.2.5"}
 
 
 def write(job: Job, target: Path) -> None:
@@ -62,6 +64,7 @@ def segmentation(job: Job) -> Dataset:
         manufacturer_model_name="abdoseg",
         software_versions=__version__,
         device_serial_number="0",
+        transfer_syntax_uid=TRANSFER_SYNTAX[kind.value],
         content_label="ORGANS",
         content_description="Abdominal organs",
         series_description="Organs (abdoseg)",

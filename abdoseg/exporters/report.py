@@ -63,7 +63,7 @@ def _volumes(job: Job) -> str:
     headers = ["organ", "volume (ml)", "mean (HU)", "SD (HU)", "voxels", "complete"]
     rows = [_row(row) for row in job.rows]
     if quality:
-        headers += ["confidence", "flags"]
+        headers += ["confidence", "to look at"]
         rows = [[*cells, *_quality(quality.get(row.organ, {}))] for cells, row in zip(rows, job.rows, strict=True)]
     notes = "".join(map(note, warnings(job)))
     return section("Volumes", shown + notes + table(headers, rows, sortable=True))
@@ -82,7 +82,7 @@ def _row(row: OrganVolume) -> list[Cell | str | float | int | None]:
 def _quality(found: Mapping[str, Any]) -> list[Cell | str | float | int | None]:
     confidence, flags = found.get("confidence"), found.get("flags") or ()
     shown = None if confidence is None else Cell(f"{confidence:.2f}", confidence)
-    return [shown, Cell(", ".join(flags).replace("_", " "), tone="warn")]
+    return [shown, Cell(", ".join(flags).replace("_", " ") or "nothing", tone="warn" if flags else "soft")]
 
 
 def _slices(job: Job) -> str:
