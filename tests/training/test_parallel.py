@@ -1,4 +1,4 @@
-"""Two processes by torchrun, gloo on CPU: one run, the same weights, and a message when one dies."""
+"""Two processes as torchrun starts them, gloo on CPU: one run, the same weights, and a message when one dies."""
 
 import os
 import socket
@@ -57,15 +57,13 @@ except TrainingError as error:
 """
 
 
-def two_processes(root: Path) -> list[subprocess.Popen[str]]:
-    """Started as torchrun starts them."""
-    ports = [free_port(), free_port()]
-    script = WORKER.format(here=str(Path(__file__).parent), root=str(root), second=str(ports[1]))
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(ports[0]), "TORCHELASTIC_RUN_ID": "x"}
+def two_processes(words: list[str], folder: Path, port: int) -> list[subprocess.Popen[str]]:
+    """Python with these words, twice, with what torchrun tells its processes."""
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "x"}
     return [
         subprocess.Popen(
-            [sys.executable, "-c", script], env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, *words], env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
         )
         for rank in range(2)
     ]  # fmt: skip
@@ -78,7 +76,8 @@ def free_port() -> int:
 
 
 def test_two_ranks_end_alike_and_the_death_of_one_ends_the_other_with_a_message(tmp_path):
-    processes = two_processes(tmp_path)
+    script = WORKER.format(here=str(Path(__file__).parent), root=str(tmp_path), second=str(free_port()))
+    processes = two_processes(["-c", script], tmp_path, free_port())
     (said, complaint), _ = (process.communicate(timeout=300) for process in processes)
     assert [process.returncode for process in processes] == [TrainingError.exit_code, 7], complaint
     assert "process 0 of 2 lost another" in said and "--resume" in said
@@ -93,15 +92,15 @@ def test_two_ranks_end_alike_and_the_death_of_one_ends_the_other_with_a_message(
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 3
 
 
-def test_the_command_line_runs_under_torchrun(tmp_path):
+def test_the_command_line_runs_as_torchrun_starts_it(tmp_path):
     flare(tmp_path / "data", 3)
     (tmp_path / "r.json").write_text(
         '{"spacing_mm": [6, 6, 8], "patch": [16, 16, 16], "epochs": 1, "epoch_steps": 1, "network": '
         '{"name": "vnet", "widths": [4, 8], "depths": [1, 1], "kernel": 3, "activation": "relu", "join": "concat"}}'
     )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "abdoseg"]
     words = ["train", "--data", "data", "--recipe", "r.json", "--threads", "1", "--device", "cpu"]
-    done = subprocess.run([*launch, *words], capture_output=True, text=True, cwd=tmp_path, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["run/best.safetensors"]
+    processes = two_processes(["-m", "abdoseg", *words], tmp_path, free_port())
+    (said, complaint), (other, _) = (process.communicate(timeout=300) for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], complaint
+    assert (said.split(), other) == (["run/best.safetensors"], "")
     assert "2 processes" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
