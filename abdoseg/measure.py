@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from abdoseg.errors import GeometryError
-from abdoseg.volume import FACES, Array, Labelmap
+from abdoseg.volume import FACES, Array, Labelmap, labels_in
 
 COLUMNS = ("organ", "label", "voxels", "volume_ml", "mean_hu", "sd_hu", "complete", "touches")
 
@@ -92,14 +92,6 @@ def boxes(labels: Array) -> dict[int, tuple[slice, slice, slice]]:
         if box is not None:
             i, j, k = (box[int(np.flatnonzero(order == axis)[0])] for axis in range(3))
             found[label] = (i, j, k)
-    return found
-
-
-def labels_in(labels: Array) -> list[int]:
-    """The labels above 0 that are there, in order. For slices: it counts, which for a few is faster than sorting."""
-    counts = np.bincount(labels.ravel(order="K"), minlength=1)
-    counts[0] = 0
-    found: list[int] = np.flatnonzero(counts).tolist()
     return found
 
 

@@ -21,6 +21,7 @@ from abdoseg.errors import GeometryError
 Array = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
 AXIS_NAMES = (("L", "R"), ("P", "A"), ("I", "S"))
+COUNTED = 2**20  # voxels at a time: numpy counts in 8 bytes a voxel
 FACES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
 
 
@@ -192,6 +193,16 @@ class Labelmap:
             if name == organ:
                 return np.asarray(self.labels == label)
         raise KeyError(organ)
+
+
+def labels_in(labels: Array) -> list[int]:
+    """The labels above 0 that are there, in order; unsigned integers of at most 16 bits, any shape and memory order."""
+    flat = labels.ravel(order="K")
+    counts = np.zeros(int(np.iinfo(labels.dtype).max) + 1, np.int64)
+    for start in range(0, flat.size, COUNTED):
+        counts += np.bincount(flat[start : start + COUNTED], minlength=len(counts))
+    found: list[int] = (1 + np.flatnonzero(counts[1:])).tolist()
+    return found
 
 
 def _check_shape(array: Array, geometry: Geometry) -> None:

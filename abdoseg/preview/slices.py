@@ -12,8 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from abdoseg.anatomy import BY_NAME
-from abdoseg.measure import labels_in
-from abdoseg.volume import Array, Geometry
+from abdoseg.volume import Array, Geometry, labels_in
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Style = Literal["contour", "fill", "both"]

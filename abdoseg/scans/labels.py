@@ -10,7 +10,7 @@ import numpy as np
 from abdoseg.anatomy import BY_NAME, SCHEMES, Scheme
 from abdoseg.errors import ScanError, UsageError
 from abdoseg.scans.sniff import read_file
-from abdoseg.volume import Array, Geometry, Labelmap
+from abdoseg.volume import Array, Geometry, Labelmap, labels_in
 
 logger = logging.getLogger("abdoseg")
 BOTH_KIDNEYS_MM = 100.0  # one kidney is at most 80 mm wide; two, with the spine between them, are wider
@@ -25,16 +25,19 @@ def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg") -> Labelmap:
     path = Path(path)
     names = scheme_of(scheme)
     file = read_file(path, assume_axes=False)
-    values = file.stored.to_canonical(_whole_numbers(path, file.array))
-    table = np.zeros(int(values.max()) + 1, np.uint8)
-    for number, name in names.items():
-        if number < len(table) and name in BY_NAME:
-            table[number] = BY_NAME[name].label
-    present = np.flatnonzero(np.bincount(values.ravel()))
-    if strange := sorted(set(present.tolist()) - set(names) - {0}):
+    values = _whole_numbers(path, file.array)
+    present = labels_in(values)
+    if strange := sorted(set(present) - set(names)):
         logger.warning("%s: labels %s are not in its scheme and are left out", path, ", ".join(map(str, strange[:12])))
+    ours = {number: BY_NAME[names[number]].label for number in present if names.get(number) in BY_NAME}
+    if values.dtype != np.uint8 or any(ours.get(number) != number for number in present):
+        table = np.zeros(max(present, default=0) + 1, np.uint8)
+        table[list(ours)] = list(ours.values())
+        labels = table[values]
+    else:
+        labels = values  # the numbers are ours already
+    values, labels = (file.stored.to_canonical(array) for array in (values, labels))
     geometry = file.stored.canonical()
-    labels = table[values]
     organs = {BY_NAME[name].label: name for name in names.values() if name in BY_NAME}
     for number, name in names.items():
         if name == "kidney":
@@ -57,7 +60,7 @@ def _whole_numbers(path: Path, array: Array) -> Array:
     low, high = float(array.min()), float(array.max())
     if low < 0 or high > 65535:
         raise ScanError(f"{path}: values from {low:g} to {high:g} are no label numbers; is this a scan?")
-    values = array.astype(np.uint8 if high < 256 else np.uint16)
+    values = array.astype(np.uint8 if high < 256 else np.uint16, copy=False)
     if array.dtype.kind == "f" and not np.array_equal(values, array):
         raise ScanError(f"{path}: a label map holds whole numbers, this file has fractions; is this a scan?")
     return values

@@ -141,8 +141,7 @@ def _shape(path: Path, header: Any) -> tuple[int, int, int]:
         raise ScanError(f"{path}: 4-D ({size}): {dim[3]} volumes in one file; extract the one to be used")
     if len(dim) > 4:
         raise ScanError(f"{path}: {len(dim)}-D ({size}), vectors or tensors, not a CT; extract one 3-D volume")
-    if len(dim) < 3 or 1 in dim:
-        raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
+    dim += [1] * (3 - len(dim))
     code = int(header["datatype"])
     if code not in NUMBERS:
         raise ScanError(

@@ -163,10 +163,7 @@ def _sizes(path: Path, text: str) -> tuple[int, int, int]:
     size = " x ".join(parts[:8])
     if len(parts) != 3:
         raise ScanError(f"{path}: {len(parts)}-D ({size}); a 3-D volume is needed: extract the one to be used")
-    shape = (int(parts[0]), int(parts[1]), int(parts[2]))
-    if min(shape) < 2:
-        raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
-    return shape
+    return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 def _data_file(path: Path, name: str, here: str, end: int, skip: str) -> tuple[Path, int]:

@@ -38,6 +38,9 @@ def read_scan(
         volume = read_dicom(path, series=series, gaps=gaps, keep=keep)
     else:
         file = read_file(path, assume_axes)
+        if 1 in file.array.shape:
+            size = " x ".join(map(str, file.array.shape))
+            raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
         if file.array.min() < AIR:
             np.maximum(file.array, AIR, out=file.array)
         canonical = file.stored.to_canonical(file.array)
