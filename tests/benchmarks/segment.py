@@ -30,7 +30,7 @@ def process(scans: list[str], output: str) -> tuple[float, float]:
     return time.perf_counter() - start, usage.ru_maxrss / 2**20
 
 
-def processes(scans: list[str], repeat: int = 5) -> None:
+def processes(scans: list[str], repeat: int = 3) -> None:
     """A table of whole processes, with the stages of the last."""
     for scan in scans:
         with tempfile.TemporaryDirectory() as folder:
