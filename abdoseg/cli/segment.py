@@ -39,17 +39,9 @@ if TYPE_CHECKING:
 @options.device
 @options.threads
 @click.option("--max-memory", metavar="SIZE", help="Take no more than this, such as 2G: smaller tiles, or refuse.")
-@click.option("--series", metavar="N|UID", help="Which CT series, where there are several; see abdoseg info.")
-@click.option(
-    "--gaps",
-    type=click.Choice(["fail", "fill", "split"]),
-    default="fill",
-    show_default=True,
-    help="Missing slices: refuse, interpolate (up to 15 mm), or take the longest part.",
-)
-@click.option(
-    "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
-)
+@options.series
+@options.gaps
+@options.assume_axes
 @click.option("--resume", is_flag=True, help="Pass over cases that the folder's ledger says are done.")
 @click.option("--shard", metavar="I/N", help="Every N-th scan from the I-th on, for N machines on one list.")
 @click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a scan that fails.")
@@ -166,8 +158,9 @@ def _exporting(flags: dict[str, Any], folder: Path, overwrite: bool) -> Export |
 
     def export(case: Case, volume: Volume, found: Segmentation) -> Iterable[Path]:
         from abdoseg.exporters import job
+        from abdoseg.scans.sniff import kind_of
 
-        series = case.scan if case.scan.is_dir() else None
+        series = case.scan if kind_of(case.scan) == "DICOM" else None
         work = job.Job(case.name, found.labelmap, volume, None, series, found.record, look)
         return job.export(work, folder, formats, flags["split"], overwrite)
 
