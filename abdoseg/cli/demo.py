@@ -35,6 +35,8 @@ def demo(
     No patient and no network connection is needed. Look at demo_sheet.png; open demo.nii.gz with demo_seg.nii.gz over
     it in any viewer.
     """  # fmt: skip
+    from dataclasses import replace
+
     from abdoseg.batch import Settings, plan_cases, prepare, run
     from abdoseg.metrics import dice
     from abdoseg.output import ensure_absent, writing
@@ -56,7 +58,7 @@ def demo(
     (outcome,) = run(cases, loading(model_name, device, threads), settings, track=talk.track)
     if outcome.error:
         raise outcome.error
-    labelmap = read_labels(cases[0].labelmap)
+    labelmap = replace(read_labels(cases[0].labelmap), organs=truth.organs)
     with writing(sheet, overwrite) as temporary:
         preview(volume, labelmap, truth).save(temporary)
     for path in (*outcome.written, sheet):
@@ -68,4 +70,4 @@ def demo(
         theirs, ours = truth.labels == row["label"], labelmap.labels == row["label"]
         true_ml = theirs.sum() * truth.geometry.voxel_ml
         talk.say(f"{row['organ']:<14} {row['volume_ml']:>6.0f} {true_ml:>8.0f} {dice(theirs, ours):>6.3f}")
-    talk.say(f"{outcome.seconds:.1f} s, of which the network {outcome.record['seconds']['network']:.1f} s")
+    talk.say(f"{sheet} shows it; {outcome.seconds:.1f} s, of which the network {outcome.record['seconds']['network']:.1f} s")
