@@ -70,4 +70,5 @@ def demo(
         theirs, ours = truth.labels == row["label"], labelmap.labels == row["label"]
         true_ml = theirs.sum() * truth.geometry.voxel_ml
         talk.say(f"{row['organ']:<14} {row['volume_ml']:>6.0f} {true_ml:>8.0f} {dice(theirs, ours):>6.3f}")
-    talk.say(f"{sheet} shows it; {outcome.seconds:.1f} s, of which the network {outcome.record['seconds']['network']:.1f} s")
+    network_s = outcome.record["seconds"]["network"]
+    talk.say(f"{sheet} shows it; {outcome.seconds:.1f} s, of which the network {network_s:.1f} s")
