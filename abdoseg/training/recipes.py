@@ -102,7 +102,7 @@ _FIVE = (16, 32, 64, 128, 256)
 # Where a system states nothing, ours is taken: the HU window, kernels of 3, two patches a batch.
 RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
     {
-        "default": TrainingConfig(),
+        "default": TrainingConfig(learning_rate=1.5e-3, painted=0.25),
         "vnet-softmax": TrainingConfig(
             recipe="vnet-softmax",
             network={
