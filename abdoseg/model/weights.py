@@ -47,13 +47,13 @@ def build_network(description: dict[str, Any]) -> nn.Module:
 
 
 def to_bytes(network: nn.Module, plan: Plan) -> bytes:
-    """The weights file's content: float16 tensors, the plan as metadata."""
+    """The weights file's content: float16 tensors, and the plan as the only metadata, under the format's name."""
     tensors = {
         name: tensor.detach().to("cpu", torch.float16 if tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    content: bytes = save(tensors, metadata={"format": FORMAT, "plan": plan.to_json()})
+    content: bytes = save(tensors, metadata={FORMAT: plan.to_json()})
     return content
 
 
@@ -70,9 +70,11 @@ def load_model(name: str | Path | None = None, device: str = "auto") -> Model:
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: not a readable .safetensors file ({error}); fetch or train it again") from error
-    if metadata.get("format") != FORMAT:
-        raise ModelError(f"{path}: no abdoseg weights (format {metadata.get('format')!r}, {FORMAT!r} is needed)")
-    plan = Plan.from_json(metadata["plan"])
+    if FORMAT not in metadata:
+        raise ModelError(
+            f"{path}: no abdoseg weights (their header would have {FORMAT!r}); name a file that train wrote"
+        )
+    plan = Plan.from_json(metadata[FORMAT])
     network = build_network(plan.network)
     try:
         missing, unexpected = network.load_state_dict(tensors, strict=False)

@@ -85,9 +85,9 @@ def test_a_tensor_of_another_shape_is_a_message(weights):
     content = weights.read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
-    plan = json.loads(header["__metadata__"]["plan"])
+    plan = json.loads(header["__metadata__"][FORMAT])
     plan["network"]["classes"] = 3
-    header["__metadata__"]["plan"] = json.dumps(plan)
+    header["__metadata__"][FORMAT] = json.dumps(plan)
     text = json.dumps(header).encode()
     weights.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size :])
     with pytest.raises(ModelError, match="do not fit the plan's network"):
