@@ -138,7 +138,7 @@ def smooth(image: Tensor, sigma: Sequence[float]) -> Tensor:
 
 
 # Parenchyma without contrast medium: mean HU and its spread among patients, by our label.
-# Source: textbook ranges, as in Boland et al., and our own reading of non-contrast scans.
+# Chosen by us, without a source; abdoseg.tissues has the sourced values that painted scans are drawn from.
 NATIVE_HU = {
     1: (55, 12), 2: (32, 5), 3: (32, 5), 4: (48, 6), 5: (45, 8), 6: (38, 8), 7: (40, 5), 8: (40, 5), 9: (25, 8),
     10: (25, 8), 11: (10, 8), 12: (38, 6),

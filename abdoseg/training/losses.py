@@ -16,8 +16,8 @@ def merge_unannotated(logits: Tensor, annotated: Tensor) -> Tensor:
     """Logits (C, ...) where channels that nobody annotated are one with the background: (1 + A, ...).
 
     annotated: (C,) bool, False for the background's own channel 0. A voxel called background by the truth may be any
-    organ that the annotator did not look for, so those probabilities add up, as in Fang and Yan 2020,
-    doi:10.1109/TMI.2020.3001036, equation 3. `renumber` gives the targets that go with it.
+    organ that the annotator did not look for, so those probabilities add up. `renumber` gives the targets that go with
+    it. Source: the marginal loss of Shi et al. 2021, Medical Image Analysis 70, 101979.
     """
     if bool(annotated[1:].all()):
         return logits
