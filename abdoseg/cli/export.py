@@ -56,7 +56,8 @@ COMPANIONS = (".csv", ".json")  # what `segment` writes beside a labelmap and ma
     metavar="FOLDER",
     help="The DICOM series that was segmented, or a folder of series by case name.",
 )
-@click.option("--series", metavar="N|UID", help="Which CT series, where a folder holds several; see abdoseg info.")
+@options.series
+@options.gaps
 @export_flags
 @options.overwrite
 @options.as_json

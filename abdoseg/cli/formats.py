@@ -65,5 +65,6 @@ def chosen_options(flags: Mapping[str, Any]) -> Options:
         fps=flags["fps"],
         seconds=flags["seconds"],
         seg_type=flags["seg_type"],
-        series=flags.get("series"),
+        series=flags["series"],
+        gaps=flags["gaps"],
     )

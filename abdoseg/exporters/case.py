@@ -50,7 +50,7 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
     scan_path = _recorded_scan(path, record) if sources.scan is None else _of_case(sources.scan, case, sources.several)
     scan = truth = None
     if scan_path is not None and any(EXPORTERS[name].shows_scan for name in formats):
-        scan = read_scan(scan_path, series=options.series)
+        scan = read_scan(scan_path, series=options.series, gaps=options.gaps)
         _check_grid(scan_path, scan, path, labelmap)
     if sources.truth is not None:
         truth_path = _of_case(sources.truth, case, sources.several)

@@ -40,7 +40,7 @@ def segmentation(job: Job) -> Dataset:
     """The SEG object. Raises UsageError without a series, GeometryError when it lies apart from the labelmap."""
     import highdicom
 
-    slices = source_slices(job.series(), job.options.series)
+    slices = source_slices(job.series(), job.options.series, job.options.gaps)
     labels = labels_on(job.labelmap, slices)
     organs = [row for row in job.rows if (labels == row.label).any()]
     if not organs:

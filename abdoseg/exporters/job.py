@@ -26,7 +26,8 @@ Space = Literal["LPS", "RAS"]
 class Options:
     """What the user chose. triangles: the most in one organ's mesh. seconds: None lets the slices decide.
 
-    series: number or UID of the DICOM series, where a folder holds several.
+    series: number or UID of the DICOM series, where a folder holds several. gaps: as `read_scan` has it. Both as they
+    were when the scan was segmented, so that the same slices are found again.
     """
 
     space: Space = "LPS"
@@ -37,6 +38,7 @@ class Options:
     seconds: float | None = None
     seg_type: Literal["binary", "labelmap"] = "binary"
     series: str | None = None
+    gaps: str = "fill"
 
 
 @dataclass

@@ -47,7 +47,7 @@ def structure_set(job: Job) -> Dataset:
     """The RTSTRUCT object. Raises UsageError without a series, GeometryError when it lies apart from the labelmap."""
     from pydicom.dataset import Dataset, FileMetaDataset
 
-    slices = source_slices(job.series(), job.options.series)
+    slices = source_slices(job.series(), job.options.series, job.options.gaps)
     labels = labels_on(job.labelmap, slices)
     first = slices[0].header
     facts = (first.SeriesInstanceUID, labels_digest(labels))

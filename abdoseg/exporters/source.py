@@ -66,11 +66,11 @@ class SourceSlice:
         return None if value is None else float(value)
 
 
-def source_slices(path: Path, series: str | None = None) -> list[SourceSlice]:
+def source_slices(path: Path, series: str | None = None, gaps: str = "fill") -> list[SourceSlice]:
     """The slices that `read_scan` reads from this path, in its order. Raises ScanError, SeriesError."""
     headers: dict[int, Dataset] = {}
     slices = []
-    for header, frame, _ in ordered_headers(path, series=series):
+    for header, frame, _ in ordered_headers(path, series=series, gaps=gaps):
         if id(header) not in headers:
             headers[id(header)] = _completed(header, len(headers))
         ready = headers[id(header)]

@@ -13,7 +13,7 @@ import pytest
 from phantom_dicom import AXIAL, ENHANCED_CT, body, tilted, write_series
 from PIL import Image, ImageDraw
 
-from abdoseg.errors import GeometryError, OutputError
+from abdoseg.errors import GeometryError, OutputError, SeriesError
 from abdoseg.exporters.job import Job, Options, export
 from abdoseg.scans import read_scan
 from abdoseg.volume import Labelmap
@@ -136,6 +136,19 @@ def test_missing_slices_have_no_labels_and_the_others_keep_their_places(tmp_path
     left = painted()
     left[:, :, 4] = 0
     assert (read_seg(file, AXIAL) if kind == "dicom-seg" else rasterised(file, AXIAL)).tolist() == left.tolist()
+
+
+def test_a_split_scan_is_exported_on_the_part_that_was_read(tmp_path):
+    folder = tmp_path / "ct"
+    write_series(folder, body((24, 20, 24)), AXIAL, missing=range(8, 18))
+    volume = read_scan(folder, gaps="split")
+    labels = np.zeros(volume.geometry.shape, np.uint8)
+    labels[4:9, 4:9, 2:6] = 1
+    job = Job("c", Labelmap(labels, volume.geometry, volume.stored, ORGANS), reference=folder)
+    with pytest.raises(SeriesError, match="missing"):
+        list(export(job, tmp_path, ["dicom-seg"]))
+    (file,) = export(replace(job, options=Options(gaps="split")), tmp_path, ["dicom-seg"])
+    assert np.count_nonzero(pydicom.dcmread(file).pixel_array) == labels.sum()
 
 
 def test_seg_says_what_its_segments_are(tmp_path):
