@@ -13,6 +13,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from abdoseg.tissues import MEAN_HU, SPREAD_HU, Tissue
+
 AIR_HU = -1024.0
 
 
@@ -22,6 +24,7 @@ class Augmentation:
 
     mirror: share of patches mirrored left to right, labels of paired organs swapped with it. The liver then lies on
     the left: such patients hardly exist, so 0 unless a recipe asks for it.
+    organ_hu, oral, cut: share of patches in another contrast phase, with oral contrast medium, that end early.
     """
 
     rotate_degrees: float = 15.0
@@ -36,10 +39,11 @@ class Augmentation:
     blur_mm: float = 3.0
     thick_slices_mm: float = 8.0
     organ_hu: float = 0.5
+    oral: float = 0.25
     cut: float = 0.15
 
 
-NONE = Augmentation(0.0, (1.0, 1.0), 0.0, 0.0, 48.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NONE = Augmentation(0.0, (1.0, 1.0), 0.0, 0.0, 48.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def uniform(generator: Generator, low: float, high: float) -> float:
@@ -137,12 +141,13 @@ def smooth(image: Tensor, sigma: Sequence[float]) -> Tensor:
     return result[0, 0]
 
 
-# Parenchyma without contrast medium: mean HU and its spread among patients, by our label.
-# Chosen by us, without a source; abdoseg.tissues has the sourced values that painted scans are drawn from.
-NATIVE_HU = {
-    1: (55, 12), 2: (32, 5), 3: (32, 5), 4: (48, 6), 5: (45, 8), 6: (38, 8), 7: (40, 5), 8: (40, 5), 9: (25, 8),
-    10: (25, 8), 11: (10, 8), 12: (38, 6),
+# The tissue that fills an organ, by our label.
+_TISSUES = {
+    1: Tissue.LIVER, 2: Tissue.KIDNEY_CORTEX, 3: Tissue.KIDNEY_CORTEX, 4: Tissue.SPLEEN, 5: Tissue.TUMOUR,
+    6: Tissue.PANCREAS, 7: Tissue.ARTERY, 8: Tissue.VEIN, 9: Tissue.ADRENAL, 10: Tissue.ADRENAL, 11: Tissue.BILE,
+    12: Tissue.BOWEL_WALL,
 }  # fmt: skip
+_HOLLOW = 13  # and above: stomach and duodenum, which show what was drunk
 
 
 def change_phase(image: Tensor, labels: Tensor, generator: Generator) -> Tensor:
@@ -160,16 +165,33 @@ def change_phase(image: Tensor, labels: Tensor, generator: Generator) -> Tensor:
     offsets, gains = torch.zeros(highest), torch.ones(highest)
     for label in range(1, highest):
         random = float(torch.randn((), generator=generator))
-        if native and label in NATIVE_HU:
-            mean, spread = NATIVE_HU[label]
+        if native and label in _TISSUES:
+            tissue = _TISSUES[label]
             gains[label] = 0.6
-            offsets[label] = mean + spread * random - 0.6 * means[label]
+            offsets[label] = float(MEAN_HU["noncontrast"][tissue] + SPREAD_HU[tissue] * random) - 0.6 * means[label]
         elif not native:
             offsets[label] = 25.0 * random
     if native and counts[2:4].sum() > 0:  # both kidneys are in one phase
         offsets[3] = offsets[2] + 0.6 * (means[2] - means[3])
     box = (0.6, 0.6, 0.4)
     return image * smooth(gains[numbers], box) + smooth(offsets[numbers], box)
+
+
+def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], generator: Generator) -> Tensor:
+    """The patch after a drink of contrast medium: loops of whatever soft tissue is no labelled organ shine.
+
+    Datasets that name no bowel don't say where its loops lie, so muscle may shine too: what matters is that something
+    as bright as a kidney, or brighter, lies beside it and is none. Stomach and duodenum keep their labels.
+    """
+    soft = (image > -30) & (image < 140) & ((labels == 0) | (labels >= _HOLLOW))
+    period = uniform(generator, 20.0, 50.0)
+    lattice = [math.ceil(2 * n * s / period) + 2 for n, s in zip(image.shape, spacing_mm, strict=True)]
+    hills = torch.randn((1, 1, *lattice), generator=generator)
+    hills = F.interpolate(hills, size=tuple(image.shape), mode="trilinear", align_corners=True)[0, 0]
+    loops = soft & (hills > uniform(generator, 0.3, 0.9))
+    hu = math.exp(uniform(generator, math.log(120.0), math.log(900.0)))
+    share = smooth(loops.float(), (0.6, 0.6, 0.4))
+    return image + share * (hu * (1 + 0.1 * hills) - image)
 
 
 def change_hu(
@@ -181,6 +203,8 @@ def change_hu(
     """
     if chance(generator, how.organ_hu):
         image = change_phase(image, labels, generator)
+    if chance(generator, how.oral):
+        image = opacify(image, labels, spacing_mm, generator)
     if how.thick_slices_mm > 0 and chance(generator, 0.25):
         image = _thicken(image, uniform(generator, spacing_mm[2], how.thick_slices_mm) / spacing_mm[2])
     if how.blur_mm > 0 and chance(generator, 0.25):

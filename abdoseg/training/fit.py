@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from abdoseg.errors import OutputError, ResourceError, TrainingError
+from abdoseg.model.memory import keep_freed_memory
 from abdoseg.model.weights import build_network, fast_type, placed, to_bytes
 from abdoseg.output import ensure_writable, writing
 from abdoseg.training.cache import Cache
@@ -99,6 +100,7 @@ def fit(
     Raises TrainingError, DatasetError, ResourceError; the last checkpoint is then intact.
     """
     ensure_writable(run)
+    keep_freed_memory()
     torch.manual_seed(config.seed)
     device = terms.device
     network = placed(build_network(config.plan().network), device).train()

@@ -93,7 +93,7 @@ class TrainingConfig:
 
 _SMALL = Augmentation(
     rotate_degrees=10.0, scale=(0.9, 1.1), stretch=0.0, elastic_mm=0.0, contrast=(0.9, 1.1), shift_hu=10.0,
-    noise_hu=10.0, blur_mm=0.0, thick_slices_mm=0.0, organ_hu=0.0, cut=0.0,
+    noise_hu=10.0, blur_mm=0.0, thick_slices_mm=0.0, organ_hu=0.0, oral=0.0, cut=0.0,
 )  # fmt: skip
 _WHOLE: dict[str, Any] = {"spacing_mm": None, "patch": (128, 128, 64), "organs": MAIN, "epoch_steps": 0}
 _PLAIN: dict[str, Any] = {"weight_decay": 0.0, "warmup_steps": 0, "clip": 0.0, "ema": 0.0}
@@ -132,7 +132,7 @@ RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
             loss_weights=(1.0, 0.0, 0.0),
             augmentation=Augmentation(
                 rotate_degrees=15.0, scale=(0.85, 1.15), stretch=0.0, elastic_mm=0.0, mirror=0.5, contrast=(1.0, 1.0),
-                shift_hu=0.0, noise_hu=0.0, blur_mm=0.0, thick_slices_mm=0.0, organ_hu=0.0, cut=0.0,
+                shift_hu=0.0, noise_hu=0.0, blur_mm=0.0, thick_slices_mm=0.0, organ_hu=0.0, oral=0.0, cut=0.0,
             ),
             **_PLAIN,
         ),
