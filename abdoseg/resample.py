@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float32]
 Block = tuple[slice, slice, Floats]  # rows, columns, the dense weights between them
 BLOCK = 16  # output rows that share one dense product: the filter's band is narrow, a larger block multiplies zeros
 ROWS = 256  # of one product: up to 256 x 16 x 64 OpenBLAS stays on the calling thread; its own threads only spin here
+FACE = 1e-4  # of a voxel: a centre that only rounding puts below a face lies on it
 PARALLEL = 1e-4  # off-diagonal source voxels per target voxel below which axes count as parallel
 
 
@@ -43,16 +44,22 @@ def resample_image(voxels: Array, source: Geometry, target: Geometry, outside: f
 
 
 def resample_labels(labels: Array, source: Geometry, target: Geometry) -> npt.NDArray[np.uint8]:
-    """`labels` (I, J, K) of `source` at the centres of `target`, nearest neighbour, 0 beyond the source."""
+    """`labels` (I, J, K) of `source` at the centres of `target`: that of the voxel it lies in, 0 beyond the source.
+
+    A voxel reaches from its lower faces, which are its own, to its upper ones, which are the next voxel's.
+    """
     scale, offset = _mapping(source, target)
+    offset = offset + FACE
     if not _parallel(scale):
         from scipy import ndimage
 
-        sampled = ndimage.affine_transform(labels, scale, offset, target.shape, order=0, mode="constant", cval=0)
+        sampled = ndimage.affine_transform(labels, scale, offset, target.shape, order=0, mode="grid-constant", cval=0)
         return np.asarray(sampled, dtype=np.uint8)
-    centres = [offset[a] + scale[a, a] * np.arange(target.shape[a]) for a in range(3)]
-    nearest = [np.clip(np.rint(c).astype(int), 0, n - 1) for c, n in zip(centres, source.shape, strict=True)]
-    return np.ascontiguousarray(labels[np.ix_(*nearest)], dtype=np.uint8)
+    voxels = [np.floor(offset[a] + scale[a, a] * np.arange(target.shape[a]) + 0.5).astype(int) for a in range(3)]
+    within = [slice(*np.searchsorted(v, (0, n))) for v, n in zip(voxels, source.shape, strict=True)]
+    result = np.zeros(target.shape, np.uint8)
+    result[tuple(within)] = labels[np.ix_(*(v[s] for v, s in zip(voxels, within, strict=True)))]
+    return result
 
 
 def paint_above(field: Array, source: Geometry, target: Geometry, labels: npt.NDArray[np.uint8], label: int) -> None:

@@ -80,6 +80,18 @@ def test_labels_take_the_nearest_voxel_and_never_mix():
     assert resample_labels(labels, source, source.resampled((0.5, 1, 1)))[:, 0, 0].tolist() == [1] * 4 + [4] * 4
 
 
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_labels_beyond_the_source_are_background(degrees):
+    # Three voxels of 2 mm, centres at 2, 4, 6 mm: their outer faces lie at 1 and 7 mm.
+    turn = np.eye(4)
+    turn[:2, :2] = [[0, -1], [1, 0]] if degrees else np.eye(2)
+    labels = np.array([1, 2, 3], np.uint8).reshape(3, 1, 1)
+    source = Geometry((3, 1, 1), turn @ np.array(grid((3, 1, 1), (2, 1, 1), (2, 0, 0)).affine))
+    along = grid((10, 1, 1)) if not degrees else grid((1, 10, 1))
+    assert resample_labels(labels, source, along).ravel().tolist() == [0, 1, 1, 2, 2, 3, 3, 0, 0, 0]
+    assert not resample_labels(labels, source, grid((10, 10, 1), origin=(0, 0, 5))).any()
+
+
 def full_interpolation(field, source, target):
     """The slow way: every target voxel's trilinear value, edges repeated."""
     matrix = np.linalg.inv(source.affine) @ target.affine
