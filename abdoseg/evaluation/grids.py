@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from abdoseg.errors import GeometryError
 from abdoseg.resample import resample_image, resample_labels
-from abdoseg.volume import Geometry, Labelmap
+from abdoseg.volume import Geometry, Labelmap, labels_in
 
+Labels = npt.NDArray[np.uint8]
 Method = Literal["nearest", "linear"]
 METHODS: tuple[Method, ...] = ("nearest", "linear")
 
@@ -34,38 +35,30 @@ def difference(truth: Geometry, prediction: Geometry, tolerance_mm: float) -> st
 def onto(labelmap: Labelmap, target: Labelmap, method: Method) -> Labelmap:
     """The labelmap on the grid of `target`; background beyond its own.
 
-    nearest: the label of the nearest voxel. linear: each organ's share of the voxel by linear interpolation, and the
-    organ, or background, that has most. Raises GeometryError for a method that does not exist.
+    nearest: the label of the voxel that each centre lies in. linear: each organ's share of the voxel by linear
+    interpolation, and the organ, or background, that has most. Raises GeometryError for a method that does not exist.
     """
-    source, grid = labelmap.geometry, target.geometry
-    if method == "nearest":
-        labels = resample_labels(labelmap.labels, source, grid)
-    elif method == "linear":
-        labels = np.zeros(grid.shape, np.uint8)
-        rest, best = np.ones(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
-        for label in np.unique(labelmap.labels):
-            if label:
-                mask = np.asarray(labelmap.labels == label, dtype=np.float32)
-                share = resample_image(mask, source, grid, outside=0.0)
-                rest -= share
-                labels[share > best] = label
-                np.maximum(best, share, out=best)
-        labels[rest > best] = 0
-    else:
+    if method not in METHODS:
         raise GeometryError(f"there is no way of resampling called {method!r}; choose one of {', '.join(METHODS)}")
-    return replace(labelmap, labels=labels * covered(source, grid), geometry=grid, stored=target.stored)
+    resample = resample_labels if method == "nearest" else _likeliest
+    labels = resample(labelmap.labels, labelmap.geometry, target.geometry)
+    return replace(labelmap, labels=labels, geometry=target.geometry, stored=target.stored)
 
 
-def covered(source: Geometry, target: Geometry) -> npt.NDArray[np.bool_]:
-    """(I, J, K) of `target`: whether a voxel's centre lies within the source's outer voxels. Broadcast over slabs."""
-    matrix = np.linalg.inv(source.affine) @ target.affine
-    inside = np.ones(target.shape, dtype=bool)
-    i, j, k = np.ogrid[tuple(slice(n) for n in target.shape)]
-    for axis in range(3):
-        a, b, c, shift = matrix[axis]
-        place = (a * i).astype(np.float32) + (b * j).astype(np.float32) + (c * k + shift).astype(np.float32)
-        inside &= (place >= -0.501) & (place <= source.shape[axis] - 0.499)
-    return inside
+def _likeliest(labels: Labels, source: Geometry, target: Geometry) -> Labels:
+    """The label, background included, with the largest share of each voxel of `target`, linearly interpolated."""
+    margin = np.ceil(target.spacing_mm.max() / source.spacing_mm).astype(int)  # background as far as the filter reaches
+    around = source.cropped(-margin, source.shape + margin)
+    found = np.zeros(target.shape, np.uint8)
+    rest, best = np.ones(target.shape, np.float32), np.zeros(target.shape, np.float32)
+    for label in labels_in(labels):
+        mask = np.pad(np.asarray(labels == label, dtype=np.float32), [(n, n) for n in margin.tolist()])
+        share = resample_image(mask, around, target, outside=0.0)
+        rest -= share
+        found[share > best] = label
+        np.maximum(best, share, out=best)
+    found[rest > best] = 0
+    return found
 
 
 def _size(geometry: Geometry) -> str:

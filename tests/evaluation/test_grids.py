@@ -3,7 +3,7 @@ import pytest
 from phantom_labels import body, labelmap
 
 from abdoseg.errors import GeometryError
-from abdoseg.evaluation.grids import covered, difference, onto
+from abdoseg.evaluation.grids import difference, onto
 from abdoseg.volume import Geometry
 
 
@@ -47,16 +47,29 @@ def test_beyond_the_prediction_is_background(method):
     assert (found.labels[:, :, :6] == 0).all()
 
 
-def test_an_oblique_grid_is_covered_where_it_lies():
+@pytest.mark.parametrize("method", ["nearest", "linear"])
+def test_an_organ_cut_by_the_edge_ends_at_the_outer_faces(method):
+    # Two voxels of 2 mm, centres at 3 and 5 mm: their outer faces lie at 2 and 6 mm.
+    affine = np.diag([2.0, 1.0, 1.0, 1.0])
+    affine[0, 3] = 3.0
+    source = labelmap(np.ones((2, 4, 4), np.uint8), affine=affine)
+    affine = np.eye(4)
+    affine[0, 3] = 0.5
+    target = labelmap(np.zeros((8, 4, 4), np.uint8), affine=affine)
+    assert onto(source, target, method).labels[:, 1, 1].tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear"])
+def test_an_oblique_grid_is_covered_where_it_lies(method):
     angle = np.radians(30)
     turned = np.eye(4)
     turned[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    target = Geometry((9, 9, 1), np.eye(4))
-    inside = covered(Geometry((5, 5, 1), turned), target)
+    source = labelmap(np.ones((5, 5, 3), np.uint8), affine=turned)
+    found = onto(source, labelmap(np.zeros((9, 9, 3), np.uint8), affine=np.eye(4)), method).labels[:, :, 1]
     back = np.linalg.inv(turned)
     for i, j in ((0, 0), (3, 3), (8, 0), (0, 4), (1, 4)):
-        place = (back @ [i, j, 0, 1])[:2]
-        assert inside[i, j, 0] == bool(((place >= -0.5) & (place <= 4.5)).all()), (i, j)
+        place = (back @ [i, j, 1, 1])[:2]
+        assert found[i, j] == ((place >= -0.5) & (place <= 4.5)).all(), (i, j)
 
 
 def test_a_method_that_does_not_exist_is_refused():
