@@ -121,7 +121,7 @@ def nearest_axes(affine: Affine) -> tuple[tuple[int, int], ...]:
 class Stored:
     """How a file had its grid: `geometry` there, and for NIfTI its header, to be written back as it was.
 
-    header: the scan's NIfTI header (nibabel), or None when the scan was no NIfTI file.
+    header: the scan's NIfTI header, a record (see abdoseg.scans.nifti_header), or None when the scan was no NIfTI file.
     """
 
     geometry: Geometry

@@ -82,7 +82,7 @@ def official_case(pair: Pair, reading: Reading) -> dict[str, tuple[float, float]
         return {}
     a, b = _stored(truth), _stored(prediction)
     header = truth.stored.header
-    zooms = truth.stored.geometry.spacing_mm if header is None else np.array(header.get_zooms()[:3], dtype=np.float64)
+    zooms = truth.stored.geometry.spacing_mm if header is None else header["pixdim"][1:4].astype(np.float64)
     found = {}
     for _, organ, tolerance_mm in OFFICIAL:
         label = BY_NAME[organ].label

@@ -16,6 +16,7 @@ import numpy as np
 from abdoseg.errors import ScanError
 from abdoseg.scans.limits import check_promise, check_voxels
 from abdoseg.scans.nifti_axes import nifti_affine
+from abdoseg.scans.nifti_header import Order, byte_order, parsed
 from abdoseg.scans.scan_file import ScanFile, scaled
 from abdoseg.volume import Array, Geometry, Stored
 
@@ -37,6 +38,7 @@ OTHERS = {
     2304: "RGBA colours",
 }
 MAX_OFFSET = 2**26  # extensions before the voxels; 64 MiB is already absurd
+CHUNK = 2**20  # bytes gunzipped at a time: whatever is asked for at once is held twice
 
 
 def read_nifti(path: Path, assume_axes: bool = False) -> ScanFile:
@@ -62,9 +64,7 @@ def read_nifti(path: Path, assume_axes: bool = False) -> ScanFile:
 
 
 def read_header(path: Path) -> tuple[Any, str]:
-    """The header as nibabel's header object, and 'single' or 'pair'. Raises ScanError."""
-    import nibabel
-
+    """The header as `nifti_header.parsed` gives it, and 'single' or 'pair'. Raises ScanError."""
     with opened(path) as stream:
         block = _read(stream, 540)
     size, order = _size_and_order(block)
@@ -75,8 +75,7 @@ def read_header(path: Path) -> tuple[Any, str]:
     magic = block[344:348] if size == 348 else block[4:8]
     if magic not in MAGIC:
         raise ScanError(f"{path}: an Analyze 7.5 file, or damaged: it does not say where its axes point; use NIfTI")
-    layout = nibabel.Nifti1Header if size == 348 else nibabel.Nifti2Header
-    return layout(block[:size], endianness=order, check=False), MAGIC[magic]
+    return parsed(block, size, order), MAGIC[magic]
 
 
 def is_nifti(head: bytes) -> bool:
@@ -84,10 +83,10 @@ def is_nifti(head: bytes) -> bool:
     return bool(_size_and_order(head)[0])
 
 
-def _size_and_order(head: bytes) -> tuple[int, str]:
+def _size_and_order(head: bytes) -> tuple[int, Order]:
     """sizeof_hdr and byte order; 0 when there is no such header."""
-    sizes = {order: int.from_bytes(head[:4], "little" if order == "<" else "big") for order in "<>"}
-    return next(((size, order) for order, size in sizes.items() if size in SIZES), (0, ""))
+    little, big = int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")
+    return (little, "<") if little in SIZES else (big, ">") if big in SIZES else (0, "<")
 
 
 @contextmanager
@@ -177,7 +176,7 @@ def _partner(path: Path, mine: str, other: str) -> Path | None:
 
 def _voxels(path: Path, header: Any, shape: tuple[int, int, int], kind: str) -> Array:
     """The stored numbers, (I, J, K), first axis fastest, as they lie in the file."""
-    dtype = np.dtype(NUMBERS[int(header["datatype"])]).newbyteorder(header.endianness)
+    dtype = np.dtype(NUMBERS[int(header["datatype"])]).newbyteorder(byte_order(header))
     least = 0 if kind == "pair" else {348: 352, 540: 544}[int(header["sizeof_hdr"])]
     offset = float(header["vox_offset"])
     if not (0 <= offset <= MAX_OFFSET):
@@ -191,7 +190,7 @@ def _voxels(path: Path, header: Any, shape: tuple[int, int, int], kind: str) -> 
     with opened(path) as stream:
         _read(stream, skip)
         done = 0
-        while done < len(view) and (count := stream.readinto(view[done:])):  # type: ignore[attr-defined]
+        while done < len(view) and (count := stream.readinto(view[done : done + CHUNK])):  # type: ignore[attr-defined]
             done += count
         if done < len(view):
             raise ScanError(f"{path}: truncated: {done:,} of {len(view):,} bytes of voxels; copy or export it again")

@@ -12,6 +12,7 @@ import numpy as np
 
 from abdoseg.errors import ScanError
 from abdoseg.scans.affines import is_usable, straightened
+from abdoseg.scans.nifti_header import rotation
 from abdoseg.scans.scan_file import Remark
 from abdoseg.volume import Affine, Geometry
 
@@ -31,7 +32,7 @@ def nifti_affine(
     if sform is None and int(header["sform_code"]) > 0 and qform is not None:
         notes.append("the sform cannot be inverted; the qform is used")
     if chosen is None and assume_axes:
-        chosen, source = np.asarray(header.get_base_affine(), np.float64), "assumed"
+        chosen, source = _assumed(header, shape), "assumed"
         notes.append("the file does not say where its axes point: taken as left, anterior, superior")
         if not is_usable(chosen):
             raise ScanError(
@@ -59,8 +60,6 @@ def _sform(header: Any) -> Affine | None:
 
 def _qform(header: Any, notes: list[str]) -> Affine | None:
     """None when it cannot be inverted. A quaternion longer than 1 is scaled back, with a note."""
-    from nibabel.quaternions import quat2mat
-
     bcd = np.array([float(header[f"quatern_{axis}"]) for axis in "bcd"])
     if not np.isfinite(bcd).all():
         return None
@@ -73,10 +72,17 @@ def _qform(header: Any, notes: list[str]) -> Affine | None:
     w = np.sqrt(rest)
     spacing = np.abs(header["pixdim"][1:4].astype(np.float64))
     affine = np.eye(4)
-    affine[:3, :3] = quat2mat([w, *bcd]) * spacing
+    affine[:3, :3] = rotation(w, *bcd) * spacing
     affine[:3, 2] *= -1 if float(header["pixdim"][0]) < 0 else 1  # qfac
     affine[:3, 3] = [float(header[f"qoffset_{axis}"]) for axis in "xyz"]
     return affine if is_usable(affine) else None
+
+
+def _assumed(header: Any, shape: tuple[int, int, int]) -> Affine:
+    """Method 1 with the axes left, anterior, superior, the grid's middle at the origin."""
+    affine = np.diag([*(header["pixdim"][1:4].astype(np.float64) * (-1, 1, 1)), 1.0])
+    affine[:3, 3] = affine[:3, :3] @ ((1 - np.array(shape)) / 2)
+    return affine
 
 
 def _in_mm(affine: Affine, header: Any, notes: list[str]) -> Affine:

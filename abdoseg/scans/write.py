@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from abdoseg.volume import Array, Stored
+from abdoseg.scans.nifti import NUMBERS
+from abdoseg.scans.nifti_header import blank, byte_order
+from abdoseg.volume import Array, Geometry, Stored
 
 if TYPE_CHECKING:
     from typing import IO
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 LEVEL = 2  # of isal's 0 to 3: see tests/benchmarks/read_dicom.py
 BLOCK = 4 * 2**20
 SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
+KEPT = (
+    "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x",
+    "qoffset_y", "qoffset_z", "xyzt_units",
+)  # fmt: skip
+CODES = {kind: code for code, kind in NUMBERS.items()}
 
 
 def write_nifti(array: Array, stored: Stored, path: Path) -> None:
@@ -26,41 +33,41 @@ def write_nifti(array: Array, stored: Stored, path: Path) -> None:
     """
     header = nifti_header(array.dtype, stored)
     voxels = np.ravel(stored.from_canonical(array), order="F")
-    voxels = voxels.astype(voxels.dtype.newbyteorder(header.endianness), copy=False)
+    voxels = voxels.astype(voxels.dtype.newbyteorder(byte_order(header)), copy=False)
     with _sink(path) as sink:
-        sink.write(header.binaryblock + bytes(4))
+        sink.write(header.tobytes() + bytes(4))
         view = voxels.view(np.uint8).data
         for start in range(0, len(view), BLOCK):
             sink.write(view[start : start + BLOCK])
 
 
 def nifti_header(dtype: Any, stored: Stored) -> Any:
-    """The header of a single NIfTI file that holds such voxels on the stored grid."""
+    """The header of a single NIfTI file that holds such voxels on the stored grid: see abdoseg.scans.nifti_header."""
+    old = _upright(stored.geometry) if stored.header is None else stored.header
+    header = blank(int(old["sizeof_hdr"]), byte_order(old))
+    for field in KEPT:
+        header[field] = old[field]
+    header["dim"][:4] = 3, *stored.geometry.shape
+    header["pixdim"][:4] = old["pixdim"][:4]
+    dtype = np.dtype(dtype)
+    header["datatype"], header["bitpix"] = CODES[dtype.str[1:]], 8 * dtype.itemsize
+    header["scl_slope"] = 1
+    return header
+
+
+def _upright(geometry: Geometry) -> Any:
+    """A header that says where the grid lies, in sform and, unless it is sheared, qform."""
     import nibabel
 
-    shape, affine = stored.geometry.shape, stored.geometry.affine
-    if stored.header is None:
-        header = nibabel.Nifti1Header()
-        header.set_data_shape(shape)
-        header.set_xyzt_units("mm")
-        header.set_sform(affine, code=SCANNER)
-        if stored.geometry.shear_degrees < 0.01:
-            header.set_qform(affine, code=SCANNER)
-        else:
-            header["pixdim"][1:4] = stored.geometry.spacing_mm
+    header = nibabel.Nifti1Header()
+    header.set_data_shape(geometry.shape)
+    header.set_xyzt_units("mm")
+    header.set_sform(geometry.affine, code=SCANNER)
+    if geometry.shear_degrees < 0.01:
+        header.set_qform(geometry.affine, code=SCANNER)
     else:
-        old = stored.header
-        kind = nibabel.Nifti2Header if int(old["sizeof_hdr"]) == 540 else nibabel.Nifti1Header
-        header = kind(endianness=old.endianness)
-        header.set_data_shape(shape)
-        for field in ("sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d",
-                      "qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units"):  # fmt: skip
-            header[field] = old[field]
-        header["pixdim"][:4] = old["pixdim"][:4]
-    header.set_data_dtype(np.dtype(dtype).newbyteorder(header.endianness))
-    header["scl_slope"], header["scl_inter"] = 1, 0
-    header["vox_offset"] = header.single_vox_offset
-    return header
+        header["pixdim"][1:4] = geometry.spacing_mm
+    return header.structarr
 
 
 def _sink(path: Path) -> IO[bytes]:
