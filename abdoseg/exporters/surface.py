@@ -39,7 +39,7 @@ class Surface:
 def surface(mask: npt.NDArray[np.bool_], geometry: Geometry, most_triangles: int = 20_000) -> Surface | None:
     """The surface of a mask (I, J, K), None when it is empty. Where the scan's border cuts the organ it is closed flat.
 
-    most_triangles: it is decimated to about so many, or to as few as leave it watertight. The smoothed surface is
+    most_triangles: it is decimated to so many, or to as few as leave it watertight. The smoothed surface is
     moved along its normals, by a small part of a voxel, until it holds the mask's volume.
     """
     box = ndimage.find_objects(mask.view(np.uint8))
@@ -85,9 +85,7 @@ def taubin(points: Points, triangles: Triangles, passes: int = PASSES) -> Points
 
 def is_watertight(triangles: Triangles) -> bool:
     """Whether every edge is shared by two triangles, once in each direction."""
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).astype(np.int64)
-    size = int(edges.max()) + 1
-    there, back = edges[:, 0] * size + edges[:, 1], edges[:, 1] * size + edges[:, 0]
+    there, back = _edges(triangles)
     unique = np.unique(there)
     return len(unique) == len(there) and bool((unique == np.unique(back)).all())
 
@@ -112,14 +110,50 @@ def _marching_cubes(padded: Array, geometry: Geometry) -> tuple[Points, Triangle
 
 
 def _decimated(points: Points, triangles: Triangles, most: int) -> tuple[Points, Triangles]:
-    """Quadric edge collapse; with fewer collapses when it would leave a hole. Source: Garland, Heckbert 1997."""
-    wanted = most
-    while wanted < len(triangles):
-        fewer, simple = fast_simplification.simplify(points, triangles, target_count=wanted, agg=5)
-        if len(simple) >= 4 and is_watertight(simple):
-            return np.asarray(fewer, dtype=np.float32), np.asarray(simple, dtype=np.int32)
-        wanted += wanted // 2
-    return points, triangles
+    """At most so many triangles, or as few as leave the surface closed. Source: Garland, Heckbert 1997."""
+    least, aim = (points, triangles), most
+    for _ in range(4):
+        if len(least[1]) <= most or aim < 4:
+            break
+        fewer = _collapsed(points, triangles, aim)
+        least = min(least, fewer, key=lambda made: len(made[1]))
+        aim -= len(fewer[1]) - most
+    return least
+
+
+def _collapsed(points: Points, triangles: Triangles, aim: int) -> tuple[Points, Triangles]:
+    """Edges collapsed until about `aim` triangles are left, without the collapses that pinch the surface together.
+
+    Those leave an edge to four triangles; the collapses around it are taken out and the others done again.
+    """
+    fewer, simple, collapses = fast_simplification.simplify(points, triangles, target_count=aim, return_collapses=True)
+    index = None
+    while len(pinched := _pinched(simple)):
+        if index is None:  # which vertex became which is told by doing the collapses again
+            fewer, simple, index = fast_simplification.replay_simplification(points, triangles, collapses)
+        around = np.isin(index, pinched)
+        kept = collapses[~around[collapses].any(axis=1)]
+        if len(kept) == len(collapses):
+            return points, triangles
+        collapses = kept
+        fewer, simple, index = fast_simplification.replay_simplification(points, triangles, collapses)
+    if len(simple) < 4 or not is_watertight(simple):
+        return points, triangles
+    return np.asarray(fewer, dtype=np.float32), np.asarray(simple, dtype=np.int32)
+
+
+def _pinched(triangles: Triangles) -> npt.NDArray[np.int64]:
+    """The vertices of edges that run in one direction more than once."""
+    edges, times = np.unique(_edges(triangles)[0], return_counts=True)
+    size = int(triangles.max(initial=0)) + 1
+    return np.unique(np.concatenate([edges[times > 1] // size, edges[times > 1] % size]))
+
+
+def _edges(triangles: Triangles) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Every triangle's three edges as one number each, there and back."""
+    start, end = triangles.ravel().astype(np.int64), np.roll(triangles, -1, axis=1).ravel().astype(np.int64)
+    size = int(triangles.max(initial=0)) + 1
+    return start * size + end, end * size + start
 
 
 def _inflated(points: Points, triangles: Triangles, volume_mm3: float, furthest_mm: float) -> Points:

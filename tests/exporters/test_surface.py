@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import trimesh
 from organs import grid, labels_of
+from scipy import ndimage
 
 from abdoseg.exporters.surface import Surface, is_watertight, normals, surface, taubin
 from abdoseg.volume import Geometry
@@ -62,6 +63,18 @@ def test_decimation_stays_below_what_is_allowed_and_watertight():
     assert len(made.triangles) <= 1000
     assert as_trimesh(made).is_watertight
     assert made.volume_ml == pytest.approx(made.voxels_ml, rel=0.005)
+
+
+def test_a_ragged_organ_with_thin_bridges_is_decimated_to_what_is_allowed_and_closed():
+    mask, geometry = ball(16)
+    rough = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(mask.shape), 1.2)
+    mask = ndimage.gaussian_filter(mask.astype(float), 1.5) + 2 * rough > 0.5
+    whole = surface(mask, geometry, most_triangles=100_000)
+    for most in (len(whole.triangles) // 2, len(whole.triangles) // 5):
+        made = surface(mask, geometry, most_triangles=most)
+        assert most * 0.95 < len(made.triangles) <= most
+        assert as_trimesh(made).is_watertight
+        assert made.volume_ml == pytest.approx(made.voxels_ml, rel=0.01)
 
 
 def test_islands_and_cavities_survive_smoothing_and_decimation():
