@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from abdoseg.anatomy import BY_NAME, MAIN, ORGANS, Scheme
 from abdoseg.errors import GeometryError, UsageError
+from abdoseg.evaluation.case import score_case
 from abdoseg.evaluation.checks import assert_possible, suspicions
 from abdoseg.evaluation.grids import Method, difference, onto
 from abdoseg.evaluation.pairs import Pair, Pairing
-from abdoseg.evaluation.score import CaseScores, Score, Settings, score_case
+from abdoseg.evaluation.score import CaseScores, Score, Settings
 from abdoseg.evaluation.summary import OrganSummary, Overall, overall, pooled_histogram, summarise
 from abdoseg.metrics.overlap import Counts
 from abdoseg.progress import Track, silent

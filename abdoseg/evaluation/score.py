@@ -1,35 +1,17 @@
-"""One case: every organ's numbers from two labelmaps on one grid."""
+"""What is measured of one organ of one case, by which settings, and what became of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import nan
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
-
-from abdoseg.anatomy import BY_NAME, MAIN, ORGANS
-from abdoseg.metrics import (
-    Confusion,
-    Detection,
-    Surface,
-    bounding_box,
-    confusion_of,
-    detect,
-    joint_histogram,
-    surface_distances,
-)
+from abdoseg.anatomy import BY_NAME, ORGANS
+from abdoseg.metrics import Confusion, Detection, Surface
 from abdoseg.metrics.overlap import Counts
-from abdoseg.volume import Geometry, Labelmap
 
-LABELS = max(organ.label for organ in ORGANS) + 1
-TILT_DEGREES = 0.1  # between two axes; beyond it distances are measured point by point instead of along the axes
-Labels = npt.NDArray[np.uint8]
 Status = Literal["both", "missed", "unfounded", "absent", "missing"]
 STATUS: Mapping[Status, str] = MappingProxyType(
     {
@@ -116,114 +98,3 @@ class CaseScores:
 def host_of(lesion: str) -> str:
     """The organ that a lesion lies in: `liver_tumour` in the liver."""
     return lesion.rsplit("_", 1)[0]
-
-
-def score_case(
-    case: str, truth: Labelmap, prediction: Labelmap | None, settings: Settings, pool: Executor
-) -> CaseScores:
-    """Scores every organ that the truth's labels can name and that is there, and the four main ones there or not.
-
-    prediction: on the truth's grid (see abdoseg.evaluation.grids), or None when the case has none. pool: for organs.
-    """
-    geometry = truth.geometry
-    order = np.argsort([-abs(stride) for stride in truth.labels.strides], kind="stable")
-    a = truth.labels.transpose(order)  # memory's own order is the fast one
-    b = prediction.labels.transpose(order) if prediction is not None else np.zeros((1,) * 3, np.uint8)
-    box = bounding_box(a != 0, b != 0) if prediction is not None else bounding_box(a != 0)
-    a = np.ascontiguousarray(a[box])
-    b = np.ascontiguousarray(b[box]) if prediction is not None else np.zeros_like(a)
-    histogram = joint_histogram(a, b, LABELS)
-    histogram[0, 0] += int(np.prod(geometry.shape)) - a.size
-    steps, tilted = _steps(geometry, settings.surface, order)
-    boxes = list(zip(_boxes(a), _boxes(b), strict=True))
-
-    def score(organ: str) -> Score:
-        labels = settings.labels_of(organ)
-        confusion = confusion_of(histogram, labels)
-        around = _union([box for label in labels for box in boxes[label - 1] if box])
-        inside, found = _mask(a[around], labels), _mask(b[around], labels)
-        lesions, burden = None, (nan, nan)
-        if BY_NAME[organ].is_lesion:
-            lesions = detect(inside, found, settings.least_overlap)
-            burden = _burden(histogram, organ)
-        if len(steps) == 2:  # a single slice has contours, not surfaces
-            flat = int(np.argmin([geometry.shape[axis] for axis in order]))
-            inside, found = np.asarray(inside.any(axis=flat)), np.asarray(found.any(axis=flat))
-        distances = surface_distances(inside, found, steps, settings.surface)
-        tolerance = settings.tolerance_mm(organ)
-        return Score(
-            case, organ, _status(confusion, prediction is None), confusion, geometry.voxel_ml, settings.surface,
-            distances.hausdorff(), distances.hausdorff(95), distances.assd(), distances.nsd(tolerance), tolerance,
-            lesions, burden,
-        )  # fmt: skip
-
-    organs = _organs(truth, histogram, settings)
-    notes = (tilted,) if tilted else ()
-    return CaseScores(case, tuple(pool.map(score, organs)), histogram, notes)
-
-
-def _organs(truth: Labelmap, histogram: Counts, settings: Settings) -> list[str]:
-    """In the order of ORGANS."""
-    present = {label for label in range(LABELS) if histogram[label].any() or histogram[:, label].any()}
-    names = set(truth.organs.values())
-    chosen = []
-    for organ in ORGANS:
-        there = any(label in present for label in settings.labels_of(organ.name))
-        if organ.name in names and (there or organ.name in MAIN):
-            chosen.append(organ.name)
-    return chosen
-
-
-def _steps(geometry: Geometry, surface: Surface, order: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.float64], str]:
-    """The spacing of the axes in `order`, without that of a single slice; or for a tilted grid its axes in mm."""
-    spacing = geometry.spacing_mm[order]
-    shape = np.array(geometry.shape)[order]
-    if np.count_nonzero(shape == 1) == 1:
-        return spacing[shape > 1], ""
-    if geometry.shear_degrees <= TILT_DEGREES:
-        return spacing, ""
-    if surface == "border":
-        return geometry.affine[:3, :3][:, order], ""
-    return spacing, (
-        f"the axes are {geometry.shear_degrees:.1f} degrees off right angles: surface elements are measured as "
-        "if they were not; --surface border measures them as they are"
-    )
-
-
-def _boxes(labels: Labels) -> list[tuple[slice, ...] | None]:
-    found: list[tuple[slice, ...] | None] = ndimage.find_objects(labels, max_label=LABELS - 1)
-    return found
-
-
-def _union(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
-    """The box around all boxes; empty when there are none."""
-    if not boxes:
-        return (slice(0, 0),) * 3
-    return tuple(slice(min(s.start for s in spans), max(s.stop for s in spans)) for spans in zip(*boxes, strict=True))
-
-
-def _mask(labels: Labels, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
-    mask = np.asarray(labels == wanted[0])
-    for label in wanted[1:]:
-        mask |= labels == label
-    return mask
-
-
-def _status(confusion: Confusion, missing: bool) -> Status:
-    if missing:
-        return "missing"
-    if confusion.truth and confusion.prediction:
-        return "both"
-    if confusion.truth:
-        return "missed"
-    return "unfounded" if confusion.prediction else "absent"
-
-
-def _burden(histogram: Counts, lesion: str) -> tuple[float, float]:
-    """Percent of the organ, lesions included, that the lesion takes up, in the truth and in the prediction."""
-    label, host = BY_NAME[lesion].label, BY_NAME[host_of(lesion)].label
-    shares = []
-    for counts in (histogram.sum(axis=1), histogram.sum(axis=0)):
-        whole = int(counts[label] + counts[host])
-        shares.append(100 * int(counts[label]) / whole if counts[host] else nan)
-    return shares[0], shares[1]

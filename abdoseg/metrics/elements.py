@@ -67,11 +67,10 @@ def element_patterns(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 
     Outside the mask's array is background.
     """
-    patterns = np.zeros([n + 1 for n in mask.shape], dtype=np.uint8)
-    voxels = mask.view(np.uint8)
-    for bit, corner in enumerate(itertools.product((0, 1), repeat=mask.ndim)):
-        reach = tuple(slice(1 - c, 1 - c + n) for c, n in zip(corner, mask.shape, strict=True))
-        patterns[reach] |= voxels << np.uint8(bit)
+    patterns = np.pad(mask.view(np.uint8), 1)
+    for bits, axis in enumerate(reversed(range(mask.ndim))):  # two corners an axis, each with the bits of axes before
+        along = np.moveaxis(patterns, axis, 0)
+        patterns = np.moveaxis(along[:-1] | along[1:] << np.uint8(1 << bits), 0, axis)
     return patterns
 
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 Labels = npt.NDArray[np.unsignedinteger]
 Counts = npt.NDArray[np.int64]
-SLAB = 2**22  # voxels counted at once: np.bincount widens what it reads to eight bytes
 
 
 @dataclass(frozen=True)
@@ -91,18 +90,19 @@ def iou(truth: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_]) -> floa
     return confusion(truth, prediction).iou
 
 
-def joint_histogram(truth: Labels, prediction: Labels, labels: int) -> Counts:
-    """(labels, labels) voxels by label of the truth (rows) and of the prediction (columns).
+def joint_histograms(truth: Labels, prediction: Labels, labels: int) -> Counts:
+    """(planes, labels, labels) voxels by plane of the first axis, label of the truth (rows) and of the prediction.
 
-    truth, prediction: the same shape, every value below `labels`. Every confusion follows from it.
+    truth, prediction: the same shape, every value below `labels`. Every confusion follows from their sum over planes.
     """
-    counts = np.zeros(labels * labels, dtype=np.int64)
-    rows = max(1, SLAB // max(1, int(np.prod(truth.shape[1:]))))
-    for start in range(0, truth.shape[0], rows):
-        pairs = truth[start : start + rows].astype(np.uint16) * np.uint16(labels)
-        pairs += prediction[start : start + rows]
-        counts += np.bincount(pairs.ravel(), minlength=labels * labels)
-    return counts.reshape(labels, labels)
+    counts = np.zeros((len(truth), labels * labels), dtype=np.int64)
+    dtype = np.min_scalar_type(labels * labels - 1).type
+    for row, a, b in zip(counts, truth, prediction, strict=True):
+        pairs = a.astype(dtype) * dtype(labels) + b
+        somewhere = pairs[pairs != 0]  # most are background in both, and counting widens each to eight bytes
+        row += np.bincount(somewhere, minlength=labels * labels)
+        row[0] = pairs.size - somewhere.size
+    return counts.reshape(-1, labels, labels)
 
 
 def confusion_of(histogram: Counts, labels: Sequence[int]) -> Confusion:

@@ -12,17 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-import edt
 import numpy as np
-import numpy.typing as npt
 
-from abdoseg.metrics.elements import element_patterns, element_sizes
+from abdoseg.metrics.points import Floats, Mask, Surface, Surfaces, surfaces
 
-Surface = Literal["border", "elements"]
-Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 NAN, INF = float("nan"), float("inf")
 ROUNDING = 1e-5  # of a distance in single precision: a point that lies just at the tolerance is within it
 
@@ -39,6 +33,11 @@ class SurfaceDistances:
     prediction_mm: Floats
     truth_weights: Floats
     prediction_weights: Floats
+
+    @classmethod
+    def between(cls, points: Surfaces, to_prediction: Floats, to_truth: Floats) -> SurfaceDistances:
+        """The distances that were measured between two surfaces."""
+        return cls(points.convention, to_prediction, to_truth, points.truth_weights, points.prediction_weights)
 
     def hausdorff(self, percent: float = 100.0) -> float:
         """The larger of the two directed distances at `percent`; 100 is the Hausdorff distance, 95 its robust kin.
@@ -127,26 +126,8 @@ def surface_distances(
     the columns of a matrix in mm, with the convention `border` only. double: distances to the last digit, at ten
     times the time; otherwise to seven digits. One pass over the masks' common bounding box.
     """
-    steps = np.asarray(spacing_mm, dtype=np.float64)
-    if truth.shape != prediction.shape or truth.ndim not in (2, 3) or len(steps) != truth.ndim:
-        raise ValueError(f"masks of shapes {truth.shape} and {prediction.shape} do not fit a spacing of {steps}")
-    order = np.argsort([-abs(stride) for stride in truth.strides], kind="stable")  # memory's own order is the fast one
-    truth, prediction = truth.transpose(order), prediction.transpose(order)
-    steps = steps[order] if steps.ndim == 1 else steps[:, order]
-    box = bounding_box(truth, prediction)
-    a, b = np.ascontiguousarray(truth[box]), np.ascontiguousarray(prediction[box])
-    if surface == "border":
-        a, b = border(a), border(b)
-        weights = (np.ones(np.count_nonzero(a)), np.ones(np.count_nonzero(b)))
-    else:
-        if steps.ndim != 1:
-            raise ValueError("surface elements are defined on grids with axes at right angles; use the border voxels")
-        sizes = element_sizes(steps)
-        inside = len(sizes) - 1
-        pattern_a, pattern_b = element_patterns(a), element_patterns(b)
-        a, b = (pattern_a != 0) & (pattern_a != inside), (pattern_b != 0) & (pattern_b != inside)
-        weights = (sizes[pattern_a[a]], sizes[pattern_b[b]])
-    return SurfaceDistances(surface, _distances(a, b, steps, double), _distances(b, a, steps, double), *weights)
+    found = surfaces(truth, prediction, spacing_mm, surface)
+    return SurfaceDistances.between(found, found.to_prediction(double), found.to_truth(double))
 
 
 def nsd(
@@ -158,45 +139,6 @@ def nsd(
 ) -> float:
     """Normalised surface Dice of two masks. NaN when both are empty, 0 when one is."""
     return surface_distances(truth, prediction, spacing_mm, surface).nsd(tolerance_mm)
-
-
-def border(mask: Mask) -> Mask:
-    """The voxels that have a face in common with the background or with the outside of the array."""
-    inner = mask.copy()
-    for axis in range(mask.ndim):
-        source, target = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
-        target[1:] &= source[:-1]
-        target[:-1] &= source[1:]
-        target[:1] = False
-        target[-1:] = False
-    return mask & ~inner
-
-
-def bounding_box(*masks: Mask) -> tuple[slice, ...]:
-    """The smallest box that holds the masks; empty slices when they are empty."""
-    spans = []
-    for axis in range(masks[0].ndim):
-        others = tuple(a for a in range(masks[0].ndim) if a != axis)
-        found = np.flatnonzero(np.logical_or.reduce([mask.any(axis=others) for mask in masks]))
-        spans.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0))
-    return tuple(spans)
-
-
-def _distances(points: Mask, target: Mask, steps: Floats, double: bool) -> Floats:
-    """(n,) mm from each point, in array order, to the nearest voxel of the target; infinite when that is empty."""
-    if not target.any() or not points.any():
-        return np.full(int(np.count_nonzero(points)), INF)
-    if steps.ndim == 1 and double:
-        from scipy.ndimage import distance_transform_edt
-
-        return np.asarray(distance_transform_edt(~target, sampling=steps)[points], dtype=np.float64)
-    if steps.ndim == 1:
-        field = edt.edt(~target, anisotropy=tuple(steps.tolist()), black_border=False, parallel=1)
-        return np.asarray(field[points], dtype=np.float64)
-    from scipy.spatial import cKDTree
-
-    distances, _ = cKDTree(np.argwhere(target) @ steps.T).query(np.argwhere(points) @ steps.T)
-    return np.asarray(distances, dtype=np.float64)
 
 
 def _mean(distances: Floats, weights: Floats) -> float:

@@ -45,8 +45,9 @@ def phantom(slices: int, moved: float) -> np.ndarray:
 def ours(truth: np.ndarray, prediction: np.ndarray, surface: str) -> dict:
     from concurrent.futures import ThreadPoolExecutor
 
+    from abdoseg.evaluation.case import score_case
     from abdoseg.evaluation.columns import METRICS
-    from abdoseg.evaluation.score import Settings, score_case
+    from abdoseg.evaluation.score import Settings
     from abdoseg.volume import Geometry, Labelmap, Stored
 
     geometry = Geometry(truth.shape, np.diag([*SPACING, 1.0]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from abdoseg.metrics import Confusion, confusion, confusion_of, dice, iou, joint_histogram
+from abdoseg.metrics import Confusion, confusion, confusion_of, dice, iou, joint_histograms
 
 
 def masks(seed, shape=(9, 11, 7)):
@@ -51,7 +51,9 @@ def test_overlap_is_that_of_simpleitk(seed):
 def test_every_confusion_follows_from_one_histogram():
     rng = np.random.default_rng(3)
     truth, prediction = rng.integers(0, 4, (2, 6, 5, 7)).astype(np.uint8)
-    histogram = joint_histogram(truth, prediction, 5)
+    planes = joint_histograms(truth, prediction, 5)
+    assert (planes.sum(axis=(1, 2)) == 5 * 7).all()
+    histogram = planes.sum(axis=0)
     assert histogram.sum() == truth.size
     for label in range(5):
         assert confusion_of(histogram, [label]) == confusion(truth == label, prediction == label)

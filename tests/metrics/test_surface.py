@@ -7,7 +7,7 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist, directed_hausdorff
 
 from abdoseg.metrics import nsd, surface_distances
-from abdoseg.metrics.surface import border, bounding_box
+from abdoseg.metrics.points import border, bounding_box
 
 SPACING = (0.8, 1.3, 2.5)
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from phantom_labels import ORGANS, body, labelmap
 
+from abdoseg.evaluation.case import score_case
 from abdoseg.evaluation.columns import METRICS
-from abdoseg.evaluation.score import Settings, score_case
+from abdoseg.evaluation.score import Settings
 from abdoseg.metrics import confusion, detect, surface_distances
 
 
