@@ -22,6 +22,7 @@ from abdoseg.ledger import relative
 from abdoseg.measure import write_csv
 from abdoseg.output import ensure_absent, ensure_writable, writing
 from abdoseg.progress import Track, silent
+from abdoseg.quality import columns
 from abdoseg.scans import case_name, read_scan, write_nifti
 from abdoseg.volume import Labelmap, Volume
 
@@ -207,7 +208,7 @@ def _write(case: Case, computed: Computed | Outcome, settings: Settings, export:
         write_nifti(_in_scheme(found.labelmap, numbers), found.labelmap.stored, temporary)
     if case.volumes:
         with writing(case.volumes, overwrite) as temporary:
-            write_csv(rows, temporary, quality_columns(found))
+            write_csv(rows, temporary, columns(found.quality))
     others = () if export is None else tuple(export(case, computed.volume, found))
     seconds = {**found.record["seconds"], "write": round(time.perf_counter() - start, 4)}
     record = {"case": case.name, **found.record, "labels": settings.scheme, "seconds": seconds}
@@ -218,14 +219,6 @@ def _write(case: Case, computed: Computed | Outcome, settings: Settings, export:
     return Outcome(
         case, (*case.outputs, *others), record, tuple(asdict(row) | {"complete": row.complete} for row in rows)
     )
-
-
-def quality_columns(found: Segmentation) -> dict[str, dict[str, object]]:
-    """Further columns of the volumes CSV, by organ."""
-    return {
-        "confidence": {organ: quality.confidence for organ, quality in found.quality.items()},
-        "flags": {organ: ";".join(quality.flags) for organ, quality in found.quality.items()},
-    }
 
 
 def _in_scheme(labelmap: Labelmap, numbers: Mapping[str, int]) -> npt.NDArray[np.uint8]:

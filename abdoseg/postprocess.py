@@ -19,8 +19,12 @@ WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
 
 @dataclass
 class Changes:
-    """What was changed of one organ, in millilitres: pieces dropped, holes filled, pieces taken from the other side."""
+    """What was changed of one organ, in millilitres: pieces dropped, holes filled, pieces taken from the other side.
 
+    pieces: how many were dropped.
+    """
+
+    pieces: int = 0
     dropped_ml: float = 0.0
     filled_ml: float = 0.0
     moved_ml: float = 0.0
@@ -58,13 +62,20 @@ def tidy(
             continue
         inside = field[box]
         numbers, sizes = components(positive(inside))
-        loose = (numbers > 0) & ~_belonging(numbers, sizes, box, field.shape)[numbers]
+        belonging = _belonging(numbers, sizes, box, field.shape)
+        loose = (numbers > 0) & ~belonging[numbers]
         inside[loose] = -inside[loose]
         enclosed = holes(positive(inside)) & ~positive(fields[:, *box]).any(axis=0)
         inside[enclosed] = np.maximum(np.abs(inside[enclosed]), np.float16(1e-3))
+        changes[organ].pieces += int(np.count_nonzero(sizes[~belonging]))
         changes[organ].dropped_ml += float(loose.sum()) * ml
         changes[organ].filled_ml += float(enclosed.sum()) * ml
     return changes
+
+
+def reject(field: npt.NDArray[np.float16]) -> None:
+    """Turns the whole field (I, J, K) over where it lies: its organ is nowhere."""
+    np.negative(field, out=field, where=positive(field))
 
 
 def _belonging(

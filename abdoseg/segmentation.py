@@ -23,9 +23,9 @@ from abdoseg.measure import OrganVolume, measure
 from abdoseg.model.plan import Plan, members
 from abdoseg.model.predict import MOST_VOXELS, predict
 from abdoseg.model.weights import Model, fast_type, load_model
-from abdoseg.postprocess import middle_of, part_sides, tidy
+from abdoseg.postprocess import middle_of, part_sides, reject, tidy
 from abdoseg.progress import Track, silent
-from abdoseg.quality import Quality, assess
+from abdoseg.quality import Findings, Quality, assess, examine, implausible, sentences
 from abdoseg.resample import paint_above, resample_image
 from abdoseg.scans import read_scan
 from abdoseg.volume import Geometry, Labelmap, Volume
@@ -77,6 +77,11 @@ def segment(
         middle = middle_of(image > plan.window_hu[0])
         fields = _by_organ(fields, channels, names, (grid.shape[0] - 1) / 2 if middle is None else middle)
         changes = tidy(fields, names, grid, middle)
+        evidence = examine(fields, names, image, grid)
+        removed = implausible(evidence, image)
+        for organ in removed:
+            del evidence[organ]
+            reject(fields[names.index(organ)])
     with watch("labels"):
         labels = volume.stored.to_canonical(np.zeros(volume.stored.geometry.shape, np.uint8, order="F"))
         for field, organ in zip(fields, names, strict=True):
@@ -87,8 +92,7 @@ def segment(
     labelmap = Labelmap(labels, volume.geometry, volume.stored, {BY_NAME[organ].label: organ for organ in names})
     with watch("measure"):
         rows = measure(labelmap, volume.voxels)
-        changed = {organ: change.total_ml for organ, change in changes.items()}
-        quality = assess(fields, rows, changed, grid, middle)
+        quality = assess(Findings(rows, evidence, changes, removed, grid, middle))
     record = {
         "versions": versions(),
         "model": {"digest": model.digest, "organs": list(names)},
@@ -100,8 +104,9 @@ def segment(
         "input": describe(volume),
         "grid": {"shape": list(grid.shape), "spacing_mm": [round(float(s), 4) for s in grid.spacing_mm]},
         "changes": [line for organ, change in changes.items() for line in change.sentences(organ)],
-        "quality": {organ: asdict(found) for organ, found in quality.items()},
-        "warnings": _warnings(rows, quality),
+        "removed": removed,
+        "quality": {organ: asdict(found) | {"review": found.review} for organ, found in quality.items()},
+        "warnings": sentences(rows, quality, removed),
     }
     return Segmentation(labelmap, rows, quality, record)
 
@@ -251,24 +256,3 @@ def _most_voxels(geometry: Geometry, plan: Plan, max_memory: int | None) -> int:
         f"a scan of {size} voxels needs about {needed / 2**30:.1f} GB, "
         f"--max-memory allows {max_memory / 2**30:.1f} GB; allow more, or crop the scan"
     )
-
-
-def _warnings(rows: Sequence[OrganVolume], quality: dict[str, Quality]) -> list[str]:
-    """A sentence for each thing to look at."""
-    lines = []
-    for row in rows:
-        name, flags = row.organ.replace("_", " "), quality[row.organ].flags
-        if "not_found" in flags:
-            lines.append(f"{name}: not found in this scan")
-        if row.touches:
-            lines.append(f"{name}: reaches the scan's {', '.join(row.touches)} border; its volume is a lower bound")
-        if "wrong_side" in flags:
-            lines.append(f"{name}: lies on the other side of the body; are the file's axes right?")
-        if "doubtful" in flags:
-            lines.append(f"{name}: the network is in doubt (confidence {quality[row.organ].confidence:.2f})")
-        if "corrected" in flags:
-            lines.append(f"{name}: more than a twentieth was corrected by post-processing")
-        if "small" in flags or "large" in flags:
-            kind = "small" if "small" in flags else "large"
-            lines.append(f"{name}: {row.volume_ml:.0f} ml is unusually {kind}")
-    return lines

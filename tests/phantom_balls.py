@@ -29,7 +29,7 @@ def model():
 
 
 def scan(spacing=SPACING, shape=(80, 60, 40), organs=None, affine=None):
-    """Balls of organs in a body of 75 HU, so that the liver's border is half way; air around.
+    """Balls of organs in a body of 75 HU, so that the liver's border is half way; fat at its sides, air around.
 
     organs: centre and radius in mm, from the grid's corner.
     """
@@ -49,6 +49,7 @@ def scan(spacing=SPACING, shape=(80, 60, 40), organs=None, affine=None):
     )
     x, y = x + 80, y + 60
     voxels = np.full(shape, -1000, np.int16)
+    voxels[(np.abs(x - 80) < 78) & (np.abs(y - 60) < 55)] = -100
     voxels[(np.abs(x - 80) < 72) & (np.abs(y - 60) < 55)] = 75
     truth = np.zeros(shape, np.uint8)
     for organ, ((a, b, c), radius) in organs.items():

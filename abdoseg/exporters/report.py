@@ -25,6 +25,7 @@ NOT_SHOWN = {
     "warnings",
     "quality",
     "changes",
+    "removed",
     "input.affine",
     "input.notes",
 }  # elsewhere, or not for people
@@ -80,9 +81,9 @@ def _row(row: OrganVolume) -> list[Cell | str | float | int | None]:
 
 
 def _quality(found: Mapping[str, Any]) -> list[Cell | str | float | int | None]:
-    confidence, flags = found.get("confidence"), found.get("flags") or ()
+    confidence, reasons = found.get("confidence"), found.get("reasons") or ()
     shown = None if confidence is None else Cell(f"{confidence:.2f}", confidence)
-    return [shown, Cell(", ".join(flags).replace("_", " ") or "nothing", tone="warn" if flags else "soft")]
+    return [shown, Cell(", ".join(reasons).replace("_", " ") or "nothing", tone="warn" if reasons else "soft")]
 
 
 def _slices(job: Job) -> str:

@@ -23,7 +23,7 @@ RECORD = {
     "model": {"digest": "abc123"},
     "seconds": {"read": 0.5, "network": 2.25},
     "peak_memory_bytes": 2**30,
-    "quality": {"liver": {"confidence": 0.97, "flags": []}, "spleen": {"confidence": 0.7, "flags": ["doubtful"]}},
+    "quality": {"liver": {"confidence": 0.97, "reasons": []}, "spleen": {"confidence": 0.7, "reasons": ["doubtful"]}},
     "changes": ["spleen: 0.2 ml of small pieces dropped"],
     "warnings": ["spleen: reaches the scan's left border; its volume is a lower bound"],
 }

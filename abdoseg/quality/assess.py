@@ -1,0 +1,234 @@
+"""Each organ's quality: numbers for the record and the CSV, and the reasons why a person should look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from abdoseg.measure import OrganVolume
+from abdoseg.quality.evidence import Evidence, gaps_mm
+from abdoseg.quality.expected import HEALTHY_ML, Range, expected_hu
+from abdoseg.volume import Geometry
+
+DOUBTFUL = 0.85  # mean probability below which an organ is to be looked at
+UNSETTLED = 0.05  # share of an organ's volume that correction changed
+DISEASED = 1.5  # times beyond the range of healthy adults
+UNEQUAL = 2.0  # one kidney's volume over the other's
+CLEARLY_MM = 10.0  # beyond the body's middle
+NEAR_MM = 15.0  # between surfaces
+# Between surfaces; in 23 patients no right kidney is further than 10 mm from the liver, no left one than 25 from the
+# spleen.
+FAR_MM = 40.0
+NEXT_TO = {"kidney_right": "liver", "kidney_left": "spleen"}
+# The first organ's centre lies further right (axis 0), forwards (1) or up (2) than the other's, by at least so many mm.
+# In the same patients the least are 90, 115, 108, 16, 22, 6 and 8 mm; a scan's end may make it less.
+ORDER = (
+    ("liver", "kidney_left", 0, 0.0),
+    ("liver", "spleen", 0, 0.0),
+    ("kidney_right", "kidney_left", 0, 0.0),
+    ("liver", "kidney_right", 1, -20.0),
+    ("liver", "kidney_left", 1, -20.0),
+    ("liver", "kidney_right", 2, -30.0),
+    ("liver", "kidney_left", 2, -30.0),
+)
+COLUMNS = (
+    "confidence",
+    "entropy",
+    "pieces_dropped",
+    "dropped_ml",
+    "expected_ml",
+    "expected_hu",
+    "side",
+    "neighbours",
+    "review",
+    "reasons",
+)
+RIGHT, LEFT = ("liver", "kidney_right"), ("spleen", "kidney_left")
+
+
+class Corrections(Protocol):
+    """What post-processing changed of an organ."""
+
+    @property
+    def pieces(self) -> int: ...
+    @property
+    def dropped_ml(self) -> float: ...
+    @property
+    def total_ml(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One organ's. None where the organ is absent, or where no reference is known.
+
+    confidence: mean probability over its voxels against the likeliest other organ. entropy: mean bits of that choice.
+    pieces_dropped, dropped_ml: what lay apart from it. expected_ml: of healthy adults. expected_hu: of its tissue in
+    any phase. side: of the body's middle, where that is known. neighbours: organs within 15 mm. reasons: why to look,
+    from "not_found", "removed", "doubtful", "corrected", "small", "large", "unusual_hu", "wrong_side", "misplaced",
+    "apart", "unequal".
+    """
+
+    confidence: float | None
+    entropy: float | None
+    pieces_dropped: int
+    dropped_ml: float
+    expected_ml: Range | None
+    expected_hu: Range | None
+    side: str | None
+    neighbours: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def review(self) -> bool:
+        """Whether a person should look at the organ."""
+        return bool(self.reasons)
+
+
+def columns(quality: Mapping[str, Quality]) -> dict[str, dict[str, object]]:
+    """The columns of the volumes CSV: a value by organ, lists parted by ";", ranges as "low..high"."""
+    found = {name: {organ: getattr(one, name) for organ, one in quality.items()} for name in COLUMNS}
+    return {name: {organ: _text_of(value) for organ, value in values.items()} for name, values in found.items()}
+
+
+def _text_of(value: object) -> object:
+    if not isinstance(value, tuple):
+        return value
+    if value and isinstance(value[0], float):
+        return "..".join(f"{end:.0f}" for end in value)
+    return ";".join(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that is known of a case. evidence: of the organs that stayed. removed: why others did not.
+
+    middle: index along I of the grid's that halves the body; None when that is not known.
+    """
+
+    rows: Sequence[OrganVolume]
+    evidence: Mapping[str, Evidence]
+    corrections: Mapping[str, Corrections]
+    removed: Mapping[str, str]
+    geometry: Geometry
+    middle: float | None
+
+
+def assess(found: Findings) -> dict[str, Quality]:
+    """The quality of each row's organ."""
+    gaps = gaps_mm(found.evidence)
+    result = {}
+    for row in found.rows:
+        organ, corrections = row.organ, found.corrections[row.organ]
+        evidence = found.evidence.get(organ) if row.voxels else None
+        across = _across_mm(evidence, found)
+        near = sorted(other for other, gap in gaps.get(organ, {}).items() if gap <= NEAR_MM)
+        reasons = _itself(row, evidence, corrections, organ in found.removed)
+        if evidence:
+            reasons += ["wrong_side"] if _is_wrong(organ, across) else []
+            reasons += _place(organ, found.evidence, gaps)
+            reasons += ["unequal"] if _is_unequal(row, found.rows) else []
+        result[organ] = Quality(
+            confidence=evidence.confidence if evidence else None,
+            entropy=evidence.entropy if evidence else None,
+            pieces_dropped=corrections.pieces,
+            dropped_ml=corrections.dropped_ml,
+            expected_ml=HEALTHY_ML.get(organ),
+            expected_hu=expected_hu(organ),
+            side=None if across is None else "right" if across.mean() > 0 else "left",
+            neighbours=tuple(near),
+            reasons=tuple(dict.fromkeys(reasons)),
+        )
+    return result
+
+
+def _itself(row: OrganVolume, evidence: Evidence | None, corrections: Corrections, removed: bool) -> list[str]:
+    """The reasons that lie in the organ itself."""
+    if evidence is None:
+        return ["removed" if removed else "not_found"]
+    reasons = ["doubtful"] if evidence.confidence < DOUBTFUL else []
+    if corrections.total_ml > UNSETTLED * row.volume_ml:
+        reasons.append("corrected")
+    low, high = HEALTHY_ML.get(row.organ, (0.0, np.inf))
+    if row.complete and row.volume_ml < low / DISEASED:
+        reasons.append("small")
+    if row.volume_ml > high * DISEASED:
+        reasons.append("large")
+    dark, bright = expected_hu(row.organ) or (-np.inf, np.inf)
+    if row.mean_hu is not None and not dark <= row.mean_hu <= bright:
+        reasons.append("unusual_hu")
+    return reasons
+
+
+def _across_mm(evidence: Evidence | None, found: Findings) -> npt.NDArray[np.float64] | None:
+    """(N,) how far the organ's points lie to the right of the body's middle; None when either is not known."""
+    if evidence is None or found.middle is None:
+        return None
+    to_grid = np.linalg.inv(found.geometry.affine)
+    at = evidence.points_mm @ to_grid[0, :3] + to_grid[0, 3]
+    return np.asarray((at - found.middle) * found.geometry.spacing_mm[0])
+
+
+def _is_wrong(organ: str, across_mm: npt.NDArray[np.float64] | None) -> bool:
+    """Whether the whole organ lies clearly on the other side."""
+    if across_mm is None:
+        return False
+    return bool((organ in RIGHT and across_mm.max() < -CLEARLY_MM) or (organ in LEFT and across_mm.min() > CLEARLY_MM))
+
+
+def _place(organ: str, evidence: Mapping[str, Evidence], gaps: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """The reasons that lie in where the organ is among the others."""
+    for one, other, axis, least_mm in ORDER:
+        if organ not in (one, other) or one not in evidence or other not in evidence:
+            continue
+        if evidence[one].centre_mm[axis] - evidence[other].centre_mm[axis] < least_mm:
+            yield "misplaced"
+    if gaps[organ].get(NEXT_TO.get(organ, ""), 0.0) > FAR_MM:
+        yield "apart"
+
+
+def _is_unequal(row: OrganVolume, rows: Sequence[OrganVolume]) -> bool:
+    """Whether a kidney is less than half as large as the other, both being whole."""
+    others = [other for other in rows if other.organ.startswith("kidney") and other.complete]
+    return row in others and row.volume_ml * UNEQUAL < max(other.volume_ml for other in others)
+
+
+def sentences(rows: Sequence[OrganVolume], quality: Mapping[str, Quality], removed: Mapping[str, str]) -> list[str]:
+    """A warning for each thing that a person should look at. removed: why an organ was, in half a sentence."""
+    if removed and not any(row.voxels for row in rows):
+        names = ", ".join(organ.replace("_", " ") for organ in removed)
+        return [f"no organ was found for certain; removed: {names}", *_why(removed)]
+    lines = _why(removed)
+    for row in rows:
+        found = quality[row.organ]
+        name = row.organ.replace("_", " ")
+        if row.touches:
+            lines.append(f"{name}: reaches the scan's {', '.join(row.touches)} border; its volume is a lower bound")
+        lines += [f"{name}: {text}" for reason in found.reasons if (text := _text(reason, row, found))]
+    return lines
+
+
+def _why(removed: Mapping[str, str]) -> list[str]:
+    return [f"{organ.replace('_', ' ')}: removed, since {why}" for organ, why in removed.items()]
+
+
+def _text(reason: str, row: OrganVolume, found: Quality) -> str | None:
+    """What a reason means, in words."""
+    low, high = found.expected_ml or (0.0, 0.0)
+    dark, bright = found.expected_hu or (0.0, 0.0)
+    size = f"{row.volume_ml:.0f} ml is unusually {reason} for an adult (healthy: {low:.0f} to {high:.0f} ml)"
+    return {
+        "not_found": "not found in this scan",
+        "doubtful": f"the network is in doubt (confidence {found.confidence or 0:.2f})",
+        "corrected": "more than a twentieth was corrected by post-processing",
+        "small": size,
+        "large": size,
+        "unusual_hu": f"{row.mean_hu or 0:.0f} HU is not its tissue's in any phase ({dark:.0f} to {bright:.0f})",
+        "wrong_side": "lies on the other side of the body; are the file's axes right?",
+        "misplaced": "does not lie where the other organs say that it should",
+        "apart": f"lies more than {FAR_MM:.0f} mm from the {NEXT_TO.get(row.organ, '').replace('_', ' ')}",
+        "unequal": "less than half as large as the other one",
+    }.get(reason)

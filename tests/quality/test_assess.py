@@ -1,0 +1,132 @@
+"""Reasons to look at an organ, from evidence and volumes worked by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from abdoseg.measure import OrganVolume
+from abdoseg.postprocess import Changes
+from abdoseg.quality import Evidence, Findings, assess, columns, sentences
+from abdoseg.volume import Geometry
+
+GRID = Geometry((41, 20, 20), np.diag([10.0, 10.0, 10.0, 1.0]))
+MIDDLE = 20.0
+PLACES = {
+    "liver": [(270, 170, 170), (262, 70, 70)],
+    "kidney_right": [(262, 60, 60)],
+    "kidney_left": [(130, 60, 60)],
+    "spleen": [(125, 60, 65)],
+}
+VOLUMES = {"liver": 1500.0, "kidney_right": 150.0, "kidney_left": 160.0, "spleen": 200.0}
+
+
+def findings(middle=MIDDLE, removed=None, places=None, **rows):
+    """Four healthy organs, some of their rows' fields and evidence replaced; None takes an organ away."""
+    found = Findings([], {}, {}, removed or {}, GRID, middle)
+    evidence, corrections, listed = {}, {}, []
+    for label, (organ, volume_ml) in enumerate(VOLUMES.items(), start=1):
+        changed = rows.get(organ, {})
+        changed = {"volume_ml": 0.0} if changed is None else dict(changed)
+        confidence, dropped = changed.pop("confidence", 0.95), changed.pop("dropped_ml", 0.0)
+        row = replace(OrganVolume(organ, label, 1000, volume_ml, 100.0, 20.0, ()), **changed)
+        row = row if row.volume_ml else replace(row, voxels=0, mean_hu=None)
+        listed.append(row)
+        corrections[organ] = Changes(pieces=int(dropped > 0), dropped_ml=dropped)
+        if row.voxels:
+            points = np.array((places or {}).get(organ, PLACES[organ]), float)
+            evidence[organ] = Evidence(row.volume_ml, confidence, 0.2, 100.0, False, points)
+    return replace(found, rows=listed, evidence=evidence, corrections=corrections)
+
+
+def reasons(organ, **kwargs):
+    return assess(findings(**kwargs))[organ].reasons
+
+
+def test_four_healthy_organs_need_no_look():
+    found = assess(findings())
+    assert not any(one.review for one in found.values())
+    assert found["liver"].confidence == 0.95
+    assert found["liver"].side == found["kidney_right"].side == "right"
+    assert found["spleen"].side == "left"
+    assert found["kidney_left"].neighbours == ("spleen",)
+    assert found["liver"].expected_ml[0] < 1500 < found["liver"].expected_ml[1]
+    assert sentences(findings().rows, found, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"confidence": 0.8}, "doubtful"),
+        ({"dropped_ml": 100.0}, "corrected"),
+        ({"volume_ml": 400.0}, "small"),
+        ({"volume_ml": 3500.0}, "large"),
+        ({"mean_hu": -30.0}, "unusual_hu"),
+        (None, "not_found"),
+    ],
+)
+def test_each_reason_in_the_organ_itself_is_told(changed, reason):
+    found = findings(liver=changed)
+    quality = assess(found)
+    assert quality["liver"].reasons == (reason,)
+    assert quality["liver"].review
+    (line,) = sentences(found.rows, quality, {})
+    assert line.startswith("liver: ")
+
+
+def test_a_cut_organ_is_not_called_small():
+    found = findings(liver={"volume_ml": 300.0, "touches": ("superior",)})
+    assert assess(found)["liver"].reasons == ()
+    assert "lower bound" in sentences(found.rows, assess(found), {})[0]
+
+
+def test_sides_are_checked_where_the_middle_is_known():
+    swapped = {"kidney_right": PLACES["kidney_left"], "kidney_left": PLACES["kidney_right"]}
+    assert "wrong_side" in reasons("kidney_right", places=swapped)
+    assert "misplaced" in reasons("kidney_left", places=swapped)
+    assert "wrong_side" not in reasons("kidney_right", places=swapped, middle=None)
+    assert assess(findings(middle=None))["liver"].side is None
+
+
+def test_a_kidney_far_from_its_neighbour_is_apart():
+    assert reasons("kidney_right", places={"kidney_right": [(262, 60, 10)]}) == ("apart",)
+    assert reasons("kidney_left", places={"kidney_left": [(130, 110, 20)]}) == ("apart",)
+
+
+def test_a_kidney_above_or_before_the_liver_is_misplaced():
+    assert "misplaced" in reasons("kidney_right", places={"kidney_right": [(270, 120, 160)]})
+    assert "misplaced" in reasons("liver", places={"kidney_left": [(130, 160, 60)]})
+
+
+def test_a_kidney_less_than_half_the_other_is_unequal_if_both_are_whole():
+    assert reasons("kidney_left", kidney_left={"volume_ml": 70.0}) == ("unequal",)
+    assert reasons("kidney_left", kidney_left={"volume_ml": 70.0, "touches": ("inferior",)}) == ()
+
+
+def test_what_was_removed_is_named_with_its_reason():
+    found = findings(spleen=None, removed={"spleen": "it is not there"})
+    quality = assess(found)
+    assert quality["spleen"].reasons == ("removed",)
+    assert sentences(found.rows, quality, found.removed) == ["spleen: removed, since it is not there"]
+
+
+def test_a_scan_without_organs_says_so_once():
+    found = findings(liver=None, kidney_right=None, kidney_left=None, spleen=None, removed={"liver": "it is a heart"})
+    lines = sentences(found.rows, assess(found), found.removed)
+    assert lines == ["no organ was found for certain; removed: liver", "liver: removed, since it is a heart"]
+
+
+def test_columns_are_text_for_a_csv():
+    found = columns(assess(findings(liver={"confidence": 0.8, "dropped_ml": 90.0})))
+    assert {name: column["liver"] for name, column in found.items()} == {
+        "confidence": 0.8,
+        "entropy": 0.2,
+        "pieces_dropped": 1,
+        "dropped_ml": 90.0,
+        "expected_ml": "825..2010",
+        "expected_hu": "-10..170",
+        "side": "right",
+        "neighbours": "kidney_right",
+        "review": True,
+        "reasons": "doubtful;corrected",
+    }
