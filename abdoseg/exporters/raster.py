@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,126 +64,150 @@ def view_matrix(turn_degrees: float) -> npt.NDArray[np.float64]:
 
 
 def render(what: Scene, turn_degrees: float, size_px: tuple[int, int]) -> RGB:
-    """(height, width, 3) the scene seen from `turn_degrees` about the long axis."""
+    """(height, width, 3) the scene seen from `turn_degrees` about the long axis. Only what it covers is drawn."""
+    picture = np.full((*size_px, 3), GROUND, dtype=np.uint8)
+    if not what.solids:
+        return picture
     height, width = (side * OVERSAMPLING for side in size_px)
-    tall = what.half_height_mm * np.cos(np.radians(ELEVATION_DEGREES)) + what.radius_mm * np.sin(
-        np.radians(ELEVATION_DEGREES)
-    )
+    rise = np.radians(ELEVATION_DEGREES)
+    tall = what.half_height_mm * np.cos(rise) + what.radius_mm * np.sin(rise)
     scale = 0.47 * min(width / what.radius_mm, height / tall)
     matrix = view_matrix(turn_degrees)
-    outer = _layer([solid for solid in what.solids if not solid.inner], matrix, scale, (height, width))
-    inner = _layer([solid for solid in what.solids if solid.inner], matrix, scale, (height, width))
-    picture, covered = outer
-    lesions, found = inner
-    share = np.where(covered, SEEN_THROUGH, 0.0)[found][:, None]
-    picture[found] = share * picture[found] + (1 - share) * lesions[found]
-    parts = [picture[i::OVERSAMPLING, j::OVERSAMPLING] for i in range(OVERSAMPLING) for j in range(OVERSAMPLING)]
-    return np.asarray(np.rint(sum(parts) / np.float32(len(parts))), dtype=np.uint8)
+    to_px = (matrix * np.array([[scale], [-scale], [scale]])).T.astype(np.float32)  # rows run down
+    middle = np.array([width / 2, height / 2, 0], dtype=np.float32)
+    places = [solid.points.astype(np.float32) @ to_px + middle for solid in what.solids]
+    left, top, right, bottom = _box(places, _reach(scale), (height, width))
+    corner = np.array([left, top, 0], dtype=np.float32)
+    drawn = [(solid, place - corner) for solid, place in zip(what.solids, places, strict=True)]
+    size = (bottom - top, right - left)
+    shown, covered = _layer([one for one in drawn if not one[0].inner], matrix, scale, size)
+    lesions, found = _layer([one for one in drawn if one[0].inner], matrix, scale, size)
+    if found.any():
+        share = np.where(covered, np.float32(SEEN_THROUGH), np.float32(0))[found][:, None]
+        shown[found] = share * shown[found] + (1 - share) * lesions[found]
+    parts = [shown[i::OVERSAMPLING, j::OVERSAMPLING] for i in range(OVERSAMPLING) for j in range(OVERSAMPLING)]
+    box = tuple(slice(start // OVERSAMPLING, stop // OVERSAMPLING) for start, stop in ((top, bottom), (left, right)))
+    picture[box] = np.rint(sum(parts) / np.float32(len(parts))).astype(np.uint8)
+    return picture
+
+
+def _box(places: Sequence[npt.NDArray[np.float32]], margin_px: int, size_px: tuple[int, int]) -> tuple[int, ...]:
+    """Left, top, right, bottom of what the points cover, in whole pixels of the picture, within (height, width)."""
+    lowest = np.min([place[:, :2].min(axis=0) for place in places], axis=0) - margin_px
+    highest = np.max([place[:, :2].max(axis=0) for place in places], axis=0) + margin_px
+    inside = np.array(size_px[::-1]) // OVERSAMPLING
+    first = np.clip(np.floor(lowest / OVERSAMPLING), 0, inside - 1).astype(int)
+    last = np.clip(np.ceil(highest / OVERSAMPLING), first + 1, inside).astype(int)
+    return (*(first * OVERSAMPLING).tolist(), *(last * OVERSAMPLING).tolist())
 
 
 def _layer(
-    solids: Sequence[Solid], matrix: npt.NDArray[np.float64], scale: float, size_px: tuple[int, int]
+    drawn: Sequence[tuple[Solid, npt.NDArray[np.float32]]],
+    matrix: npt.NDArray[np.float64],
+    scale: float,
+    size_px: tuple[int, int],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """The shaded picture (height, width, 3) of solids that hide each other, and where there is any."""
+    """The shaded picture (height, width, 3) of solids that hide each other, and where there is any.
+
+    drawn: each with its points in pixels: column, row, and towards the eye.
+    """
     height, width = size_px
-    picture = np.full((height * width, 3), GROUND, dtype=np.float32)
-    if not solids:
-        return picture.reshape(height, width, 3), np.zeros(size_px, dtype=bool)
-    points = np.concatenate([solid.points @ matrix.T * scale for solid in solids]).astype(np.float32)
-    points *= np.array([1, -1, 1], dtype=np.float32)  # rows run down
-    points += np.array([width / 2, height / 2, 0], dtype=np.float32)
-    starts = np.cumsum([0, *(len(solid.points) for solid in solids)])
-    triangles = np.concatenate([solid.triangles + start for solid, start in zip(solids, starts, strict=False)])
-    colours = np.concatenate([_shade(solid.normals @ matrix.T.astype(np.float32), solid.colour) for solid in solids])
-    spans = _spans(points, triangles, size_px)
-    pixels, depth, winner = _nearest(spans, size_px)
-    a, b, c = triangles[spans.triangle[winner]].T
-    second, third = spans.weights(winner, pixels % width)
-    shown = colours[a] + second * (colours[b] - colours[a]) + third * (colours[c] - colours[a])
+    covered = np.zeros(height * width, dtype=bool)
+    if not drawn:
+        return np.zeros((0, 0, 3), dtype=np.float32), covered.reshape(size_px)
+    points = np.concatenate([places for _, places in drawn])
+    starts = np.cumsum([0, *(len(places) for _, places in drawn)])
+    triangles = np.concatenate([solid.triangles + start for (solid, _), start in zip(drawn, starts, strict=False)])
+    colours = np.concatenate([_shade(solid.normals @ matrix.T.astype(np.float32), solid.colour) for solid, _ in drawn])
+    facets = _facing(points, triangles)
+    pixels, depth, winner = _nearest(facets, size_px)
     relief = np.full(height * width, points[:, 2].min(), dtype=np.float32)
     relief[pixels] = depth
-    picture[pixels] = shown * _creases(relief.reshape(size_px), scale).ravel()[pixels][:, None]
-    covered = np.zeros(height * width, dtype=bool)
+    row, column = (part.astype(np.float32) for part in np.divmod(pixels, width))
+    shown = np.zeros((len(pixels), 3), dtype=np.float32)
+    for corner, weight in zip(facets.corners, facets.weights, strict=True):
+        shown += _at(weight, winner, row, column)[:, None] * colours.take(corner[winner], axis=0)
+    shown *= _creases(relief.reshape(size_px), scale).ravel()[pixels][:, None]
+    picture = np.empty((height * width, 3), dtype=np.float32)
+    picture[:] = GROUND
+    picture[pixels] = shown
     covered[pixels] = True
     return picture.reshape(height, width, 3), covered.reshape(size_px)
 
 
 @dataclass(frozen=True, eq=False)
-class _Spans:
-    """Runs of pixels inside triangles that face the eye: `row`, first column `left`, `length`, and the `triangle`.
+class _Facets:
+    """The T triangles that face the eye; over each, its corners' weights and its depth change evenly.
 
-    Over a triangle depth and weights change evenly: `start` (n, 3) is the depth and the second and third corners'
-    weights at column 0 of the run's row, `step` (n, 3) what one column adds.
+    corners: (3, T) points. weights: (3, 3, T) each corner's weight at pixel (0, 0), what a row adds, what a column
+    adds. depth: (3, T) the same of the depth; furthest: the least of it. edges: for each corner, the edge across from
+    it: the column where it crosses row 0, what a row adds, and whether the triangle lies on its right. rows: (2, T)
+    the first, and the one after the last. Pixels are at their centres.
     """
 
-    row: npt.NDArray[np.int64]
-    left: npt.NDArray[np.int64]
-    length: npt.NDArray[np.int64]
-    triangle: npt.NDArray[np.int64]
-    start: npt.NDArray[np.float32]
-    step: npt.NDArray[np.float32]
-
-    def weights(
-        self, which: npt.NDArray[np.int64], column: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """(n, 1) each: the second and the third corner's weight at a column of a run."""
-        values = self.start[which, 1:] + self.step[which, 1:] * column[:, None].astype(np.float32)
-        return values[:, :1], values[:, 1:]
+    corners: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+    depth: npt.NDArray[np.float32]
+    furthest: float
+    edges: tuple[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]], ...]
+    rows: npt.NDArray[np.int64]
 
 
-def _spans(points: npt.NDArray[np.float32], triangles: npt.NDArray[np.int32], size_px: tuple[int, int]) -> _Spans:
-    height, width = size_px
-    corners = points[triangles].astype(np.float64)  # (T, 3, 3)
-    origin, u, v = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = u[:, 0] * v[:, 1] - v[:, 0] * u[:, 1]
-    front = area < -1e-9  # anticlockwise from outside, in rows that run down
-    which, origin, u, v, area = np.flatnonzero(front), origin[front], u[front], v[front], area[front]
-    across = np.stack([v[:, 1], -u[:, 1]], axis=1) / area[:, None]  # what a column adds to the two weights
-    down = np.stack([-v[:, 0], u[:, 0]], axis=1) / area[:, None]  # and what a row adds
-    base = 0.5 * across + 0.5 * down - origin[:, :1] * across - origin[:, 1:2] * down  # at the centre of pixel 0, 0
-    y0, y1, y2 = corners[front, :, 1].T
-    top = np.clip(np.ceil(np.minimum(np.minimum(y0, y1), y2) - 0.5), 0, height).astype(np.int64)
-    bottom = np.clip(np.floor(np.maximum(np.maximum(y0, y1), y2) - 0.5) + 1, 0, height).astype(np.int64)
-    rows = np.maximum(bottom - top, 0)
-    run = np.repeat(np.arange(len(which)), rows)
-    row = top[run] + np.arange(len(run)) - np.repeat(np.cumsum(rows) - rows, rows)
-    start, step = base[run] + down[run] * row[:, None], across[run]
-    left, right = np.zeros(len(run)), np.full(len(run), width, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for value, gain in ((start[:, 0], step[:, 0]), (start[:, 1], step[:, 1]), (1 - start.sum(1), -step.sum(1))):
-            crossing = -value / gain  # no weight is below 0 inside
-            left = np.where(gain > 0, np.maximum(left, np.ceil(crossing)), left)
-            right = np.where(gain < 0, np.minimum(right, np.floor(crossing) + 1), right)
-            right[(gain == 0) & (value < 0)] = 0
-    first = np.clip(left, 0, width).astype(np.int64)
-    length = np.clip(right, 0, width).astype(np.int64) - first
-    kept = length > 0
-    of, value, gain = run[kept], start[kept], step[kept]
-    deep = origin[of, 2] + value[:, 0] * u[of, 2] + value[:, 1] * v[of, 2]
-    deeper = gain[:, 0] * u[of, 2] + gain[:, 1] * v[of, 2]
-    return _Spans(
-        row[kept],
-        first[kept],
-        length[kept],
-        which[of],
-        np.column_stack([deep, value]).astype(np.float32),
-        np.column_stack([deeper, gain]).astype(np.float32),
+def _facing(points: npt.NDArray[np.float32], triangles: npt.NDArray[np.int32]) -> _Facets:
+    x, y, z = points.astype(np.float64).T[:, triangles.T]  # (3, T) each
+    twice = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    front = twice < -1e-9  # anticlockwise from outside, in rows that run down
+    x, y, z, twice = x[:, front] - 0.5, y[:, front] - 0.5, z[:, front], twice[front]
+    weights, edges = np.empty((3, 3, len(twice))), []
+    for corner, (one, other) in enumerate(((1, 2), (2, 0), (0, 1))):
+        across, down = x[other] - x[one], y[other] - y[one]
+        weights[corner] = (x[one] * down - y[one] * across) / twice, across / twice, -down / twice
+        slope = across / np.where(down == 0, np.inf, down)  # a level edge bounds no row
+        edges.append((np.where(down == 0, -np.inf, x[one] - y[one] * slope), slope, down >= 0))
+    return _Facets(
+        np.ascontiguousarray(triangles[front].T),
+        weights.astype(np.float32),
+        np.einsum("ct,cnt->nt", z, weights).astype(np.float32),
+        float(z.min(initial=0)),
+        tuple(edges),
+        np.stack([np.ceil(y.min(axis=0)), np.floor(y.max(axis=0)) + 1]).astype(np.int64),
     )
 
 
 def _nearest(
-    spans: _Spans, size_px: tuple[int, int]
+    facets: _Facets, size_px: tuple[int, int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """The covered pixels (flat), the depth of what is nearest there, and its run."""
-    run = np.repeat(np.arange(len(spans.row)), spans.length)
-    column = np.arange(len(run)) + np.repeat(spans.left - np.cumsum(spans.length) + spans.length, spans.length)
-    pixel = spans.row[run] * size_px[1] + column
-    depth = spans.start[run, 0] + spans.step[run, 0] * column.astype(np.float32)
-    lowest = float(depth.min()) if len(depth) else 0.0
-    front = np.full(size_px[0] * size_px[1], -1)
-    np.maximum.at(front, pixel, ((depth - lowest) * 64).astype(np.int64) << 32 | run)
+    """The covered pixels (flat), the depth of what is nearest there, and its triangle."""
+    height, width = size_px
+    top, bottom = np.clip(facets.rows, 0, height)
+    rows = np.maximum(bottom - top, 0)
+    row = np.arange(rows.sum()) + np.repeat(top - np.cumsum(rows) + rows, rows)
+    left, right = np.zeros(len(row)), np.full(len(row), width - 1.0)
+    for at_row_0, slope, opens in facets.edges:
+        crossing, opening = np.repeat(at_row_0, rows) + np.repeat(slope, rows) * row, np.repeat(opens, rows)
+        np.maximum(left, crossing, out=left, where=opening)
+        np.minimum(right, crossing, out=right, where=~opening)
+    first, facet = np.ceil(left).astype(np.int32), np.repeat(np.arange(len(rows), dtype=np.int32), rows)
+    length = np.maximum(np.floor(right).astype(np.int32) + 1 - first, 0)
+    start = _at(facets.depth, facet, row.astype(np.float32), first.astype(np.float32))
+    along = np.arange(length.sum(), dtype=np.int32) - np.repeat(np.cumsum(length, dtype=np.int32) - length, length)
+    depth = np.repeat(start - facets.furthest, length) + np.repeat(facets.depth[2, facet], length) * along
+    pixel = np.repeat((row * width + first).astype(np.int32), length) + along
+    front = np.full(height * width, -1)
+    np.maximum.at(front, pixel, (depth * 64).astype(np.int64) << 32 | np.repeat(facet, length))
     covered = np.flatnonzero(front >= 0)
-    return covered, ((front[covered] >> 32) / 64 + lowest).astype(np.float32), front[covered] & 0xFFFFFFFF
+    return covered, ((front[covered] >> 32) / 64 + facets.furthest).astype(np.float32), front[covered] & 0xFFFFFFFF
+
+
+def _at(
+    plane: npt.NDArray[np.float32],
+    facet: npt.NDArray[np.integer[Any]],
+    row: npt.NDArray[np.float32],
+    column: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """What changes evenly over triangles, as in _Facets, at pixels of them."""
+    base, down, across = plane
+    return np.asarray(base[facet] + down[facet] * row + across[facet] * column)
 
 
 def _shade(facing: npt.NDArray[np.float32], colour: Colour) -> npt.NDArray[np.float32]:
@@ -197,6 +222,12 @@ def _shade(facing: npt.NDArray[np.float32], colour: Colour) -> npt.NDArray[np.fl
 
 def _creases(relief: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.float32]:
     """Darker where something near stands in front. Source: Luft, Colditz, Deussen 2006, unsharp masking the depth."""
-    reach_px = max(2, round(6 * scale))  # 6 mm
-    behind = ndimage.uniform_filter(relief, 2 * reach_px + 1) - relief
-    return np.asarray(1 - 0.45 * np.clip(behind / (30 * scale), 0, 1), dtype=np.float32)
+    coarse = relief[::OVERSAMPLING, ::OVERSAMPLING]
+    behind = ndimage.uniform_filter(coarse, 2 * _reach(scale) // OVERSAMPLING + 1) - coarse
+    shade = 1 - np.float32(0.45) * np.clip(behind / np.float32(30 * scale), 0, 1)
+    return np.asarray(shade.repeat(OVERSAMPLING, axis=0).repeat(OVERSAMPLING, axis=1), dtype=np.float32)
+
+
+def _reach(scale: float) -> int:
+    """How far creases reach: 6 mm in pixels."""
+    return max(2, round(6 * scale))
