@@ -29,7 +29,13 @@ TRANSFER_SYNTAX = {"BINARY": "1.2.840.10008.1.2.1", "LABELMAP": "1.2.840.10008.1
 
 
 def write(job: Job, target: Path) -> None:
-    """BINARY, which every reader knows, or LABELMAP; the organs that are there are its segments, numbered from 1."""
+    """BINARY, which every reader knows, or LABELMAP; the organs that are there are its segments, numbered from 1.
+
+    A LABELMAP also describes its background, segment 0: every pixel value must be described, and numbers need not
+    start at 1 (DICOM PS3.3, C.8.20.2.3 and C.8.20.2.4). It is of a SOP class of its own since 2024 (Supplement 243).
+    A dciodvfy from before knows neither, and says so: "Information Object Not found", "SegmentNumber not
+    monotonically increasing from one". It has nothing else to say of it, and nothing at all of BINARY.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of every letter out of place in what archives write
         dataset = segmentation(job)
