@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from abdoseg.quality.evidence import Evidence
-from abdoseg.quality.guard import implausible, seems_hu
+from abdoseg.quality.guard import body_hu, implausible, shows_trunk
 
 LIVER = Evidence(1500.0, 0.95, 0.2, 100.0, False, np.zeros((1, 3)))
 KIDNEY = replace(LIVER, volume_ml=150.0, confidence=0.9)
@@ -19,8 +19,8 @@ def patient(shift=0.0, scale=1.0):
     return image * scale + shift
 
 
-def removed(image=None, **found):
-    return implausible(found, patient() if image is None else image)
+def removed(image=None, voxel_ml=1.0, **found):
+    return implausible(found, patient() if image is None else image, voxel_ml)
 
 
 def test_organs_of_an_abdomen_stay():
@@ -65,12 +65,26 @@ def test_values_that_are_no_hu_give_no_organs(shift, scale):
     assert "HU" in removed(patient(shift, scale), liver=LIVER)["liver"]
 
 
+def test_a_head_has_too_much_bone():
+    head = patient()
+    head[:3] = 900
+    assert "trunk" in removed(head, liver=LIVER)["liver"]
+
+
+def test_an_organ_that_fills_the_body_is_none():
+    assert "of the body" in removed(liver=LIVER, kidney_left=KIDNEY, voxel_ml=0.1)["liver"]  # 1500 of 1890 ml
+
+
+def shows(image):
+    return shows_trunk(body_hu(image))
+
+
 def test_air_water_noise_and_a_clipped_scan():
-    assert not seems_hu(np.full((8, 8, 8), -1000, np.float32))
-    assert not seems_hu(np.where(patient() > -1000, 0, -1000).astype(np.float32))
-    assert not seems_hu(np.random.default_rng(0).uniform(-1000, 3000, (30, 30, 30)).astype(np.float32))
-    assert seems_hu(patient().clip(-160, 240))
-    assert seems_hu(patient().clip(-125, 275))
+    assert not shows(np.full((8, 8, 8), -1000, np.float32))
+    assert not shows(np.where(patient() > -1000, 0, -1000).astype(np.float32))
+    assert not shows(np.random.default_rng(0).uniform(-1000, 3000, (30, 30, 30)).astype(np.float32))
+    assert shows(patient().clip(-160, 240))
+    assert shows(patient().clip(-125, 275))
 
 
 def test_organs_without_references_are_let_be():
