@@ -50,7 +50,7 @@ def scan(spacing=SPACING, shape=(80, 60, 40), organs=None, affine=None):
     x, y = x + 80, y + 60
     voxels = np.full(shape, -1000, np.int16)
     voxels[(np.abs(x - 80) < 78) & (np.abs(y - 60) < 55)] = -100
-    voxels[(np.abs(x - 80) < 72) & (np.abs(y - 60) < 55)] = 75
+    voxels[(np.abs(x - 80) < 66) & (np.abs(y - 60) < 55)] = 75
     truth = np.zeros(shape, np.uint8)
     for organ, ((a, b, c), radius) in organs.items():
         ball = (x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2 < radius**2

@@ -109,6 +109,17 @@ def test_an_organ_that_is_not_there_has_no_volume_and_a_warning():
     assert "spleen: not found in this scan" in found.warnings
 
 
+def test_a_scan_that_shows_no_trunk_gives_empty_organs_and_says_why():
+    volume, _ = scan()
+    voxels = np.where(volume.voxels == -100, 75, volume.voxels).astype(np.int16)  # as a phantom of water has no fat
+    found = segment(replace(volume, voxels=voxels), model())
+    assert not found.labelmap.labels.any()
+    assert set(found.record["removed"]) == {"liver", "kidney_right", "kidney_left", "spleen"}
+    assert found.warnings[0].startswith("no organ was found for certain; removed: liver, kidney right")
+    assert all(quality.reasons == ("removed",) for quality in found.quality.values())
+    assert found.record["quality"]["liver"]["review"] is True
+
+
 def test_a_kidney_under_the_other_sides_name_is_given_to_its_side_and_that_is_recorded():
     volume, truth = scan(organs={"kidney_right": ((105, 25, 60), 12), "spleen": ((40, 60, 70), 16)})
     wrong = np.flip(volume.voxels == HU["kidney_right"], axis=0)

@@ -11,7 +11,7 @@ from abdoseg.quality.evidence import Evidence
 from abdoseg.quality.expected import NEWBORN_ML, expected_hu
 
 CERTAIN = 0.85  # mean probability from which an organ vouches for the scan
-UNBELIEVABLE = 0.65  # mean probability below which an organ is not there
+UNBELIEVABLE = 0.6  # mean probability below which an organ is not there
 HU_SLACK = 25.0  # beyond the expected HU: cysts, pelves, lesions, a scanner's calibration
 TRACE_ML = 1.0
 # HU of fat, of what is between fat and water, of soft tissue with and without contrast, and of bone; the share of a
