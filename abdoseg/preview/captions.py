@@ -9,12 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from abdoseg.measure import OrganVolume
 from abdoseg.preview.slices import ACROSS, EDGES, Look, View, colour_of, title_of
+from abdoseg.volume import AXIS_NAMES
 
 GROUND = (14, 16, 20)
 INK = (232, 234, 238)
 DIM = (138, 144, 156)
 WARNING = (255, 190, 80)
-AXIS_LETTERS = ("R", "A", "S")
 SCALE_BAR_MM = 50
 RIM_PX = 2
 
@@ -42,8 +42,9 @@ def annotate(tile: Image.Image, view: View, index: int, at: tuple[int, int]) -> 
     places = (((left + 5, y), "lm"), ((right - 5, y), "rm"), ((x, top + 4), "mt"), ((x, bottom - 4), "mb"))
     for letter, (place, anchor) in zip(EDGES[view.plane], places, strict=True):
         write(tile, place, letter, anchor)
-    axis = ACROSS[view.plane]
-    write(tile, (left + 7, top + 6), f"{view.plane}  {AXIS_LETTERS[axis]} {view.position_mm(index):.1f} mm", "lt")
+    position_mm = round(view.position_mm(index), 1)
+    side = AXIS_NAMES[ACROSS[view.plane]][int(position_mm >= 0)]
+    write(tile, (left + 7, top + 6), f"{view.plane}  {side} {abs(position_mm):.1f} mm", "lt")
     length = round(SCALE_BAR_MM * view.scale_px_mm)
     ImageDraw.Draw(tile).line([(right - 8 - length, bottom - 9), (right - 8, bottom - 9)], fill=INK, width=2)
     write(tile, (right - 8 - length // 2, bottom - 14), f"{SCALE_BAR_MM // 10} cm", "mb")
