@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from abdoseg.tissues import MEAN_HU, SPREAD_HU, Tissue
+from abdoseg.training.separable import blurred, enlarged, thickened
 
 AIR_HU = -1024.0
 
@@ -74,16 +75,16 @@ def draw_coordinates(
     grids = [axis.view([-1 if n == a else 1 for n in range(3)]) for a, axis in enumerate(axes)]
     rows = []
     for a in range(3):
-        row = sum((matrix[a, c] * grid for c, grid in enumerate(grids)), torch.zeros(()))
-        rows.append(row.expand(tuple(patch)) / spacing_mm[a] + float(centre[a]))
+        i, j, k = (matrix[a, c] / spacing_mm[a] * grid for c, grid in enumerate(grids))
+        rows.append(i + float(centre[a]) + j + k)
     coordinates = torch.stack(rows)  # (3, I, J, K)
     if how.elastic_mm > 0:
         extent = [n * s for n, s in zip(patch, spacing_mm, strict=True)]
         knots = [max(2, math.ceil(e / how.elastic_grid_mm) + 1) for e in extent]
         sigma = uniform(generator, 0.0, how.elastic_mm)
-        coarse = torch.randn((1, 3, *knots), generator=generator) * sigma
-        coarse /= torch.tensor(spacing_mm).view(1, 3, 1, 1, 1)
-        coordinates += F.interpolate(coarse, size=tuple(patch), mode="trilinear", align_corners=True)[0]
+        coarse = torch.randn((3, *knots), generator=generator) * sigma
+        for row, lattice, step in zip(coordinates, coarse, spacing_mm, strict=True):
+            row += enlarged(lattice / step, patch)
     return coordinates, mirror
 
 
@@ -125,22 +126,6 @@ class Region:
         return F.grid_sample(source, self.grid, mode=mode, padding_mode="zeros", align_corners=False)[0, 0] + outside
 
 
-def smooth(image: Tensor, sigma: Sequence[float]) -> Tensor:
-    """A Gaussian blur of (I, J, K), sigma in voxels an axis; edges are repeated."""
-    result = image[None, None]
-    for axis, s in enumerate(sigma):
-        if s < 0.2:
-            continue
-        reach = max(1, math.ceil(2.5 * s))
-        taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float32) / s) ** 2)
-        shape = [1, 1, 1, 1, 1]
-        shape[axis + 2] = -1
-        pad = [0] * 6
-        pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = reach
-        result = F.conv3d(F.pad(result, pad, mode="replicate"), (taps / taps.sum()).view(shape))
-    return result[0, 0]
-
-
 # The tissue that fills an organ, by our label.
 _TISSUES = {
     1: Tissue.LIVER, 2: Tissue.KIDNEY_CORTEX, 3: Tissue.KIDNEY_CORTEX, 4: Tissue.SPLEEN, 5: Tissue.TUMOUR,
@@ -155,26 +140,21 @@ def change_phase(image: Tensor, labels: Tensor, generator: Generator) -> Tensor:
 
     In half of the draws every organ goes to its value without contrast medium, in the others each goes its own way.
     """
-    numbers = labels.long()
-    highest = 15
-    counts = torch.bincount(numbers.flatten(), minlength=highest).float()
-    means = torch.bincount(
-        numbers.flatten(), weights=image.flatten().double(), minlength=highest
-    ).float() / counts.clamp(min=1)
+    numbers, highest = labels.long(), 15
     native = chance(generator, 0.5)
-    offsets, gains = torch.zeros(highest), torch.ones(highest)
-    for label in range(1, highest):
-        random = float(torch.randn((), generator=generator))
-        if native and label in _TISSUES:
-            tissue = _TISSUES[label]
-            gains[label] = 0.6
-            offsets[label] = float(MEAN_HU["noncontrast"][tissue] + SPREAD_HU[tissue] * random) - 0.6 * means[label]
-        elif not native:
-            offsets[label] = 25.0 * random
-    if native and counts[2:4].sum() > 0:  # both kidneys are in one phase
-        offsets[3] = offsets[2] + 0.6 * (means[2] - means[3])
+    randoms = torch.tensor([0.0, *(float(torch.randn((), generator=generator)) for _ in range(1, highest))])
     box = (0.6, 0.6, 0.4)
-    return image * smooth(gains[numbers], box) + smooth(offsets[numbers], box)
+    if not native:
+        return image + blurred((25.0 * randoms).take(numbers), box)
+    flat = numbers.flatten()
+    counts = torch.bincount(flat, minlength=highest).clamp(min=1)
+    means = (torch.bincount(flat, image.flatten().double(), minlength=highest) / counts).float()
+    offsets, gains = torch.zeros(highest), torch.ones(highest)
+    for label, tissue in _TISSUES.items():
+        gains[label] = 0.6
+        offsets[label] = MEAN_HU["noncontrast"][tissue] + SPREAD_HU[tissue] * randoms[label] - 0.6 * means[label]
+    offsets[3] = offsets[2] + 0.6 * (means[2] - means[3])  # both kidneys are in one phase
+    return image * blurred(gains.take(numbers), box) + blurred(offsets.take(numbers), box)
 
 
 def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], generator: Generator) -> Tensor:
@@ -186,11 +166,10 @@ def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], generato
     soft = (image > -30) & (image < 140) & ((labels == 0) | (labels >= _HOLLOW))
     period = uniform(generator, 20.0, 50.0)
     lattice = [math.ceil(2 * n * s / period) + 2 for n, s in zip(image.shape, spacing_mm, strict=True)]
-    hills = torch.randn((1, 1, *lattice), generator=generator)
-    hills = F.interpolate(hills, size=tuple(image.shape), mode="trilinear", align_corners=True)[0, 0]
+    hills = enlarged(torch.randn(lattice, generator=generator), image.shape)
     loops = soft & (hills > uniform(generator, 0.3, 0.9))
     hu = math.exp(uniform(generator, math.log(120.0), math.log(900.0)))
-    share = smooth(loops.float(), (0.6, 0.6, 0.4))
+    share = blurred(loops.float(), (0.6, 0.6, 0.4))
     return image + share * (hu * (1 + 0.1 * hills) - image)
 
 
@@ -206,27 +185,20 @@ def change_hu(
     if chance(generator, how.oral):
         image = opacify(image, labels, spacing_mm, generator)
     if how.thick_slices_mm > 0 and chance(generator, 0.25):
-        image = _thicken(image, uniform(generator, spacing_mm[2], how.thick_slices_mm) / spacing_mm[2])
+        factor = uniform(generator, spacing_mm[2], how.thick_slices_mm) / spacing_mm[2]
+        if factor > 1.05:
+            image = thickened(image, max(2, round(image.shape[2] / factor)))
     if how.blur_mm > 0 and chance(generator, 0.25):
         sigma = uniform(generator, 0.0, how.blur_mm) / 2.355
-        image = smooth(image, [sigma / s for s in spacing_mm])
+        image = blurred(image, [sigma / s for s in spacing_mm])
     if how.noise_hu > 0 and chance(generator, 0.5):
         noise = torch.randn(image.shape, generator=generator) * uniform(generator, 0.0, how.noise_hu)
         if chance(generator, 0.5):
-            noise = smooth(noise, (0.7, 0.7, 0.3)) * 2.0
+            noise = blurred(noise, (0.7, 0.7, 0.3)) * 2.0
         image = image + noise
     centre = 60.0
     gain = math.exp(uniform(generator, math.log(how.contrast[0]), math.log(how.contrast[1])))
     return (image - centre) * gain + centre + uniform(generator, -how.shift_hu, how.shift_hu)
-
-
-def _thicken(image: Tensor, factor: float) -> Tensor:
-    """Slices `factor` times as thick: averaged along the last axis, then interpolated back."""
-    if factor <= 1.05:
-        return image
-    count = max(2, round(image.shape[2] / factor))
-    thick = F.interpolate(image[None, None], size=(*image.shape[:2], count), mode="area")
-    return F.interpolate(thick, size=tuple(image.shape), mode="trilinear", align_corners=False)[0, 0]
 
 
 def cut_field(image: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from abdoseg.tissues import LUMEN_TIERS, PHASES, TISSUE_COUNT, Phase, Tissue, patient_hu
+from abdoseg.training.separable import blurred, enlarged
 from abdoseg.training.tissue_maps import (
     SCANNED,
     SCANNED_START_HU,
@@ -52,7 +52,7 @@ def paint(tissues: Tensor, generator: torch.Generator, spacing_mm: Sequence[floa
     """
     draw = Draw(generator, tissues.shape, spacing_mm)
     patient = _patient(draw)
-    hu = _table(patient.hu, draw)[tissues.long()]
+    hu = _table(patient.hu, draw).take(tissues.long())
     hu = _scanned(hu, tissues, patient, draw)
     hu = _wall(hu, tissues, patient, draw)
     hu = _gaps(hu, tissues, patient, draw)
@@ -93,8 +93,8 @@ class Draw:
         lattice = [
             max(2, math.ceil(2.0 * n * s / period_mm) + 1) for n, s in zip(self.shape, self.spacing_mm, strict=True)
         ]
-        hills = _normalised(_smoothed(self.white(lattice), (0.7, 0.7, 0.7)))
-        return F.interpolate(hills[None, None], size=self.shape, mode="trilinear", align_corners=True)[0, 0]
+        hills = _normalised(blurred(self.white(lattice), (0.7, 0.7, 0.7)))
+        return enlarged(hills, self.shape)
 
 
 @dataclass(frozen=True)
@@ -165,36 +165,46 @@ def _wall(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
 
 def _gaps(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
     """Between the organs: fat, strands, vessels, and bowel or fluid in some patients."""
-    fat = patient[Tissue.GAP] + 6.0 * draw.fine
-    fat = torch.where(draw.middle.abs() < 0.06, fat + draw.uniform(10.0, 70.0), fat)
-    vessel = torch.where(draw.coarse > 0.6, patient[Tissue.ARTERY], patient[Tissue.PORTAL_VEIN])
-    fat = torch.where(draw.other.square() + draw.middle.square() < draw.uniform(0.01, 0.07), vessel, fat)
-    loops = 0.6 * draw.noise(32.0) + 0.5 * draw.coarse - draw.uniform(0.2, 1.4)
-    fat = torch.where(loops > 0, patient[Tissue.BOWEL_WALL] + 5.0 * draw.fine, fat)
-    fat = torch.where(loops > 0.45, _content(patient, draw), fat)
+    gap = tissues == Tissue.GAP
+    at = gap.flatten().nonzero()[:, 0]
+    coarse, middle, other, fine = (field.take(at) for field in (draw.coarse, draw.middle, draw.other, draw.fine))
+    fat = patient[Tissue.GAP] + 6.0 * fine
+    fat = torch.where(middle.abs() < 0.06, fat + draw.uniform(10.0, 70.0), fat)
+    vessel = torch.where(coarse > 0.6, patient[Tissue.ARTERY], patient[Tissue.PORTAL_VEIN])
+    fat = torch.where(other.square() + middle.square() < draw.uniform(0.01, 0.07), vessel, fat)
+    loops = 0.6 * draw.noise(32.0).take(at) + 0.5 * coarse - draw.uniform(0.2, 1.4)
+    fat = torch.where(loops > 0, patient[Tissue.BOWEL_WALL] + 5.0 * fine, fat)
+    fat = torch.where(loops > 0.45, _content(at, patient, draw), fat)
     if draw.chance(0.08):  # ascites
-        fat = torch.where(draw.coarse > draw.uniform(-0.5, 1.0), patient[Tissue.WATER], fat)
-    return torch.where(tissues == Tissue.GAP, fat, hu)
+        fat = torch.where(coarse > draw.uniform(-0.5, 1.0), patient[Tissue.WATER], fat)
+    return hu.masked_scatter(gap, fat)
 
 
-def _content(patient: Patient, draw: Draw) -> Tensor:
-    """What a bowel holds, by place: fluid, faeces or food with bubbles, oral contrast in a third of the patients."""
-    fluid = patient[Tissue.WATER] + draw.uniform(0.0, 25.0) + 5.0 * draw.fine
-    solid = patient[Tissue.FAECES] + 15.0 * draw.fine - 500.0 * (draw.fine + draw.bubbles > draw.uniform(1.3, 2.6))
-    content = torch.where(draw.middle + 0.5 * draw.coarse > draw.uniform(-0.5, 1.5), solid, fluid)
+def _content(at: Tensor, patient: Patient, draw: Draw) -> Tensor:
+    """What a bowel holds, by place: fluid, faeces or food with bubbles, oral contrast in a third of the patients.
+
+    at: (N,) flat indices of the voxels to fill.
+    """
+    coarse, middle, fine = (field.take(at) for field in (draw.coarse, draw.middle, draw.fine))
+    fluid = patient[Tissue.WATER] + draw.uniform(0.0, 25.0) + 5.0 * fine
+    gassy = fine + draw.bubbles.take(at) > draw.uniform(1.3, 2.6)
+    solid = patient[Tissue.FAECES] + 15.0 * fine - 500.0 * gassy
+    content = torch.where(middle + 0.5 * coarse > draw.uniform(-0.5, 1.5), solid, fluid)
     if not draw.chance(0.33):
         return content
-    contrast = patient[Tissue.ORAL_CONTRAST] * draw.uniform(0.3, 1.6) + 15.0 * draw.fine
-    return torch.where(draw.coarse + 0.3 * draw.middle > draw.uniform(-1.0, 0.6), contrast, content)
+    contrast = patient[Tissue.ORAL_CONTRAST] * draw.uniform(0.3, 1.6) + 15.0 * fine
+    return torch.where(coarse + 0.3 * middle > draw.uniform(-1.0, 0.6), contrast, content)
 
 
 def _lumens(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tensor:
     """Stomach and bowel, each with its own contents; gas lies on top."""
     for lumen in (Tissue.STOMACH_LUMEN, Tissue.SMALL_BOWEL_LUMEN, Tissue.COLON_LUMEN):
         inside = _within(tissues, lumen, LUMEN_TIERS)
-        gas_above = lumen + draw.uniform(0.0, 4.5) + (0.3 if lumen == Tissue.STOMACH_LUMEN else 1.2) * draw.coarse
-        content = torch.where(tissues > gas_above, patient[Tissue.GAS], _content(patient, draw))
-        hu = torch.where(inside, content, hu)
+        at = inside.flatten().nonzero()[:, 0]
+        rough = 0.3 if lumen == Tissue.STOMACH_LUMEN else 1.2
+        gas_above = lumen + draw.uniform(0.0, 4.5) + rough * draw.coarse.take(at)
+        content = torch.where(tissues.take(at) > gas_above, patient[Tissue.GAS], _content(at, patient, draw))
+        hu = hu.masked_scatter(inside, content)
     return hu
 
 
@@ -220,7 +230,7 @@ def _textured(hu: Tensor, tissues: Tensor, patient: Patient, draw: Draw) -> Tens
         mottle = draw.uniform(0.2, 1.3)
         fine[Tissue.SPLEEN], rough[Tissue.SPLEEN] = 12.0 * mottle, 22.0 * mottle
     codes = tissues.long()
-    hu = hu + _table(fine, draw)[codes] * draw.fine + _table(rough, draw)[codes] * draw.other
+    hu = hu + _table(fine, draw).take(codes) * draw.fine + _table(rough, draw).take(codes) * draw.other
     lung = tissues == Tissue.LUNG
     hu = torch.where(lung & (draw.other.square() + draw.middle.square() < 0.04), patient[Tissue.VEIN], hu)
     if draw.chance(0.12):  # an effusion, or a lung that has collapsed
@@ -289,31 +299,13 @@ def _acquired(hu: Tensor, draw: Draw) -> Tensor:
     in_plane = draw.uniform(1.0, 2.2)
     slice_mm = draw.uniform(1.0, 6.0)
     sigma_mm = (in_plane, in_plane, 0.29 * slice_mm)  # a box's deviation is its width / sqrt(12)
-    hu = _smoothed(hu.clamp(-1024.0, 1500.0), [s / step for s, step in zip(sigma_mm, draw.spacing_mm, strict=True)])
+    hu = blurred(hu.clamp(-1024.0, 1500.0), [s / step for s, step in zip(sigma_mm, draw.spacing_mm, strict=True)])
     level = math.exp(draw.uniform(math.log(2.0), math.log(22.0)))
     share = draw.uniform(0.2, 0.9)
     grain = (3.5, 0.5, 0.3) if draw.chance(0.15) else (0.7, 0.7, 0.4)  # streaks from side to side, as arms make them
-    grainy = _normalised(_smoothed(draw.white(), grain))
+    grainy = _normalised(blurred(draw.white(), grain))
     return hu + level * (math.sqrt(share) * grainy + math.sqrt(1.0 - share) * draw.white()) + draw.normal(0.0, 3.0)
 
 
 def _normalised(noise: Tensor) -> Tensor:
     return noise / noise.std(correction=0).clamp(min=1e-3)
-
-
-def _smoothed(image: Tensor, sigma: Sequence[float]) -> Tensor:
-    """Gaussian blur (I, J, K), the deviation along each axis in voxels; the edges are repeated."""
-    for axis, deviation in enumerate(sigma):
-        reach = max(1, math.ceil(2.5 * deviation))
-        if deviation < 0.15 or reach >= image.shape[axis]:
-            continue
-        at = torch.arange(-reach, reach + 1, dtype=torch.float32)
-        bell = torch.exp(-0.5 * (at / deviation).square())
-        weights = (bell / bell.sum()).tolist()
-        n = image.shape[axis]
-        first, last = image.narrow(axis, 0, 1), image.narrow(axis, n - 1, 1)
-        padded = torch.cat([first] * reach + [image] + [last] * reach, axis)
-        image = weights[0] * padded.narrow(axis, 0, n)
-        for step, weight in enumerate(weights[1:], start=1):
-            image = image.add(padded.narrow(axis, step, n), alpha=weight)
-    return image

@@ -89,7 +89,7 @@ class Sampler:
         image = self._image(packed, region, labels, generator)
         if how.cut > 0 and augment.chance(generator, how.cut):
             image, labels = augment.cut_field(image, labels, generator)
-        target = torch.from_numpy(self.channels)[labels.long()].long()
+        target = torch.from_numpy(self.channels[labels.numpy()]).long()
         if mirrored:
             target = self.mirrored[target]
         annotated = torch.tensor([False, *(is_annotated(packed, organ) for organ in config.organs)])

@@ -15,7 +15,6 @@ from abdoseg.training.augment import (
     change_hu,
     cut_field,
     draw_coordinates,
-    smooth,
 )
 from abdoseg.training.sampling import Sampler, mirror_table
 
@@ -77,10 +76,6 @@ def test_the_mirror_table_swaps_pairs_and_leaves_lone_twins():
 def test_mirroring_is_off_by_default():
     assert Augmentation().mirror == 0.0
     assert not any(draw_coordinates((0, 0, 0), (2, 2, 2), SPACING, Augmentation(), generator(s))[1] for s in range(50))
-
-
-def test_smoothing_keeps_the_mean_and_constants():
-    assert torch.allclose(smooth(torch.full((6, 6, 6), 7.0), (1.0, 2.0, 0.5)), torch.tensor(7.0))
 
 
 def test_organs_change_their_hu_together_and_the_rest_does_not():
