@@ -31,7 +31,7 @@ def implausible(evidence: Mapping[str, Evidence], image: npt.NDArray[np.float32]
     known = {organ: found for organ, found in evidence.items() if organ in NEWBORN_ML}
     body = body_hu(image)
     if not shows_trunk(body):
-        return dict.fromkeys(known, "the scan has not the shares of fat, soft tissue and bone of a trunk in HU")
+        return dict.fromkeys(known, "the scan's shares of fat, soft tissue and bone in HU are not a trunk's")
     body_ml = body.size * voxel_ml
     removed = {organ: why for organ, found in known.items() if (why := _why_not(organ, found, body_ml))}
     if any(found.confidence >= CERTAIN for organ, found in known.items() if organ not in removed):
