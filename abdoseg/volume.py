@@ -176,13 +176,15 @@ class Volume:
 class Labelmap:
     """One organ a voxel: `labels` (I, J, K) uint8 in canonical axes, and the names of the numbers in it.
 
-    organs: label to organ name, for every label that was looked for, found or not.
+    organs: label to organ name, for every label that was looked for, found or not. unknown: numbers in the file that
+    its scheme has no name for; they are background here.
     """
 
     labels: npt.NDArray[np.uint8]
     geometry: Geometry
     stored: Stored
     organs: dict[int, str]
+    unknown: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_shape(self.labels, self.geometry)

@@ -92,7 +92,7 @@ def evaluate(
         talk.warn(warning)
     if output is not None:
         write_rows([score_row(score) for score in evaluation.scores], output, overwrite)
-        write_rows(summary_rows(evaluation.organs), beside(output, "summary"), overwrite)
+        write_rows(summary_rows(evaluation), beside(output, "summary"), overwrite)
         if compat:
             write_rows(official_table(evaluation, numbers), beside(output, compat), overwrite)
     if report is not None:

@@ -71,7 +71,8 @@ def score_case(
         pool.submit(score, organ, lesions, SurfaceDistances.between(points, there.result(), back.result()))
         for organ, lesions, points, there, back in measuring
     ]
-    return CaseScores(case, tuple(job.result() for job in scoring), histogram, (tilted,) if tilted else ())
+    unknown = truth.unknown, prediction.unknown if prediction else ()
+    return CaseScores(case, tuple(job.result() for job in scoring), histogram, (tilted,) if tilted else (), unknown)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,8 @@
 What FLARE22_DSC_NSD_Eval.py does, kept here as it is: it walks the predictions, so that a missing one is left out;
 it compares arrays, whatever their affines; an organ in neither is 1, one in the prediction alone 0; of aorta, vena
 cava and oesophagus it looks only at the truth's slices, along the third array axis, without the last of them; the
-spacing is that of the truth's header; surfaces are DeepMind's elements; values are rounded to four digits.
+spacing is that of the truth's header; surfaces are DeepMind's elements; values are rounded to four digits; labels are
+cast to eight bits, so that 257 counts as 1. (Negative labels and fractions, which it would cast too, are refused here.)
 Source: github.com/JunMa11/FLARE, FLARE22/Evaluation/FLARE22_DSC_NSD_Eval.py.
 """
 
@@ -12,16 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan, nan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy import BY_NAME
-from abdoseg.evaluation.pairs import Pair
-from abdoseg.evaluation.run import Evaluation, Reading, read_pair
+from abdoseg.anatomy import BY_NAME, Scheme
+from abdoseg.evaluation.run import Evaluation, Reading
 from abdoseg.evaluation.score import Score
 from abdoseg.metrics import dice, surface_distances
+from abdoseg.scans.labels import read_labels, scheme_of
 from abdoseg.volume import Labelmap
 
 # The script's name of each organ, ours, and its tolerance in mm, in the script's order.
@@ -60,26 +62,35 @@ class Official:
 
 def official_numbers(evaluation: Evaluation) -> Numbers:
     """Every case that has a prediction, as the script scores it."""
-    pairs = [pair for pair in evaluation.pairing.pairs if pair.prediction is not None]
-    return {pair.case: official_case(pair, evaluation.reading) for pair in pairs}
+    pairs = zip(evaluation.pairing.pairs, evaluation.cases, strict=True)
+    return {
+        pair.case: official_case(pair.truth, pair.prediction, evaluation.reading, case.unknown)
+        for pair, case in pairs
+        if pair.prediction is not None
+    }
 
 
 def official_scores(evaluation: Evaluation, numbers: Numbers) -> list[Official]:
     """The script's rows beside ours, organ by organ as far as ours were scored."""
     ours = {(score.case, score.organ): score for score in evaluation.scores}
+    wrapped = {case.case for case in evaluation.cases if any(number > 255 for side in case.unknown for number in side)}
     return [
-        Official(case, organ, *values, score.confusion.dice, score.nsd, _why(score, *values))
+        Official(case, organ, *values, score.confusion.dice, score.nsd, _why(score, *values, case in wrapped))
         for case, organs in numbers.items()
         for organ, values in organs.items()
         if (score := ours.get((case, organ)))
     ]
 
 
-def official_case(pair: Pair, reading: Reading) -> dict[str, tuple[float, float]]:
-    """DSC and NSD of all thirteen organs of a case, as the script computes and rounds them."""
-    truth, prediction, _ = read_pair(pair, reading)
-    if prediction is None:
-        return {}
+def official_case(
+    truth_path: Path, prediction_path: Path, reading: Reading, unknown: tuple[Sequence[int], Sequence[int]] = ((), ())
+) -> dict[str, tuple[float, float]]:
+    """DSC and NSD of all thirteen organs of a case, as the script computes and rounds them.
+
+    unknown: of each file, the numbers that its scheme has no name for; what is left of them in eight bits may have one.
+    """
+    truth = read_labels(truth_path, _in_eight_bits(reading.truth_scheme, unknown[0]), warn=False)
+    prediction = read_labels(prediction_path, _in_eight_bits(reading.prediction_scheme, unknown[1]), warn=False)
     a, b = _stored(truth), _stored(prediction)
     header = truth.stored.header
     zooms = truth.stored.geometry.spacing_mm if header is None else header["pixdim"][1:4].astype(np.float64)
@@ -121,17 +132,23 @@ def _organ(
     return dice(truth, prediction), distances.nsd(tolerance_mm, rounding=0.0)
 
 
+def _in_eight_bits(scheme: str | Scheme, unknown: Sequence[int]) -> Scheme:
+    names = scheme_of(scheme)
+    return {**names, **{number: names[number % 256] for number in unknown if number % 256 in names}}
+
+
 def _stored(labelmap: Labelmap) -> npt.NDArray[np.uint8]:
     return labelmap.stored.from_canonical(labelmap.labels)
 
 
-def _why(score: Score, dsc: float, nsd: float) -> str:
+def _why(score: Score, dsc: float, nsd: float, wrapped: bool) -> str:
     if _same(score.confusion.dice, dsc) and _same(score.nsd, nsd):
         return ""
     reasons: Sequence[str] = [
         "in neither: 1 in the script, not defined here" if score.status == "absent" else "",
         "the script leaves out slices beyond the truth's, and its last" if score.organ in SLICES_OF_TRUTH else "",
         "surface elements against border voxels" if score.surface == "border" and score.status == "both" else "",
+        "labels above 255 wrap in the script" if wrapped else "",
         "tolerances differ" if score.nsd_tolerance_mm != _tolerance(score.organ) else "",
     ]
     return "; ".join(reason for reason in reasons if reason) or "the script compares arrays as stored, rounded"

@@ -46,8 +46,8 @@ def find_pairs(prediction: Path, truth: Path) -> Pairing:
     truths, predictions = label_files(truth), label_files(prediction, needed=False)
     if not set(truths) & set(predictions) and predictions:
         raise DatasetError(
-            f"{prediction}: none of its cases ({_some(list(predictions))}) is among those of {truth} "
-            f"({_some(list(truths))}); name the folders in the order PREDICTIONS TRUTHS, with matching file names"
+            f"{prediction}: none of its cases ({some(list(predictions))}) is among those of {truth} "
+            f"({some(list(truths))}); name the folders in the order PREDICTIONS TRUTHS, with matching file names"
         )
     pairs = tuple(Pair(case, path, predictions.get(case)) for case, path in truths.items())
     return Pairing(pairs, tuple(path for case, path in predictions.items() if case not in truths))
@@ -81,5 +81,6 @@ def _is_label_file(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(LABEL_FILES)
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -12,7 +12,7 @@ from abdoseg.errors import GeometryError, UsageError
 from abdoseg.evaluation.case import score_case
 from abdoseg.evaluation.checks import assert_possible, suspicions
 from abdoseg.evaluation.grids import Method, difference, onto
-from abdoseg.evaluation.pairs import Pair, Pairing
+from abdoseg.evaluation.pairs import Pair, Pairing, some
 from abdoseg.evaluation.score import CaseScores, Score, Settings
 from abdoseg.evaluation.summary import OrganSummary, Overall, overall, pooled_histogram, summarise
 from abdoseg.metrics.overlap import Counts
@@ -49,6 +49,16 @@ class Evaluation:
     def scores(self) -> list[Score]:
         """Every row, by case and organ."""
         return [score for case in self.cases for score in case.scores]
+
+    @property
+    def unknown(self) -> dict[str, dict[int, list[str]]]:
+        """Label numbers that the scheme of their side has no name for, and the cases whose files hold them."""
+        found: dict[str, dict[int, list[str]]] = {"truth": {}, "prediction": {}}
+        for case in self.cases:
+            for labels, numbers in zip(found.values(), case.unknown, strict=True):
+                for number in numbers:
+                    labels.setdefault(number, []).append(case.case)
+        return {side: dict(sorted(labels.items())) for side, labels in found.items()}
 
     @property
     def histogram(self) -> Counts:
@@ -104,8 +114,8 @@ def evaluate(
         for score in case.scores:
             assert_possible(score)
     summaries = summarise(cases)
-    warnings = tuple(_warnings(pairing, cases, left_out))
-    return Evaluation(pairing, settings, reading, cases, summaries, overall(cases, summaries), warnings)
+    evaluation = Evaluation(pairing, settings, reading, cases, summaries, overall(cases, summaries))
+    return replace(evaluation, warnings=tuple(_warnings(evaluation, left_out)))
 
 
 def read_pair(pair: Pair, reading: Reading) -> tuple[Labelmap, Labelmap | None, tuple[str, ...]]:
@@ -113,10 +123,10 @@ def read_pair(pair: Pair, reading: Reading) -> tuple[Labelmap, Labelmap | None, 
 
     Raises GeometryError when the grids differ and no method was named.
     """
-    truth = read_labels(pair.truth, reading.truth_scheme)
+    truth = read_labels(pair.truth, reading.truth_scheme, warn=False)
     if pair.prediction is None:
         return truth, None, ()
-    prediction = read_labels(pair.prediction, reading.prediction_scheme)
+    prediction = read_labels(pair.prediction, reading.prediction_scheme, warn=False)
     differs = difference(truth.geometry, prediction.geometry, reading.grid_tolerance_mm)
     if differs is None:
         return truth, prediction, ()
@@ -155,7 +165,8 @@ def _choose(cases: Sequence[CaseScores], organs: Sequence[str] | None) -> tuple[
     return chosen, [organ.name for organ in ORGANS if organ.name in present - chosen]
 
 
-def _warnings(pairing: Pairing, cases: Sequence[CaseScores], left_out: Sequence[str]) -> Iterable[str]:
+def _warnings(evaluation: Evaluation, left_out: Sequence[str]) -> Iterable[str]:
+    pairing, cases = evaluation.pairing, evaluation.cases
     if pairing.missing:
         yield (
             f"{len(pairing.missing)} of {len(pairing.pairs)} cases have no prediction and count as nothing found: "
@@ -164,10 +175,17 @@ def _warnings(pairing: Pairing, cases: Sequence[CaseScores], left_out: Sequence[
     if pairing.extra:
         yield "predictions without a truth, not scored: " + ", ".join(path.name for path in pairing.extra)
     if left_out:
-        names = ", ".join(left_out)
-        yield f"in the truth and in no prediction, not scored: {names}; --organs all counts them as missed"
+        organs = ", ".join(left_out)
+        yield f"in the truth and in no prediction, not scored: {organs}; --organs all counts them as missed"
     if all(score.status == "absent" for case in cases for score in case.scores):
         yield "no organ was compared: neither the truths nor the predictions hold one"
+    for side, flag in (("truth", "--gt-labels"), ("prediction", "--pred-labels")):
+        alike: dict[tuple[str, ...], list[str]] = {}  # numbers by the cases that hold them
+        for number, names in evaluation.unknown[side].items():
+            alike.setdefault(tuple(names), []).append(str(number))
+        for cases_alike, numbers in alike.items():
+            where = f"{some(numbers)} (in {some(cases_alike)})"
+            yield f"labels of {side}s that {flag} has no name for, counted as background: {where}"
     for case in cases:
         for note in case.notes:
             yield f"{case.case}: {note}"

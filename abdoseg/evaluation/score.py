@@ -87,12 +87,16 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class CaseScores:
-    """All scores of a case, and its joint histogram: voxels by our label in the truth (rows) and the prediction."""
+    """All scores of a case, and its joint histogram: voxels by our label in the truth (rows) and the prediction.
+
+    unknown: numbers in the truth's and in the prediction's file that their scheme has no name for.
+    """
 
     case: str
     scores: tuple[Score, ...]
     histogram: Counts
     notes: tuple[str, ...] = ()
+    unknown: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
 
 def host_of(lesion: str) -> str:

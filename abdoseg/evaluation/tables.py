@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from abdoseg.anatomy import BY_NAME
 from abdoseg.evaluation.columns import METRICS
 from abdoseg.evaluation.run import Evaluation
 from abdoseg.evaluation.score import STATUS, Score
-from abdoseg.evaluation.summary import FAILURE_DICE, OrganSummary, Overall, Summary
+from abdoseg.evaluation.summary import FAILURE_DICE, Overall, Summary
 from abdoseg.output import writing
 
 Row = dict[str, Any]
@@ -28,13 +28,19 @@ def score_row(score: Score) -> Row:
     return row | {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn}
 
 
-def summary_rows(organs: Sequence[OrganSummary]) -> list[Row]:
-    """One row an organ and metric; each with the organ's failures and pooled overlap."""
+def summary_rows(evaluation: Evaluation) -> list[Row]:
+    """One row an organ and metric, each with the organ's failures and pooled overlap; and one for each label that its
+    side's scheme has no name for, with the number of files that hold it."""
     rows = []
-    for organ in organs:
+    for organ in evaluation.organs:
         shared = {"cases": organ.cases, "failures": organ.failures, "failure_rate": organ.failure_rate}
         pooled = {"pooled_dice": organ.pooled.dice, "pooled_iou": organ.pooled.iou}
         rows += [asdict(summary) | shared | pooled for summary in organ.metrics if summary.n]
+    columns = rows[0] if rows else {"organ": "", "metric": "", "n": 0}
+    for side, labels in evaluation.unknown.items():
+        for number, cases in labels.items():
+            named = {"organ": f"label {number}", "metric": f"unknown_in_{side}", "n": len(cases)}
+            rows.append(dict.fromkeys(columns, "") | named)
     return rows
 
 
@@ -55,6 +61,7 @@ def as_json(evaluation: Evaluation) -> Row:
             },
             "missing": evaluation.pairing.missing,
             "extra": [path.name for path in evaluation.pairing.extra],
+            "unknown_labels": evaluation.unknown,
             "warnings": evaluation.warnings,
             "overall": _overall_row(evaluation.overall),
             "organs": {

@@ -16,19 +16,21 @@ logger = logging.getLogger("abdoseg")
 BOTH_KIDNEYS_MM = 100.0  # one kidney is at most 80 mm wide; two, with the spine between them, are wider
 
 
-def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg") -> Labelmap:
+def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: bool = True) -> Labelmap:
     """Reads a label file (NIfTI, .mha, .nrrd) and gives its organs our numbers, by name.
 
     scheme: a name in SCHEMES, or label to organ name. Organs that are not ours become background; labels that the
-    scheme does not have are left out with a warning. Raises ScanError, ResourceError, UsageError.
+    scheme does not have are left out, and warned of unless the caller does that. Raises ScanError, ResourceError,
+    UsageError.
     """
     path = Path(path)
     names = scheme_of(scheme)
     file = read_file(path, assume_axes=False)
     values = _whole_numbers(path, file.array)
     present = labels_in(values)
-    if strange := sorted(set(present) - set(names)):
-        logger.warning("%s: labels %s are not in its scheme and are left out", path, ", ".join(map(str, strange[:12])))
+    unknown = sorted(set(present) - set(names))
+    if unknown and warn:
+        logger.warning("%s: labels %s are not in its scheme and are left out", path, ", ".join(map(str, unknown[:12])))
     ours = {number: BY_NAME[names[number]].label for number in present if names.get(number) in BY_NAME}
     if values.dtype != np.uint8 or any(ours.get(number) != number for number in present):
         table = np.zeros(max(present, default=0) + 1, np.uint8)
@@ -43,7 +45,7 @@ def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg") -> Labelmap:
         if name == "kidney":
             _split_kidneys(labels, values == number, geometry)
             organs |= {BY_NAME[side].label: side for side in ("kidney_right", "kidney_left")}
-    return Labelmap(labels, geometry, file.stored, dict(sorted(organs.items())))
+    return Labelmap(labels, geometry, file.stored, dict(sorted(organs.items())), tuple(unknown))
 
 
 def scheme_of(scheme: str | Scheme) -> Scheme:

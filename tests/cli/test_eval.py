@@ -152,7 +152,17 @@ def test_labels_that_the_scheme_does_not_know_are_named(tmp_path):
     strange = body()
     strange[0, 0, :3] = 77
     pair = write(tmp_path / "a.nii.gz", strange), write(tmp_path / "b.nii.gz", body())
-    assert "labels 77 are not in its scheme" in run(*pair).stderr
+    out, report = tmp_path / "s.csv", tmp_path / "r.html"
+    result = run(*pair, "--json", "-o", out, "--report", report)
+    said = "labels of predictions that --pred-labels has no name for, counted as background: 77 (in b)"
+    assert result.stderr.count("77") == 1
+    assert said in result.stderr
+    assert said in report.read_text()
+    found = json.loads(result.stdout)
+    assert found["unknown_labels"] == {"truth": {}, "prediction": {"77": ["b"]}}
+    assert said in found["warnings"]
+    last = rows(tmp_path / "s_summary.csv")[-1]
+    assert (last["organ"], last["metric"], last["n"], last["mean"]) == ("label 77", "unknown_in_prediction", "1", "")
 
 
 def test_the_exit_code_of_a_missing_prediction_is_12(tmp_path):

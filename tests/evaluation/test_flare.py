@@ -70,6 +70,29 @@ def test_why_is_said_where_numbers_differ_and_only_there(tmp_path):
     assert {row.why for organ, row in alike.items() if organ != "aorta"} == {""}
 
 
+def test_labels_above_255_wrap_as_in_the_scripts_eight_bits(tmp_path):
+    truth, prediction = flare_body(), flare_body().astype(np.uint16)
+    prediction[prediction == 1] = 257  # 1 in eight bits: the liver
+    prediction[prediction == 3] = 300  # 44 in eight bits: nothing
+    found = run(tmp_path, truth, prediction)
+    assert found.unknown["prediction"] == {257: ["c"], 300: ["c"]}
+    rows = by_organ(found)
+    assert (rows["liver"].dsc, rows["liver"].nsd, rows["liver"].ours_dice) == (1, 1, 0)
+    assert rows["liver"].why == "labels above 255 wrap in the script"
+    assert (rows["spleen"].dsc, rows["kidney_right"].dsc) == (0, 1)
+
+
+def test_the_script_compares_arrays_whatever_their_affines(tmp_path):
+    write(tmp_path / "gt" / "c.nii.gz", flare_body())
+    moved = np.diag([1.0, 1.0, 2.0, 1.0])
+    moved[0, 3] = 1.0
+    write(tmp_path / "pred" / "c.nii.gz", flare_body(), affine=moved)
+    pairing = find_pairs(tmp_path / "pred", tmp_path / "gt")
+    rows = by_organ(evaluate(pairing, reading=Reading("flare22", "flare22", resample="nearest"), threads=1))
+    assert rows["liver"].dsc == 1
+    assert rows["liver"].ours_dice == pytest.approx(7 / 8)
+
+
 def test_missing_predictions_are_left_out_as_the_script_does(tmp_path):
     write(tmp_path / "gt" / "other.nii.gz", flare_body())
     found = run(tmp_path, flare_body(), flare_body())
