@@ -38,12 +38,13 @@ def holes(mask: Mask) -> Mask:
 
 def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice] | None:
     """The smallest box that holds the mask, `margin` voxels wider on each side within the grid; None when empty."""
+    flat = mask.any(axis=2)
     spans = []
-    for axis in range(3):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+    for length, filled in zip(mask.shape, (flat.any(axis=1), flat.any(axis=0), mask.any(axis=(0, 1))), strict=True):
+        found = np.flatnonzero(filled)
         if not len(found):
             return None
-        spans.append(slice(max(0, int(found[0]) - margin), min(mask.shape[axis], int(found[-1]) + 1 + margin)))
+        spans.append(slice(max(0, int(found[0]) - margin), min(length, int(found[-1]) + 1 + margin)))
     return spans[0], spans[1], spans[2]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from abdoseg.errors import GeometryError
-from abdoseg.volume import FACES, Array, Labelmap, labels_in
+from abdoseg.volume import FACES, Array, Labelmap
 
+Box = tuple[slice, slice, slice]
+NOWHERE = slice(0, 0), slice(0, 0), slice(0, 0)
 COLUMNS = ("organ", "label", "voxels", "volume_ml", "mean_hu", "sd_hu", "complete", "touches")
 
 
@@ -38,22 +41,25 @@ class OrganVolume:
         return None if self.voxels == 0 else not self.touches
 
 
-def measure(labelmap: Labelmap, voxels_hu: Array | None = None) -> list[OrganVolume]:
+def measure(
+    labelmap: Labelmap, voxels_hu: Array | None = None, within: Mapping[int, Box] | None = None
+) -> list[OrganVolume]:
     """One row for every organ that was looked for, found or not, in organ order.
 
-    voxels_hu: (I, J, K) on the labelmap's grid. The volume is what was measured even where the border cuts the organ.
+    voxels_hu: (I, J, K) on the labelmap's grid. within: for each label that is there, a box that holds all of it; found
+    here if not given. The volume is what was measured even where the border cuts the organ.
     """
     if voxels_hu is not None and voxels_hu.shape != labelmap.labels.shape:
         raise GeometryError(
             f"a scan of shape {voxels_hu.shape} does not lie under labels of shape {labelmap.labels.shape}"
         )
-    touches = _touches(labelmap.labels)
-    found = _inside(labelmap.labels, voxels_hu)
+    within = boxes(labelmap.labels) if within is None else within
     rows = []
     for label, organ in sorted(labelmap.organs.items()):
-        count, mean, sd = found.get(label, (0, None, None))
-        volume_ml = count * labelmap.geometry.voxel_ml
-        rows.append(OrganVolume(organ, label, count, volume_ml, mean, sd, touches.get(label, ())))
+        box = within.get(label, NOWHERE)
+        count, mean, sd = _inside(labelmap.labels, voxels_hu, label, box)
+        touches = _touches(labelmap.labels, label, box)
+        rows.append(OrganVolume(organ, label, count, count * labelmap.geometry.voxel_ml, mean, sd, touches))
     return rows
 
 
@@ -84,10 +90,10 @@ def cell(value: object) -> str:
     return str(value)
 
 
-def boxes(labels: Array) -> dict[int, tuple[slice, slice, slice]]:
+def boxes(labels: Array) -> dict[int, Box]:
     """The bounding box of every label above 0 that is there. labels: (I, J, K), in any order of memory."""
     order = _memory_order(labels)
-    found: dict[int, tuple[slice, slice, slice]] = {}
+    found: dict[int, Box] = {}
     for label, box in enumerate(ndimage.find_objects(labels.transpose(order)), start=1):
         if box is not None:
             i, j, k = (box[int(np.flatnonzero(order == axis)[0])] for axis in range(3))
@@ -100,25 +106,25 @@ def _memory_order(array: Array) -> npt.NDArray[np.intp]:
     return np.argsort([-abs(stride) for stride in array.strides], kind="stable")
 
 
-def _inside(labels: Array, hu: Array | None) -> dict[int, tuple[int, float | None, float | None]]:
-    """Voxels, mean HU and its standard deviation of each label that is there, each in its own bounding box."""
+def _inside(labels: Array, hu: Array | None, label: int, box: Box) -> tuple[int, float | None, float | None]:
+    """Voxels of a label in a box, their mean HU and its standard deviation."""
     order = _memory_order(labels)
-    found: dict[int, tuple[int, float | None, float | None]] = {}
-    for label, box in boxes(labels).items():
-        mask = labels[box].transpose(order) == label
-        count, mean, sd = int(np.count_nonzero(mask)), None, None
-        if hu is not None:
-            values = hu[box].transpose(order)[mask].astype(np.float64)
-            mean, sd = float(values.mean()), float(values.std())
-        found[label] = (count, mean, sd)
-    return found
+    mask = labels[box].transpose(order) == label
+    count = int(np.count_nonzero(mask))
+    if hu is None or count == 0:
+        return count, None, None
+    values = hu[box].transpose(order)[mask].astype(np.float64)
+    mean = float(values.mean())
+    near = round(mean)  # whole HU stay whole, and their sums exact in whatever order
+    values -= near
+    return count, mean, math.sqrt(max(0.0, values.dot(values) / count - (mean - near) ** 2))
 
 
-def _touches(labels: Array) -> dict[int, tuple[str, ...]]:
-    """For each label on the grid's border, the names of the faces it reaches."""
-    faces: dict[int, tuple[str, ...]] = {}
-    for axis, names in enumerate(FACES):
-        for name, end in zip(names, (0, -1), strict=True):
-            for label in labels_in(np.moveaxis(labels, axis, 0)[end]):
-                faces[label] = (*faces.get(label, ()), name)
-    return faces
+def _touches(labels: Array, label: int, box: Box) -> tuple[str, ...]:
+    """The names of the grid's faces that a label in a box reaches."""
+    inside, faces = labels[box], []
+    for axis, (low, high) in enumerate(FACES):
+        for name, end, near in ((low, 0, box[axis].start == 0), (high, -1, box[axis].stop == labels.shape[axis])):
+            if near and inside.size and (inside.take(end, axis) == label).any():
+                faces.append(name)
+    return tuple(faces)

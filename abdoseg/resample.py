@@ -62,31 +62,51 @@ def resample_labels(labels: Array, source: Geometry, target: Geometry) -> npt.ND
     return result
 
 
-def paint_above(field: Array, source: Geometry, target: Geometry, labels: npt.NDArray[np.uint8], label: int) -> None:
+def paint_above(
+    field: Array, source: Geometry, target: Geometry, labels: npt.NDArray[np.uint8], label: int
+) -> tuple[slice, slice, slice]:
     """Writes `label` into `labels` (I, J, K) of `target` where the linearly interpolated `field` is above 0.
 
     field: (i, j, k) of `source`, a box of some grid around one organ. The field is carried on by half a voxel and a
-    little more beyond the box, no further. Slices are made one at a time: memory is that of the box.
+    little more beyond the box, no further. Slices are made one at a time: memory is that of the box. Returns the box of
+    `labels` that was looked at, empty when the field lies beyond the target.
     """
     scale, offset = _mapping(source, target)
     start, stop = _reach(source, target)
-    if min(stop - start) <= 0:
-        return
-    planes = labels[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))].T  # (K, J, I)
+    i, j, k = (slice(int(a), max(int(a), int(b))) for a, b in zip(start, stop, strict=True))
+    planes = labels[i, j, k].T  # (K, J, I)
+    if not planes.size:
+        return i, j, k
     if not _parallel(scale):
-        for k, plane in enumerate(planes):
-            corner = offset + scale @ np.add(start, (0, 0, k))
+        for n, plane in enumerate(planes):
+            corner = offset + scale @ np.add(start, (0, 0, n))
             plane[_sample(field, scale, corner, (*(stop - start)[:2], 1), None)[:, :, 0].T > 0] = label
-        return
+        return i, j, k
     (left, x), (back, y), (below, z) = (
         _between(source.shape[a], start[a], stop[a], scale[a, a], offset[a]) for a in range(3)
     )
     rows = _lerp(field.T.astype(np.float32), left, x, axis=2)
-    for k, plane in enumerate(planes):
-        above = min(below[k] + 1, len(rows) - 1)
-        between = rows[below[k]] + z[k] * (rows[above] - rows[below[k]])
-        if between.max() > 0:
-            np.copyto(plane, label, where=_lerp(between, back, y, axis=0) > 0)
+    for plane, lower, share in zip(planes, below, z, strict=True):
+        upper = min(lower + 1, len(rows) - 1)
+        _paint_plane(rows[lower] + share * (rows[upper] - rows[lower]), back, y, plane, label)
+    return i, j, k
+
+
+def _paint_plane(values: Floats, lower: npt.NDArray[np.intp], share: Floats, plane: Array, label: int) -> None:
+    """Writes `label` into `plane` (J, I) where `values` (J', I), interpolated along J as `_lerp` does, are above 0.
+
+    Only what lies between the outermost values above 0 is looked at.
+    """
+    filled = values > 0
+    used, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
+    if not len(used):
+        return
+    rows = slice(*np.searchsorted(lower, (used[0] - 1, used[-1] + 1)))
+    across = slice(columns[0], columns[-1] + 1)
+    values = values[:, across]
+    rise = np.diff(values, axis=0, append=values[-1:]).take(lower[rows], axis=0)
+    rise *= share[rows, None]
+    np.copyto(plane[rows, across], label, where=rise > np.negative(values).take(lower[rows], axis=0))
 
 
 def _mapping(source: Geometry, target: Geometry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -84,14 +84,16 @@ def segment(
             reject(fields[names.index(organ)])
     with watch("labels"):
         labels = volume.stored.to_canonical(np.zeros(volume.stored.geometry.shape, np.uint8, order="F"))
+        painted = {}
         for field, organ in zip(fields, names, strict=True):
             box = box_of(positive(field), margin=1)
             if box is not None:
                 lies = grid.cropped([s.start for s in box], [s.stop for s in box])
-                paint_above(field[box], lies, volume.geometry, labels, BY_NAME[organ].label)
+                label = BY_NAME[organ].label
+                painted[label] = paint_above(field[box], lies, volume.geometry, labels, label)
     labelmap = Labelmap(labels, volume.geometry, volume.stored, {BY_NAME[organ].label: organ for organ in names})
     with watch("measure"):
-        rows = measure(labelmap, volume.voxels)
+        rows = measure(labelmap, volume.voxels, painted)
         quality = assess(Findings(rows, evidence, changes, removed, grid, middle))
     record = {
         "versions": versions(),

@@ -75,3 +75,14 @@ def test_one_slice_touches_both_of_its_faces():
     labels = np.zeros((3, 3, 1))
     labels[1, 1, 0] = 1
     assert measure(labelmap(labels))[0].touches == ("inferior", "superior")
+
+
+def test_boxes_that_are_known_need_not_be_tight():
+    rng = np.random.default_rng(0)
+    labels = np.zeros((9, 8, 7), np.uint8)
+    labels[2:5, 1:8, 3:6] = 1
+    labels[6, 0, 0] = 2
+    hu = rng.integers(-1000, 1000, labels.shape).astype(np.int16)
+    wide = (slice(1, 9), slice(0, 8), slice(0, 7))
+    assert measure(labelmap(labels), hu, {1: wide, 2: wide}) == measure(labelmap(labels), hu)
+    assert measure(labelmap(labels), hu)[0].touches == ("anterior",)
