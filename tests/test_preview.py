@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from abdoseg.errors import GeometryError
 from abdoseg.preview import Look, preview
-from abdoseg.preview.captions import volume_text
-from abdoseg.preview.sheet import profiles, spread
+from abdoseg.preview.captions import annotate, room, volume_text
+from abdoseg.preview.sheet import TILE_PX, profiles, spread
 from abdoseg.preview.slices import View, fitting, outline, paint, title_of, whole, windowed
 from abdoseg.volume import Geometry, Labelmap, Stored, Volume
 
@@ -100,6 +101,17 @@ def test_the_sheet_needs_neither_scan_nor_organs():
 def test_one_slice_makes_a_sheet():
     volume, labelmap = case((30, 20, 1))
     assert preview(volume, labelmap).width > 1000
+
+
+@pytest.mark.parametrize("shape", [(30, 20, 1), (1, 20, 10)])
+def test_words_about_a_thin_picture_stay_in_its_room(shape):
+    view = fitting(Geometry(shape, np.diag([2.0, 2.0, 5.0, 1.0])), "coronal", TILE_PX)
+    height, width = room(view)
+    sheet = Image.new("RGB", (600, 600))
+    annotate(sheet, view, 0, (300 - view.size_px[1] // 2, 300 - view.size_px[0] // 2))
+    left, top, right, bottom = sheet.getbbox()
+    assert 300 - width / 2 <= left < right <= 300 + width / 2
+    assert 300 - height / 2 <= top < bottom <= 300 + height / 2
 
 
 def test_a_truth_on_another_grid_is_refused():

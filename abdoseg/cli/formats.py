@@ -19,7 +19,7 @@ _FLAGS = [
     click.option("--split/--together", default=None, help="One file an organ, or all in one.  [default: by format]"),
     click.option("--space", type=click.Choice(["LPS", "RAS"]), default="LPS", show_default=True, help="Of meshes."),
     click.option("--triangles", type=click.IntRange(min=100), default=20_000, show_default=True, metavar="N",
-                 help="At most so many in an organ's mesh."),
+                 help="Most in an organ's mesh; more where fewer would not close it."),
     click.option("--plane", type=click.Choice(["axial", "coronal", "sagittal"]), default="axial", show_default=True,
                  help="Of slices in videos."),
     click.option("--window", default="abdomen", show_default=True, metavar="NAME|LOW:HIGH",

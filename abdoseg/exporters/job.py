@@ -24,8 +24,9 @@ Space = Literal["LPS", "RAS"]
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose. triangles: the most in one organ's mesh. seconds: None lets the slices decide.
+    """What the user chose. seconds: None lets the slices decide.
 
+    triangles: the most in one organ's mesh; there are more where fewer would not close it.
     series: number or UID of the DICOM series, where a folder holds several. gaps: as `read_scan` has it. Both as they
     were when the scan was segmented, so that the same slices are found again.
     """

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from abdoseg.exporters import raster
 from abdoseg.exporters.job import Job
-from abdoseg.preview.captions import DIM, GROUND, INK, annotate, font, legend, window_text, write
+from abdoseg.preview.captions import DIM, GROUND, INK, annotate, font, legend, room, window_text, write
 from abdoseg.preview.slices import ACROSS, RGB, View, colour_of, fitting, paint
 from abdoseg.volume import Labelmap
 
@@ -100,14 +100,13 @@ def turntable_frames(job: Job, fps: int) -> Iterator[RGB]:
 
 def _ground(job: Job, view: View) -> Image.Image:
     """What is the same in every frame: panels' places, legend, window."""
-    height, width = view.size_px
-    panels = 1 if job.truth is None else 2
+    height, width = room(view)
+    start = width * (1 if job.truth is None else 2) + 14
     tall = max(height, 42 * len(job.rows) + 90) // 2 * 2
-    ground = Image.new("RGB", (width * panels + LEGEND_PX, tall), GROUND)
-    legend(ground, job.rows, (width * panels + 14, 24))
-    draw = ImageDraw.Draw(ground)
+    ground = Image.new("RGB", (start - 14 + LEGEND_PX, tall), GROUND)
+    legend(ground, job.rows, (start, 24))
     words = "no scan" if job.scan is None else window_text(job.options.look)
-    draw.text((width * panels + 14, tall - 24), words, DIM, font(13))
+    ImageDraw.Draw(ground).text((start, tall - 24), words, DIM, font(13))
     return ground
 
 
@@ -116,16 +115,15 @@ def _slice_frame(job: Job, view: View, index: int, ground: Image.Image) -> RGB:
     sides: list[tuple[Labelmap, str]] = [(job.labelmap, "prediction")]
     if job.truth is not None:
         sides.append((job.truth, "truth"))
-    height, width = view.size_px
-    top = (frame.height - height) // 2
+    (height, width), (panel_height, panel_width) = view.size_px, room(view)
     voxels = None if job.scan is None else job.scan.voxels
     for number, (labelmap, title) in enumerate(sides):
-        at = (number * width, top)
+        at = (number * panel_width + (panel_width - width) // 2, (frame.height - height) // 2)
         picture = paint(view, index, voxels, labelmap.labels, job.labelmap.organs, job.options.look)
         frame.paste(Image.fromarray(picture), at)
         annotate(frame, view, index, at)
         if job.truth is not None:
-            write(frame, (at[0] + width - 8, at[1] + 6), title, "rt")
+            write(frame, ((number + 1) * panel_width - 8, (frame.height - panel_height) // 2 + 6), title, "rt")
     return np.asarray(frame)
 
 

@@ -15,8 +15,8 @@ GROUND = (14, 16, 20)
 INK = (232, 234, 238)
 DIM = (138, 144, 156)
 WARNING = (255, 190, 80)
-SCALE_BAR_MM = 50
 RIM_PX = 2
+LEAST_PX = (96, 330)  # height, width that the words on a picture need
 
 
 @lru_cache(maxsize=8)
@@ -34,20 +34,27 @@ def volume_text(volume_ml: float) -> str:
     return f"{volume_ml:.1f} ml" if volume_ml >= 1 or volume_ml == 0 else f"{volume_ml:.2g} ml"
 
 
+def room(view: View) -> tuple[int, int]:
+    """(height, width) that a picture takes with its words, which stand beside it when it is small."""
+    return max(view.size_px[0], LEAST_PX[0]), max(view.size_px[1], LEAST_PX[1])
+
+
 def annotate(tile: Image.Image, view: View, index: int, at: tuple[int, int]) -> None:
-    """Writes the plane, the position, the patient's edges and a 5 cm bar over the picture that lies at `at` (x, y)."""
-    height, width = view.size_px
-    left, top = at
-    right, bottom, x, y = left + width, top + height, left + width // 2, top + height // 2
+    """Writes plane, position, the patient's edges and a scale bar about the picture that lies at `at` (x, y)."""
+    (height, width), (tall, wide) = view.size_px, room(view)
+    x, y = at[0] + width // 2, at[1] + height // 2
+    left, top = x - wide // 2, y - tall // 2
+    right, bottom = left + wide, top + tall
     places = (((left + 5, y), "lm"), ((right - 5, y), "rm"), ((x, top + 4), "mt"), ((x, bottom - 4), "mb"))
     for letter, (place, anchor) in zip(EDGES[view.plane], places, strict=True):
         write(tile, place, letter, anchor)
     position_mm = round(view.position_mm(index), 1)
     side = AXIS_NAMES[ACROSS[view.plane]][int(position_mm >= 0)]
     write(tile, (left + 7, top + 6), f"{view.plane}  {side} {abs(position_mm):.1f} mm", "lt")
-    length = round(SCALE_BAR_MM * view.scale_px_mm)
+    bar_cm = 5 if 50 * view.scale_px_mm < wide / 3 else 1
+    length = round(10 * bar_cm * view.scale_px_mm)
     ImageDraw.Draw(tile).line([(right - 8 - length, bottom - 9), (right - 8, bottom - 9)], fill=INK, width=2)
-    write(tile, (right - 8 - length // 2, bottom - 14), f"{SCALE_BAR_MM // 10} cm", "mb")
+    write(tile, (right - 8 - length // 2, bottom - 14), f"{bar_cm} cm", "mb")
 
 
 def legend(

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from abdoseg.errors import GeometryError
 from abdoseg.measure import boxes, measure
-from abdoseg.preview.captions import DIM, GROUND, annotate, font, legend, window_text
+from abdoseg.preview.captions import DIM, GROUND, annotate, font, legend, room, window_text
 from abdoseg.preview.slices import ACROSS, Look, Plane, fitting, outline, paint
 from abdoseg.volume import Labelmap, Volume
 
@@ -34,7 +34,7 @@ def preview(
     shares = profiles(labelmap)
     box = _around(shares, labelmap)
     views = {plane: fitting(labelmap.geometry, plane, TILE_PX, box) for plane in ACROSS}
-    heights = [max(views[plane].size_px[0] for plane in planes) for planes in ROWS]
+    heights = [max(room(views[plane])[0] for plane in planes) for planes in ROWS]
     width = len(ROWS[0]) * (TILE_PX[1] + _GAP) + _GAP
     per_line = (width - 150) // 190
     foot = 42 * -(-len(rows) // per_line) + 22

@@ -1,4 +1,8 @@
 import ast
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -8,7 +12,7 @@ from organs import make
 import abdoseg
 from abdoseg.errors import OutputError, UsageError
 from abdoseg.exporters import EXPORTERS
-from abdoseg.exporters.job import export, planned
+from abdoseg.exporters.job import Options, export, planned
 
 
 def test_every_format_in_the_registry_has_its_function():
@@ -34,6 +38,21 @@ def test_names_differ_between_formats():
     paths = [path for split in (True, False) for _, _, path in planned(make(), Path(), list(EXPORTERS), split)]
     shared = [name for name, made in EXPORTERS.items() if made.per_organ is None]
     assert len(paths) == len(set(paths)) + len(shared)
+
+
+def write_all(folder):
+    """Every format that needs no DICOM series; those have a test of their own."""
+    formats = [name for name in EXPORTERS if name not in ("dicom-seg", "rtstruct")]
+    job = make(options=Options(seconds=0.4, fps=10))
+    return list(export(replace(job, truth=job.labelmap), Path(folder), formats))
+
+
+def test_every_format_has_the_same_bytes_in_another_process(tmp_path):
+    written = write_all(tmp_path / "a")
+    command = [sys.executable, "-c", "import sys, test_job; test_job.write_all(sys.argv[1])", tmp_path / "b"]
+    subprocess.run(command, check=True, cwd=Path(__file__).parent, env={**os.environ, "PYTHONHASHSEED": "1"})
+    assert len(written) == len({path.name for path in (tmp_path / "b").iterdir()})
+    assert [path.name for path in written if path.read_bytes() != (tmp_path / "b" / path.name).read_bytes()] == []
 
 
 def test_an_existing_file_stops_everything_before_any_work(tmp_path):

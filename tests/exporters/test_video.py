@@ -52,12 +52,6 @@ def test_what_is_decoded_is_what_was_drawn(tmp_path):
     assert np.abs(seen.astype(int) - drawn).mean() < 3
 
 
-def test_the_same_input_gives_the_same_bytes(tmp_path):
-    (first,) = export(make(options=SHORT), tmp_path / "a", ["video"])
-    (second,) = export(make(options=SHORT), tmp_path / "b", ["video"])
-    assert first.read_bytes() == second.read_bytes()
-
-
 @pytest.mark.parametrize("kind", ["gif", "turntable-gif"])
 def test_gif_has_the_frames_and_loops(tmp_path, kind):
     (file,) = export(make(options=SHORT), tmp_path, [kind])
