@@ -9,15 +9,10 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.scoring import organs_of, print_tables, reading_of, scoring_options, settings_of
+from abdoseg.cli.scoring import organs_of, reading_of, scoring_options, settings_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from abdoseg.evaluation import Evaluation
-    from abdoseg.evaluation.compare import Difference
-
-SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm")
 
 
 @click.command()
@@ -50,6 +45,7 @@ def compare(
     """
     import json
 
+    from abdoseg.cli.score_tables import differences_table, means_table, print_tables
     from abdoseg.errors import MissingPredictionError, UsageError
     from abdoseg.evaluation import evaluate, find_pairs
     from abdoseg.evaluation.compare import differences
@@ -86,7 +82,7 @@ def compare(
         }
         click.echo(json.dumps(whole, indent=1, allow_nan=False))
     else:
-        print_tables([_scores(models), _differences(found)])
+        print_tables([means_table(models), differences_table(found)])
     lacking = [name for name, model in models.items() if model.pairing.missing]
     if lacking:
         raise MissingPredictionError(
@@ -104,56 +100,3 @@ def _names(folders: tuple[Path, ...]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     raise UsageError("the same folder is given twice; every run needs its own")
-
-
-def _scores(models: dict[str, Evaluation]) -> Table:
-    from rich.table import Table
-
-    from abdoseg.evaluation.columns import METRICS
-
-    table = Table(title="Means over cases")
-    table.add_column("organ")
-    table.add_column("run")
-    for name in (*(METRICS[name].title for name in SHOWN), "failures", "cases"):
-        table.add_column(name, justify="right")
-    organs = dict.fromkeys(organ.organ for model in models.values() for organ in model.organs)
-    for organ in organs:
-        for name, model in models.items():
-            for summary in model.organs:
-                if summary.organ == organ:
-                    means = [METRICS[metric].text(summary.metric(metric).mean) for metric in SHOWN]
-                    table.add_row(organ, name, *means, str(summary.failures), str(summary.cases))
-        table.add_section()
-    return table
-
-
-def _differences(found: list[Difference]) -> Table:
-    from rich.table import Table
-
-    from abdoseg.evaluation.columns import METRICS
-
-    table = Table(title=f"Differences to {found[0].first}" if found else "Differences")
-    for name in ("run", "organ", "metric"):
-        table.add_column(name)
-    for name in ("difference", "95 % interval", "better", "worse", "p", "p, Holm"):
-        table.add_column(name, justify="right")
-    for row in found:
-        text = METRICS[row.metric].text
-        significant = row.p_holm < 0.05
-        table.add_row(
-            row.model,
-            row.organ,
-            METRICS[row.metric].title,
-            text(row.mean),
-            f"{text(row.low)} to {text(row.high)}",
-            str(row.wins),
-            str(row.losses),
-            _p(row.p),
-            _p(row.p_holm),
-            style="bold" if significant else "",
-        )
-    return table
-
-
-def _p(value: float) -> str:
-    return "–" if value != value else "< 0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.scoring import organs_of, print_tables, reading_of, scoring_options, settings_of
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from abdoseg.evaluation import Evaluation
-    from abdoseg.evaluation.flare import Official
+from abdoseg.cli.scoring import organs_of, reading_of, scoring_options, settings_of
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-CASES_SHOWN = 12  # more cases than this are left to --output and --report
-BY_CASE = ("dice", "iou", "precision", "recall", "nsd", "hausdorff_mm", "hd95_mm", "assd_mm",
-           "truth_ml", "prediction_ml", "difference_percent")  # fmt: skip
 
 
 @click.command()
@@ -71,6 +62,7 @@ def evaluate(
     """
     import json
 
+    from abdoseg.cli.score_tables import evaluation_tables, print_tables
     from abdoseg.errors import MissingPredictionError
     from abdoseg.evaluation import evaluate as run
     from abdoseg.evaluation import find_pairs
@@ -105,74 +97,9 @@ def evaluate(
         whole = json_of(evaluation) | ({compat: [vars(row) for row in official]} if compat else {})
         click.echo(json.dumps(whole, indent=1, allow_nan=False))
     else:
-        print_tables(_tables(evaluation, official))
+        print_tables(evaluation_tables(evaluation, official))
     if pairing.missing:
         raise MissingPredictionError(
             f"the evaluation is complete, but {len(pairing.missing)} of {len(pairing.pairs)} cases had no prediction "
             "and count as nothing found"
         )
-
-
-def _tables(evaluation: Evaluation, official: list[Official]) -> list[Table]:
-    """Cases where they are few, organs where there are several cases, the script's numbers where they are wanted."""
-    tables = []
-    if len(evaluation.cases) <= CASES_SHOWN:
-        tables.append(_by_case(evaluation))
-    if len(evaluation.cases) > 1:
-        tables.append(_by_organ(evaluation))
-    return tables + ([_beside_official(official)] if official else [])
-
-
-def _by_case(evaluation: Evaluation) -> Table:
-    from rich.table import Table
-
-    from abdoseg.evaluation.columns import METRICS
-
-    table = Table(title="By case and organ")
-    for name in ("case", "organ"):
-        table.add_column(name, no_wrap=True)
-    for name in BY_CASE:
-        table.add_column(METRICS[name].title, justify="right")
-    for score in evaluation.scores:
-        style = {"both": "", "absent": "dim"}.get(score.status, "bold red")
-        numbers = [METRICS[name].text(METRICS[name].value(score)) for name in BY_CASE]
-        table.add_row(score.case, score.organ, *numbers, style=style)
-    return table
-
-
-def _by_organ(evaluation: Evaluation) -> Table:
-    from rich.table import Table
-
-    from abdoseg.evaluation.columns import METRICS
-
-    overall = evaluation.overall
-    table = Table(
-        title=f"{overall.cases} cases",
-        caption=f"mean Dice {overall.dice:.4f}, mean IoU {overall.mean_iou:.4f}, NSD {overall.nsd:.4f}, "
-        f"pixel accuracy {overall.pixel_accuracy:.5f}",
-    )
-    table.add_column("organ", no_wrap=True)
-    for name in ("cases", "Dice mean", "95 % interval", "sd", "median", "worst", "IoU", "NSD", "HD95, mm", "ASSD, mm",
-                 "failed"):  # fmt: skip
-        table.add_column(name, justify="right")
-    for organ in evaluation.organs:
-        dice = organ.metric("dice")
-        means = [METRICS[name].text(organ.metric(name).mean) for name in ("iou", "nsd", "hd95_mm", "assd_mm")]
-        texts = [METRICS["dice"].text(value) for value in (dice.mean, dice.low, dice.high, dice.sd, dice.median)]
-        table.add_row(
-            organ.organ, str(organ.cases), texts[0], f"{texts[1]} to {texts[2]}", texts[3], texts[4],
-            f"{dice.worst:.4f} {dice.worst_case}", *means, str(organ.failures),
-        )  # fmt: skip
-    return table
-
-
-def _beside_official(official: list[Official]) -> Table:
-    from rich.table import Table
-
-    table = Table(title="Beside the official FLARE22 script")
-    for name in ("case", "organ", "DSC, script", "Dice, ours", "NSD, script", "NSD, ours", "why they differ"):
-        table.add_column(name, justify="left" if name in ("case", "organ", "why they differ") else "right")
-    for row in official:
-        numbers = [f"{value:.4f}" for value in (row.dsc, row.ours_dice, row.nsd, row.ours_nsd)]
-        table.add_row(row.case, row.organ, *numbers, row.why)
-    return table

@@ -12,13 +12,10 @@ import click
 from abdoseg.anatomy import BY_NAME, SCHEMES
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from abdoseg.evaluation import Reading, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEME_HELP = "abdoseg, flare22, totalseg, btcv, amos, msd-liver, ..., or a JSON file of number to organ name."
-WIDE = 160  # columns of a table that is not read on a terminal
 
 
 def scheme(ctx: click.Context, param: click.Parameter, value: str) -> str | dict[int, str]:
@@ -101,14 +98,3 @@ def organs_of(values: Mapping[str, Any]) -> list[str] | None:
     if values["organs"] is None:
         return None
     return list(BY_NAME) if values["organs"] == "all" else [name.strip() for name in values["organs"].split(",")]
-
-
-def print_tables(tables: Sequence[Table]) -> None:
-    """Tables on stdout: as wide as the terminal, or wide enough for a file."""
-    import sys
-
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
-    for table in tables:
-        console.print(table)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from abdoseg.anatomy import BY_NAME, Scheme
 from abdoseg.evaluation.run import Evaluation, Reading
-from abdoseg.evaluation.score import Score
+from abdoseg.evaluation.score import CaseScores, Score, Settings, host_of
 from abdoseg.metrics import dice, surface_distances
 from abdoseg.scans.labels import read_labels, scheme_of
 from abdoseg.volume import Labelmap
@@ -71,14 +71,13 @@ def official_numbers(evaluation: Evaluation) -> Numbers:
 
 
 def official_scores(evaluation: Evaluation, numbers: Numbers) -> list[Official]:
-    """The script's rows beside ours, organ by organ as far as ours were scored."""
-    ours = {(score.case, score.organ): score for score in evaluation.scores}
-    wrapped = {case.case for case in evaluation.cases if any(number > 255 for side in case.unknown for number in side)}
+    """The script's rows beside ours, as far as it has them and ours were scored."""
     return [
-        Official(case, organ, *values, score.confusion.dice, score.nsd, _why(score, *values, case in wrapped))
-        for case, organs in numbers.items()
-        for organ, values in organs.items()
-        if (score := ours.get((case, organ)))
+        Official(case.case, score.organ, *values, score.confusion.dice, score.nsd, why)
+        for case in evaluation.cases
+        for score in case.scores
+        if (values := numbers.get(case.case, {}).get(score.organ))
+        for why in [_why(case, score, evaluation.settings, *values)]
     ]
 
 
@@ -141,17 +140,21 @@ def _stored(labelmap: Labelmap) -> npt.NDArray[np.uint8]:
     return labelmap.stored.from_canonical(labelmap.labels)
 
 
-def _why(score: Score, dsc: float, nsd: float, wrapped: bool) -> str:
+def _why(case: CaseScores, score: Score, settings: Settings, dsc: float, nsd: float) -> str:
     if _same(score.confusion.dice, dsc) and _same(score.nsd, nsd):
         return ""
-    reasons: Sequence[str] = [
-        "in neither: 1 in the script, not defined here" if score.status == "absent" else "",
-        "the script leaves out slices beyond the truth's, and its last" if score.organ in SLICES_OF_TRUTH else "",
-        "surface elements against border voxels" if score.surface == "border" and score.status == "both" else "",
-        "labels above 255 wrap in the script" if wrapped else "",
-        "tolerances differ" if score.nsd_tolerance_mm != _tolerance(score.organ) else "",
-    ]
-    return "; ".join(reason for reason in reasons if reason) or "the script compares arrays as stored, rounded"
+    inside = [row.organ for row in case.scores if row.lesions and row.status != "absent" and not settings.lesions_apart]
+    reasons = {
+        "in neither: 1 in the script, not defined here": score.status == "absent",
+        "the script leaves out slices beyond the truth's, and its last": score.organ in SLICES_OF_TRUTH,
+        "surface elements against border voxels": score.surface == "border" and score.status == "both",
+        "lesions are part of it here, not in the script": score.organ in map(host_of, inside),
+        "labels above 255 wrap in the script": any(number > 255 for numbers in case.unknown for number in numbers),
+        "tolerances differ": score.nsd_tolerance_mm != _tolerance(score.organ),
+    }
+    return (
+        "; ".join(text for text, holds in reasons.items() if holds) or "the script compares arrays as stored, rounded"
+    )
 
 
 def _tolerance(organ: str) -> float:

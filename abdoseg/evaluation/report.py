@@ -58,7 +58,7 @@ def _overview(evaluation: Evaluation) -> str:
         ("Mean IoU", _text("iou", overall.mean_iou)),
         ("NSD", _text("nsd", overall.nsd)),
         ("HD95, mm" + (f" (+{overall.infinite} inf)" if overall.infinite else ""), _text("hd95_mm", overall.hd95_mm)),
-        ("IoU at least 0.5", _percent(overall.iou_at_half)),
+        ("IoU at 0.5", _percent(overall.iou_at_half)),
         ("Failures", _percent(overall.failure_rate)),
         ("Pixel accuracy", _text("accuracy", overall.pixel_accuracy)),
     ]
@@ -81,7 +81,7 @@ def _organ_table(organs: Sequence[OrganSummary]) -> str:
             _cell("dice", dice.median), quartiles,
             Cell(f"{_text('dice', dice.worst)} {dice.worst_case}", dice.worst, _tone(dice.worst)),
             _cell("iou", organ.metric("iou").mean), _cell("nsd", organ.metric("nsd").mean),
-            _distance(organ.metric("hd95_mm")), _distance(organ.metric("assd_mm")),
+            *(Cell(distance.text, distance.mean) for distance in (organ.metric("hd95_mm"), organ.metric("assd_mm"))),
             _cell("difference_percent", organ.metric("difference_percent").mean), _cell("dice", organ.pooled.dice),
         ])  # fmt: skip
     return table(headers, rows, sortable=True, name="organ-table")
@@ -159,8 +159,8 @@ def _gallery(evaluation: Evaluation, images: Path | None) -> str:
         notes = ["" if score.status == "both" else STATUS[score.status], picture.notes]
         caption = (
             f"{score.case}, {_words(score.organ)}: Dice {_text('dice', score.confusion.dice)}, "
-            f"HD95 {_text('hd95_mm', score.hd95_mm)} mm, {score.truth_ml:.0f} ml in truth, "
-            f"{score.prediction_ml:.0f} ml predicted." + "".join(_sentence(text) for text in notes)
+            f"HD95 {_text('hd95_mm', score.hd95_mm)} mm, {score.truth_ml:.1f} ml in truth, "
+            f"{score.prediction_ml:.1f} ml predicted." + "".join(_sentence(text) for text in notes)
         )
         figures.append(figure(picture.pixels, legend(score), caption))
     text = (
@@ -191,6 +191,11 @@ def _glossary(evaluation: Evaluation) -> str:
         f"{_words(organ.organ)} {evaluation.settings.tolerance_mm(organ.organ):g} mm" for organ in evaluation.organs
     )
     items = [(metric.title, metric.meaning) for metric in METRICS.values()]
+    items += [
+        ("Mean IoU", "The IoU's mean over cases, then over organs."),
+        ("IoU at 0.5", "The share of all cases' organs with an IoU of at least 0.5."),
+        ("Pixel accuracy", "The share of all voxels, background included, that have the right label."),
+    ]
     items += [("Tolerances of the NSD", f"{tolerances}."), ("Failure", f"A Dice below {FAILURE_DICE}.")]
     items += [(f"Status: {status}", _sentence(text)) for status, text in STATUS.items()]
     if not evaluation.settings.lesions_apart:
@@ -203,12 +208,6 @@ def _glossary(evaluation: Evaluation) -> str:
 def _cell(name: str, value: float) -> Cell:
     tone = _tone(value) if name in ("dice", "iou", "nsd") else ""
     return Cell(_text(name, value), value, tone)
-
-
-def _distance(summary: Summary) -> Cell:
-    """A mean distance, and how many infinite ones it leaves out."""
-    text = METRICS[summary.metric].text(summary.mean)
-    return Cell(f"{text} (+{summary.infinite} inf)" if summary.infinite else text, summary.mean)
 
 
 def _interval(summary: Summary) -> str:

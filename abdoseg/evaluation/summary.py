@@ -43,6 +43,11 @@ class Summary:
     worst: float
     worst_case: str
 
+    @property
+    def text(self) -> str:
+        """The mean for people, and how many infinite values it leaves out."""
+        return METRICS[self.metric].text(self.mean) + (f" (+{self.infinite} inf)" if self.infinite else "")
+
 
 @dataclass(frozen=True)
 class OrganSummary:

@@ -82,6 +82,17 @@ def test_labels_above_255_wrap_as_in_the_scripts_eight_bits(tmp_path):
     assert (rows["spleen"].dsc, rows["kidney_right"].dsc) == (0, 1)
 
 
+def test_tumours_are_part_of_the_liver_here_and_not_in_the_script(tmp_path):
+    truth, prediction = flare_body(), flare_body()
+    truth[4:6, 10:12, 6:8] = prediction[4:6, 10:12, 7:9] = 99
+    scheme = {1: "liver", 99: "liver_tumour"}
+    rows = by_organ(run(tmp_path, truth, prediction, Reading(scheme, scheme)))
+    assert rows["liver"].ours_dice == 1
+    assert rows["liver"].dsc == round(1 - 4 / 504, 4)
+    assert "lesions are part of it here" in rows["liver"].why
+    assert "liver_tumour" not in rows
+
+
 def test_the_script_compares_arrays_whatever_their_affines(tmp_path):
     write(tmp_path / "gt" / "c.nii.gz", flare_body())
     moved = np.diag([1.0, 1.0, 2.0, 1.0])
