@@ -35,6 +35,7 @@ def test_infinite_distances_stay_out_of_the_mean_and_in_the_quartiles(evaluation
     assert hausdorff.median == pytest.approx(1.5)
     assert hausdorff.upper_quartile == math.inf
     assert (hausdorff.worst, hausdorff.worst_case) == (math.inf, "c3")
+    assert hausdorff.text == "1.00 (+1 inf)"
 
 
 def test_the_pooled_confusion_is_the_sum_of_the_cases(evaluation):

@@ -96,6 +96,48 @@ def test_distances_are_those_of_all_pairs(seed):
         assert nsd(truth, prediction, SPACING, tolerance) == found.nsd(tolerance)
 
 
+def faces_outside(mask):
+    """Indices of voxels with a neighbour across a face that is background or outside the array, one by one."""
+    padded = np.pad(mask, 1)
+    steps = np.concatenate([np.eye(mask.ndim, dtype=int), -np.eye(mask.ndim, dtype=int)])
+    return np.array([at for at in np.argwhere(mask) if not all(padded[tuple(at + 1 + step)] for step in steps)])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 5), (5, 4, 6), (3, 3, 9), (7, 6), (1, 8)])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
+def test_masks_that_fill_their_array_are_measured_to_its_edge(shape, share):
+    rng = np.random.default_rng(int(100 * share))
+    spacing = np.array((0.6, 1.7, 5.0)[-len(shape) :])
+    masks = rng.random((2, *shape)) < share
+    masks[0].flat[0] = masks[1].flat[-1] = True
+    a, b = (faces_outside(mask) * spacing for mask in masks)
+    table = cdist(a, b)
+    to_prediction, to_truth = table.min(axis=1), table.min(axis=0)
+    found = surface_distances(*masks, spacing)
+    assert found.directed() == pytest.approx((to_prediction.max(), to_truth.max()))
+    assert found.averages() == pytest.approx((to_prediction.mean(), to_truth.mean()))
+    both = np.concatenate([to_prediction, to_truth])
+    for tolerance in (0, 1e-6, 0.6, 1.7, 5.0, *both[:3]):  # of which many equal a distance
+        assert found.nsd(tolerance) == pytest.approx((both <= tolerance + 1e-9).mean())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the package asks scipy for names that have moved
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 5), (5, 4, 6), (7, 6)])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
+def test_elements_are_those_of_the_package_they_come_from(shape, share):
+    theirs = pytest.importorskip("surface_distance.metrics", reason="surface-distance is not installed")
+    rng = np.random.default_rng(int(100 * share))
+    spacing = (0.6, 1.7, 5.0)[-len(shape) :]
+    masks = rng.random((2, *shape)) < share
+    masks[0].flat[0] = masks[1].flat[-1] = True
+    wanted, found = theirs.compute_surface_distances(*masks, spacing), surface_distances(*masks, spacing, "elements")
+    assert found.averages() == pytest.approx(theirs.compute_average_surface_distance(wanted))
+    for percent in (50, 95, 100):
+        assert found.hausdorff(percent) == pytest.approx(theirs.compute_robust_hausdorff(wanted, percent))
+    for tolerance in (0, 1e-6, 0.3, 0.6, 1.7, 5.0):
+        assert found.nsd(tolerance) == pytest.approx(theirs.compute_surface_dice_at_tolerance(wanted, tolerance))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_hausdorff_is_that_of_simpleitk_between_contours(seed):
     images = []
