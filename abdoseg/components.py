@@ -38,7 +38,7 @@ def holes(mask: Mask) -> Mask:
 
 def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice] | None:
     """The smallest box that holds the mask, `margin` voxels wider on each side within the grid; None when empty."""
-    flat = mask.any(axis=2)
+    flat: Mask = np.any(mask, axis=2)
     spans = []
     for length, filled in zip(mask.shape, (flat.any(axis=1), flat.any(axis=0), mask.any(axis=(0, 1))), strict=True):
         found = np.flatnonzero(filled)

@@ -65,7 +65,7 @@ def segment(
     """
     plan = model.plan
     names = _names(plan, organs)
-    most = _most_voxels(volume.geometry, plan, max_memory)
+    most = largest_tile(volume.geometry, plan, model.device, max_memory)
     watch = Stopwatch()
     with watch("resample"):
         grid = network_grid(volume.geometry, plan)
@@ -244,13 +244,13 @@ def _by_organ(fields: Fields, channels: tuple[str, ...], names: tuple[str, ...],
     return np.stack([organs[name] for name in names])
 
 
-def _most_voxels(geometry: Geometry, plan: Plan, max_memory: int | None) -> int:
-    """How large a tile may be. Raises ResourceError when even the smallest does not fit."""
+def largest_tile(geometry: Geometry, plan: Plan, device: torch.device, max_memory: int | None) -> int:
+    """How many voxels a tile may have. Raises ResourceError when even the smallest does not fit into `max_memory`."""
     if max_memory is None:
         return MOST_VOXELS
     patch = int(np.prod(plan.patch))
     for most in (MOST_VOXELS, patch):
-        needed = estimate(geometry, plan, most_voxels=most)[1]
+        needed = estimate(geometry, plan, device, most)[1]
         if needed <= max_memory:
             return most
     size = " x ".join(str(n) for n in geometry.shape)

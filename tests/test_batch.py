@@ -195,3 +195,13 @@ def test_a_folder_without_permission_is_refused_before_work(cohort, tmp_path):
 
 def test_the_scan_is_read_as_the_settings_say(tmp_path):
     assert read_scan.__kwdefaults__.keys() >= Settings(reading={"series": None, "gaps": "fill"}).reading.keys()
+
+
+def test_a_scan_that_memory_does_not_allow_is_refused_by_its_header(cohort, tmp_path, monkeypatch):
+    def voxels(*args):
+        raise AssertionError("voxels were read")
+
+    monkeypatch.setattr("abdoseg.scans.nifti._voxels", voxels)
+    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, Settings(max_memory=2**27))
+    assert outcome.error.exit_code == 10
+    assert "--max-memory allows 0.1 GB" in str(outcome.error)

@@ -106,7 +106,13 @@ def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
 
 
 def loading(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
-    """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile."""
+    """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile.
+
+    From here on, memory that was freed stays with the process, for the next tensor.
+    """
+    from abdoseg.model.memory import keep_freed_memory
+
+    keep_freed_memory()
 
     def load() -> Model:
         import torch

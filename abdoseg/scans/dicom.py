@@ -14,7 +14,7 @@ import numpy as np
 from abdoseg.scans.headers import kept
 from abdoseg.scans.limits import check_voxels
 from abdoseg.scans.pixels import check_decodable, frames, is_whole, same_pixels, to_hu
-from abdoseg.scans.scan_file import Remark
+from abdoseg.scans.scan_file import Admit, Remark, anything
 from abdoseg.scans.series import Catalogue, Series, catalogue, choose
 from abdoseg.scans.stack import Stack, stacked
 from abdoseg.volume import Array, Geometry, Stored, Volume
@@ -23,8 +23,15 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
-def read_dicom(path: Path, *, series: str | None = None, gaps: str = "fill", keep: Sequence[str] = ()) -> Volume:
-    """The best CT series under `path`, or the one asked for.
+def read_dicom(
+    path: Path,
+    *,
+    series: str | None = None,
+    gaps: str = "fill",
+    keep: Sequence[str] = (),
+    admit: Admit = anything,
+) -> Volume:
+    """The best CT series under `path`, or the one asked for; `admit` is asked with its grid before pixels are read.
 
     Raises SeriesError, ScanError, ResourceError, UsageError.
     """
@@ -34,9 +41,10 @@ def read_dicom(path: Path, *, series: str | None = None, gaps: str = "fill", kee
         chosen, why = choose(found, series)
         check_decodable(path, chosen.slices)
         stack = stacked(f"{path}", chosen.slices, gaps, same_pixels)
+        rows, columns = stack.slices[0].matrix
+        stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
+        admit(stored.geometry)
         array = _voxels(path, stack)
-    rows, columns = stack.slices[0].matrix
-    stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
     notes = [*found.notes, *_choice_notes(found, chosen, why), *stack.notes]
     if stored.geometry.shear_degrees > 0.01:
         tilt = f"the gantry was tilted by {stored.geometry.shear_degrees:.1f} degrees; the slices' lean is kept"

@@ -17,7 +17,7 @@ from abdoseg.errors import ScanError
 from abdoseg.scans.limits import check_promise, check_voxels
 from abdoseg.scans.nifti_axes import nifti_affine
 from abdoseg.scans.nifti_header import Order, byte_order, parsed
-from abdoseg.scans.scan_file import ScanFile, scaled
+from abdoseg.scans.scan_file import Admit, ScanFile, anything, scaled
 from abdoseg.volume import Array, Geometry, Stored
 
 if TYPE_CHECKING:
@@ -41,17 +41,20 @@ MAX_OFFSET = 2**26  # extensions before the voxels; 64 MiB is already absurd
 CHUNK = 2**20  # bytes gunzipped at a time: whatever is asked for at once is held twice
 
 
-def read_nifti(path: Path, assume_axes: bool = False) -> ScanFile:
+def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -> ScanFile:
     """Reads a NIfTI file whole, in its own axes, with slope and intercept applied.
 
     assume_axes: take a file that does not say where its axes point (sform and qform codes 0) as left, anterior,
-    superior, the customary reading. Raises ScanError, ResourceError.
+    superior, the customary reading. admit: asked with the grid before any voxel is read. Raises ScanError,
+    ResourceError.
     """
     path = _header_path(path)
     header, kind = read_header(path)
     notes: list[str] = []
     shape = _shape(path, header)
     affine, source = nifti_affine(path, header, shape, assume_axes, notes)
+    stored = Stored(Geometry(shape, affine), header)
+    admit(stored.geometry)
     image = _image_path(path) if kind == "pair" else path
     raw = _voxels(image, header, shape, kind)
     array = scaled(raw, *_slope(header), notes)
@@ -60,7 +63,7 @@ def read_nifti(path: Path, assume_axes: bool = False) -> ScanFile:
         "stored_type": str(raw.dtype.newbyteorder("=")),
         "affine_from": source,
     }
-    return ScanFile(array, Stored(Geometry(shape, affine), header), tuple(notes), details)
+    return ScanFile(array, stored, tuple(notes), details)
 
 
 def read_header(path: Path) -> tuple[Any, str]:

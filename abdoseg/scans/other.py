@@ -17,7 +17,7 @@ import numpy as np
 from abdoseg.errors import ScanError
 from abdoseg.scans.affines import is_usable, lps_to_ras, straightened
 from abdoseg.scans.limits import check_promise, check_voxels
-from abdoseg.scans.scan_file import ScanFile, scaled
+from abdoseg.scans.scan_file import Admit, ScanFile, anything, scaled
 from abdoseg.volume import Affine, Array, Geometry, Stored
 
 HEADER_BYTES = 2**20
@@ -59,17 +59,18 @@ class Header:
     encoding: Literal["raw", "gzip", "zlib"]
 
 
-def read_other(path: Path, kind: Literal["MetaImage", "NRRD"]) -> ScanFile:
-    """Reads a file whole, in its own axes. Raises ScanError, ResourceError."""
+def read_other(path: Path, kind: Literal["MetaImage", "NRRD"], admit: Admit = anything) -> ScanFile:
+    """Reads a file whole, in its own axes; `admit` is asked with its grid first. Raises ScanError, ResourceError."""
     try:
         fields, end = _fields(path, ":" if kind == "NRRD" else "=", kind)
         header = _nrrd(path, fields, end) if kind == "NRRD" else _meta(path, fields, end)
+        if not is_usable(header.affine):
+            raise ScanError(f"{path}: its axes and spacing are impossible: the geometry is damaged; convert it again")
+        affine, _ = straightened(header.affine, header.shape)
+        admit(Geometry(header.shape, affine))
         raw = _voxels(header)
     except OSError as error:
         raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not is_usable(header.affine):
-        raise ScanError(f"{path}: its axes and spacing are impossible: the geometry is damaged; convert it again")
-    affine, _ = straightened(header.affine, header.shape)
     notes: list[str] = []
     details = {"format": kind, "stored_type": str(raw.dtype.newbyteorder("="))}
     return ScanFile(scaled(raw, 1.0, 0.0, notes), Stored(Geometry(header.shape, affine)), tuple(notes), details)

@@ -11,6 +11,7 @@ from abdoseg.errors import ScanError
 from abdoseg.scans.dicom import read_dicom
 from abdoseg.scans.pixels import AIR
 from abdoseg.scans.plausible import values_of, why_not_hu
+from abdoseg.scans.scan_file import Admit, anything
 from abdoseg.scans.sniff import kind_of, read_file
 from abdoseg.volume import Volume
 
@@ -24,20 +25,22 @@ def read_scan(
     gaps: str = "fill",
     assume_axes: bool = False,
     keep: Sequence[str] = (),
+    admit: Admit = anything,
 ) -> Volume:
     """Reads a CT, whatever it comes as: NIfTI, .mha, .nrrd, or DICOM as a folder, a zip or a file.
 
     series: a number from 1, as `abdoseg info` lists them, or a SeriesInstanceUID, when a folder holds several CTs.
     gaps: fail, fill or split, for missing slices. assume_axes: take a NIfTI that does not say where its axes point as
     left, anterior, superior. keep: DICOM attributes, by keyword, wanted in `details["kept"]`, where a writer of DICOM
-    needs the study's identity; nothing else keeps any. What is not in HU is refused, padding becomes air.
+    needs the study's identity; nothing else keeps any. admit: is asked with the scan's grid before its voxels are read,
+    and may raise. What is not in HU is refused, padding becomes air.
     Raises ScanError, SeriesError, ResourceError, UsageError.
     """
     path = Path(path)
     if kind_of(path) == "DICOM":
-        volume = read_dicom(path, series=series, gaps=gaps, keep=keep)
+        volume = read_dicom(path, series=series, gaps=gaps, keep=keep, admit=admit)
     else:
-        file = read_file(path, assume_axes)
+        file = read_file(path, assume_axes, admit)
         if 1 in file.array.shape:
             size = " x ".join(map(str, file.array.shape))
             raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.volume import Array, Stored
+from abdoseg.volume import Array, Geometry, Stored
+
+Admit = Callable[[Geometry], object]  # raises when a scan of this grid is not to be read
+
+
+def anything(geometry: Geometry) -> None:
+    """Admits every grid."""
 
 
 class Remark(str):

@@ -9,7 +9,7 @@ from abdoseg.errors import ScanError
 from abdoseg.scans.headers import is_dicom
 from abdoseg.scans.nifti import is_nifti, opened, read_nifti
 from abdoseg.scans.other import read_other
-from abdoseg.scans.scan_file import ScanFile
+from abdoseg.scans.scan_file import Admit, ScanFile, anything
 
 Kind = Literal["NIfTI", "MetaImage", "NRRD", "DICOM"]
 ZIP = b"PK"
@@ -63,9 +63,9 @@ SUFFIXES = {
 }  # fmt: skip
 
 
-def read_file(path: Path, assume_axes: bool) -> ScanFile:
-    """Reads a single-file format, HU or labels alike. Raises ScanError for DICOM too."""
+def read_file(path: Path, assume_axes: bool, admit: Admit = anything) -> ScanFile:
+    """Reads a single-file format, HU or labels alike, if `admit` lets its grid pass. Raises ScanError for DICOM too."""
     kind = kind_of(path)
     if kind == "DICOM":
         raise ScanError(f"{path}: DICOM, where a NIfTI, .mha or .nrrd file is needed")
-    return read_nifti(path, assume_axes) if kind == "NIfTI" else read_other(path, kind)
+    return read_nifti(path, assume_axes, admit) if kind == "NIfTI" else read_other(path, kind, admit)
