@@ -13,6 +13,7 @@ from abdoseg.scans.sniff import read_file
 from abdoseg.volume import Array, Geometry, Labelmap, labels_in
 
 logger = logging.getLogger("abdoseg")
+ROUNDING = 1e-3  # what a scale factor in single precision, such as 0.1, may leave beside a whole number
 BOTH_KIDNEYS_MM = 100.0  # one kidney is at most 80 mm wide; two, with the spine between them, are wider
 
 
@@ -60,10 +61,13 @@ def scheme_of(scheme: str | Scheme) -> Scheme:
 def _whole_numbers(path: Path, array: Array) -> Array:
     """The array as small unsigned integers. Raises ScanError when it holds anything else."""
     low, high = float(array.min()), float(array.max())
-    if low < 0 or high > 65535:
+    if not (low >= -ROUNDING and high <= 65535):  # nor NaN
         raise ScanError(f"{path}: values from {low:g} to {high:g} are no label numbers; is this a scan?")
-    values = array.astype(np.uint8 if high < 256 else np.uint16, copy=False)
-    if array.dtype.kind == "f" and not np.array_equal(values, array):
+    dtype = np.uint8 if high < 255.5 else np.uint16
+    if array.dtype.kind != "f":
+        return array.astype(dtype, copy=False)
+    values = np.rint(array).astype(dtype)
+    if np.abs(array - values).max() > ROUNDING:
         raise ScanError(f"{path}: a label map holds whole numbers, this file has fractions; is this a scan?")
     return values
 

@@ -1,6 +1,7 @@
 """Label files of any scheme become labelmaps with our numbers, by organ name."""
 
 import logging
+import struct
 
 import nibabel
 import numpy as np
@@ -13,6 +14,14 @@ from abdoseg.scans import case_name, read_labels
 def save(path, array, affine=None):
     nibabel.save(nibabel.Nifti1Image(array, np.diag([2.0, 2, 3, 1]) if affine is None else affine), path)
     return path
+
+
+def test_a_scale_that_only_rounding_keeps_from_whole_numbers_is_read(tmp_path):
+    path = save(tmp_path / "a.nii", np.full((2, 2, 2), 30, np.int16))
+    with path.open("r+b") as file:
+        file.seek(112)  # scl_slope
+        file.write(struct.pack("<f", 0.1))
+    assert (read_labels(path).labels == 3).all()
 
 
 def test_numbers_are_mapped_by_organ_name(tmp_path):
@@ -73,7 +82,8 @@ def test_no_kidney_at_all_is_no_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(-3, "no label numbers"), (0.5, "fractions"), (70000, "no label numbers")]
+    ("value", "words"),
+    [(-3, "no label numbers"), (0.5, "fractions"), (70000, "no label numbers"), (np.nan, "no label")],
 )
 def test_a_scan_is_not_taken_for_labels(tmp_path, value, words):
     array = np.zeros((2, 2, 2), np.float32)
