@@ -82,6 +82,8 @@ def export(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json: 
         raise UsageError("nothing to export; name at least one format, such as --stl --video --csv")
     labelmaps = _labelmaps(paths, from_file)
     several = len(labelmaps) > 1
+    if flags["output"] or "csv" in formats:
+        _check_names(labelmaps)
     sources = Sources(
         flags["scheme"], flags["scan"], flags["truth"], flags["truth_labels"], flags["reference"], several
     )
@@ -108,7 +110,22 @@ def _labelmaps(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
     """The labelmaps named, or read from a pipe when none is; what stands beside labelmaps in a pipe is passed over."""
     if not paths and not from_file and not sys.stdin.isatty():
         from_file = "-"
-    return [path for path in options.listed_paths(paths, from_file) if path.suffix.lower() not in COMPANIONS]
+    listed = options.listed_paths(paths, from_file)
+    labelmaps = [path for path in listed if path.suffix.lower() not in COMPANIONS]
+    if not labelmaps:
+        raise UsageError(f"{listed[0]}: no labelmap, nor is any other path given; name labelmaps such as x_seg.nii.gz")
+    return labelmaps
+
+
+def _check_names(labelmaps: list[Path]) -> None:
+    """Raises UsageError when two labelmaps are of one case, so that files or rows of theirs would have one name."""
+    from abdoseg.exporters.case import case_of
+
+    cases: dict[str, Path] = {}
+    for path in labelmaps:
+        other = cases.setdefault(case_of(path), path)
+        if other is not path:
+            raise UsageError(f"{other} and {path} are both of case {case_of(path)}; rename one, or call twice")
 
 
 def _tell(case: str | None, written: Iterable[Path], as_json: bool) -> None:

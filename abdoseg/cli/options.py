@@ -56,7 +56,7 @@ def listed_paths(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
         else:
             found.append(Path(name))
     if not found:
-        raise click.UsageError("no scans given; name files or folders, or pass - to read a list from stdin")
+        raise click.UsageError("no paths given; name files or folders, or pass - to read a list from stdin")
     return found
 
 

@@ -39,12 +39,17 @@ class Sources:
     several: bool = False
 
 
+def case_of(path: Path) -> str:
+    """The case that a labelmap is of, by its name."""
+    return case_name(path).removesuffix("_seg") or case_name(path)
+
+
 def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Options) -> Job:
     """Reads a labelmap, or a folder of masks, and what the formats need besides.
 
     Raises ScanError, GeometryError when grids differ, UsageError.
     """
-    case = case_name(path).removesuffix("_seg") or case_name(path)
+    case = case_of(path)
     record = _record(path.parent / f"{case}.json")
     labelmap = _masks(path) if path.is_dir() else _labelmap(path, sources.scheme or record.get("labels"), record)
     scan_path = _recorded_scan(path, record) if sources.scan is None else _of_case(sources.scan, case, sources.several)
@@ -59,6 +64,8 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
     reference = scan_path if scan_path is not None and kind_of(scan_path) == "DICOM" else None
     if sources.reference is not None:
         reference = _of_case(sources.reference, case, sources.several)
+        if kind_of(reference) != "DICOM":
+            raise UsageError(f"{reference}: no DICOM; --reference is the series that was segmented")
     job = Job(case, labelmap, scan, truth, reference, record, options)
     for row in job.rows:
         if not row.voxels:
@@ -79,7 +86,10 @@ def _masks(folder: Path) -> Labelmap:
     """A folder of masks, each named as its organ, as TotalSegmentator writes them; where two meet the later wins."""
     files = {name: file for name in BY_NAME for file in sorted(folder.glob(f"{name}.nii*"))[:1]}
     if not files:
-        raise UsageError(f"{folder}: no masks named as organs, such as liver.nii.gz, in this folder")
+        raise UsageError(
+            f"{folder}: no masks named as organs, such as liver.nii.gz, in this folder; "
+            f"labelmaps in it are named one by one, as {folder}/*_seg.nii.gz"
+        )
     together: Labelmap | None = None
     for name, file in files.items():
         mask = read_labels(file, {1: name})
@@ -132,7 +142,7 @@ def _of_case(path: Path, case: str, several: bool) -> Path:
             raise UsageError(f"{path}: one file cannot belong to several cases; name a folder of files by case")
         return path
     for inside in sorted(path.iterdir()):
-        if case_name(inside).removesuffix("_seg") == case:
+        if case_of(inside) == case:
             return inside
     if several:
         raise UsageError(f"{path}: nothing in this folder is named {case}")

@@ -34,10 +34,11 @@ NOT_SHOWN = {
 def write(job: Job, target: Path) -> None:
     """Nothing is fetched from anywhere; nothing of the patient but the pictures is in it."""
     body = "\n".join(part for part in (_volumes(job), _slices(job), _solids(job), _record(job.record)) if part)
+    whose = ", segmented by abdoseg" if job.record else ""
     words = page(
         job.case,
         body,
-        lead="Organs of the abdomen, segmented by abdoseg. For research; not a medical device.",
+        lead=f"Organs of the abdomen{whose}. For research; not a medical device.",
         foot=f"abdoseg {__version__}",
         script=script(),
     )
@@ -61,8 +62,9 @@ def warnings(job: Job) -> list[str]:
 def _volumes(job: Job) -> str:
     shown = facts([(title_of(row.organ), volume_text(row.volume_ml)) for row in job.found])
     quality = job.record.get("quality", {})
-    headers = ["organ", "volume (ml)", "mean (HU)", "SD (HU)", "voxels", "complete"]
-    rows = [_row(row) for row in job.rows]
+    measured = job.scan is not None
+    headers = ["organ", "volume (ml)", *(("mean (HU)", "SD (HU)") if measured else ()), "voxels", "complete"]
+    rows = [_row(row, measured) for row in job.rows]
     if quality:
         headers += ["confidence", "to look at"]
         rows = [[*cells, *_quality(quality.get(row.organ, {}))] for cells, row in zip(rows, job.rows, strict=True)]
@@ -70,13 +72,14 @@ def _volumes(job: Job) -> str:
     return section("Volumes", shown + notes + table(headers, rows, sortable=True))
 
 
-def _row(row: OrganVolume) -> list[Cell | str | float | int | None]:
+def _row(row: OrganVolume, measured: bool) -> list[Cell | str | float | int | None]:
     name = Cell(title_of(row.organ), html=swatch(colour_of(row.organ, row.label)) + escape(title_of(row.organ)))
     if row.complete is None:
         complete = Cell("not found", tone="warn")
     else:
         complete = Cell("yes", tone="good") if row.complete else Cell(f"cut: {', '.join(row.touches)}", tone="warn")
-    hu = [None if value is None else Cell(f"{value:.1f}", value) for value in (row.mean_hu, row.sd_hu)]
+    values = (row.mean_hu, row.sd_hu) if measured else ()
+    hu = [None if value is None else Cell(f"{value:.1f}", value) for value in values]
     return [name, Cell(f"{row.volume_ml:.1f}", row.volume_ml), *hu, row.voxels, complete]
 
 

@@ -33,7 +33,7 @@ H264 = [
 ]
 GIF = [
     "-filter_complex",
-    "scale=640:-2:flags=lanczos,split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=bayer:bayer_scale=5",
+    r"scale=max(640\,ceil(iw*0.65)):-2:flags=lanczos,split[a][b];[a]palettegen[p];[b][p]paletteuse=dither=bayer:bayer_scale=5",
 ]
 
 

@@ -205,6 +205,26 @@ def test_one_scan_cannot_belong_to_several_cases(out):
     assert "several cases" in talk
 
 
+def test_two_labelmaps_of_one_case_are_not_mixed_up(out):
+    other = save(out / "again" / "one_seg.nii.gz", labels_of(OURS))
+    for arguments in (["--stl", "--overwrite", "-o", out / "both"], ["--csv"]):
+        with pytest.raises(UsageError, match="both of case one"):
+            run(out / "one_seg.nii.gz", other, *arguments)
+    assert run(out / "one_seg.nii.gz", other, "--stl")[0] == 0
+
+
+def test_a_pipe_without_labelmaps_and_a_folder_of_labelmaps_say_what_to_name(out):
+    with pytest.raises(UsageError, match="no labelmap"):
+        run("--stl", stdin=f"{out / 'one_volumes.csv'}\n")
+    with pytest.raises(UsageError, match=r"\*_seg\.nii\.gz"):
+        run(out, "--stl")
+
+
+def test_a_reference_that_is_no_dicom_is_refused(out):
+    with pytest.raises(UsageError, match="no DICOM"):
+        run(out / "one_seg.nii.gz", "--dicom-seg", "--reference", out.parent / "ct" / "one_0000.nii.gz")
+
+
 def test_help_lists_every_format_and_imports_nothing_heavy():
     script = (
         "import sys; from abdoseg.cli.export import export; "

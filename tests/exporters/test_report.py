@@ -77,6 +77,13 @@ def test_it_is_well_formed_and_fetches_nothing(page):
     assert not re.search(r"https?://(?!www\.w3\.org)", page.read_text())
 
 
+def test_of_another_tools_labels_it_claims_nothing_and_without_a_scan_it_has_no_hu(page, tmp_path):
+    (file,) = export(make(scan=None), tmp_path, ["report"])
+    for words in ("segmented by abdoseg", "mean (HU)"):
+        assert words in page.read_text()
+        assert words not in file.read_text()
+
+
 def test_without_a_record_the_labels_tell_what_to_look_at():
     job = make()
     job = replace(

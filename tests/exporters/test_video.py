@@ -6,9 +6,10 @@ from dataclasses import replace
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from organs import make
+from organs import ORGANS, make
 from PIL import Image
 
+from abdoseg.anatomy import BY_NAME
 from abdoseg.exporters.job import Options, export
 from abdoseg.exporters.video import slice_frames, turntable_frames
 from abdoseg.preview import WINDOWS, Look
@@ -59,6 +60,16 @@ def test_gif_has_the_frames_and_loops(tmp_path, kind):
         assert image.n_frames == 4
         assert image.info["loop"] == 0
         assert image.width == 640
+        legend = np.asarray(image.convert("RGB"))[:, -160:].astype(int)
+    for organ in ORGANS.values():  # a palette of 256 has the legend's colours too
+        assert np.abs(legend - BY_NAME[organ].colour).max(axis=2).min() < 16
+
+
+def test_a_gif_of_two_panels_is_wide_enough_to_read(tmp_path):
+    job = make(options=SHORT)
+    (file,) = export(replace(job, truth=job.labelmap), tmp_path, ["gif"])
+    with Image.open(file) as image:
+        assert image.width > 850
 
 
 def test_slices_run_from_superior_to_inferior_and_each_is_shown():

@@ -1,0 +1,221 @@
+"""Draws man/pictures/exports.jpg: every export of the phantom, read back from its file by another program.
+
+    abdoseg demo -o demo && python tests/pictures.py demo
+
+The page is shown by Chromium, which must be installed. No patient is in it.
+"""
+
+import csv
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import imageio.v2 as imageio
+import nibabel
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+import trimesh
+from browser import NAMES
+from phantom_dicom import write_series
+from PIL import Image, ImageChops, ImageDraw, ImageOps
+
+from abdoseg.anatomy import BY_NAME, SCHEMES
+from abdoseg.cli.export import export
+from abdoseg.exporters.raster import render, scene
+from abdoseg.exporters.surface import Surface
+from abdoseg.preview import WINDOWS, Look
+from abdoseg.preview.captions import DIM, GROUND, INK, font
+from abdoseg.preview.slices import ACROSS, fitting, paint, title_of, windowed
+from abdoseg.scans import read_scan
+
+TARGET = Path(__file__).parents[1] / "man" / "pictures" / "exports.jpg"
+TILE, CAPTION_PX, GAP, COLUMNS = (344, 244), 26, 6, 3  # width, height
+SPACE = (30, 33, 40)
+IVORY = (214, 206, 190)
+FROM_LPS = np.diag([-1.0, -1.0, 1.0])
+FROM_GLTF = 1000 * np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])  # metres, Y up
+
+
+def main(demo):
+    scan, truth, prediction = (demo / f"demo{part}.nii.gz" for part in ("", "_truth", "_seg"))
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary)
+        volume = read_scan(scan)
+        write_as_dicom(volume, out / "ct")
+        labels = out / "labels" / "demo_seg.nii.gz"
+        labels.parent.mkdir()
+        shutil.copyfile(truth, labels)
+        still = "--nifti --nrrd --mha --stl --ply --obj --glb --csv --turntable --turntable-gif --sheet --report"
+        run(labels, f"{still} --scan {scan} --fps 5 --seconds 4 -o {out}")
+        run(labels, f"--dicom-seg --rtstruct --reference {out / 'ct'} -o {out}")
+        run(labels, f"--gif --plane coronal --style fill --scan {scan} --fps 5 --seconds 4 -o {out}")
+        run(prediction, f"--video --style contour --truth {truth} --scan {scan} --fps 5 --seconds 4 -o {out}")
+        segments, uid = read_seg(out / "demo_seg.dcm", out / "ct")
+        tiles = {
+            "--nifti": slices(read_nifti(out / "demo_seg.nii.gz"), volume, "axial"),
+            "--nrrd": slices(read_itk(out / "demo.seg.nrrd"), volume, "coronal"),
+            "--mha": slices(read_itk(out / "demo_seg.mha"), volume, "sagittal"),
+            "--stl": solids(read_meshes(out.glob("*.stl"), FROM_LPS), 0),
+            "--ply": solids(read_meshes(out.glob("*.ply"), FROM_LPS), 40),
+            "--obj": solids(read_meshes(out.glob("*.obj"), FROM_LPS), 320),
+            "--glb": solids(read_meshes(out.glob("*.glb"), FROM_GLTF), 180),
+            "--turntable": frame(out / "demo_turntable.mp4", 0.1),
+            "--turntable-gif": frame(out / "demo_turntable.gif", 0.85),
+            "--video --style contour --truth FILE": frame(out / "demo_slices.mp4", 0.5),
+            "--gif --style fill --plane coronal": frame(out / "demo_slices.gif", 0.5),
+            "--sheet": Image.open(out / "demo_sheet.png"),
+            "--dicom-seg": segments,
+            "--rtstruct": read_rtstruct(out / "demo_rtstruct.dcm", out / "ct", uid),
+            "--csv": table(out / "demo_organs.csv"),
+            "--report": page(out / "demo_report.html", out / "page.png"),
+        }
+        compose(tiles, wide=("--video", "--sheet")).save(TARGET, quality=70, optimize=True, progressive=True)
+    print(TARGET, TARGET.stat().st_size)
+
+
+def run(labelmap, arguments):
+    export.main([str(labelmap), *arguments.split()], standalone_mode=False)
+
+
+def write_as_dicom(volume, folder):
+    """Head first and supine: columns run to the left, rows to posterior."""
+    affine = volume.geometry.affine @ np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine[:3, 3] = (volume.geometry.affine @ [volume.geometry.shape[0] - 1, volume.geometry.shape[1] - 1, 0, 1])[:3]
+    write_series(folder, volume.voxels[::-1, ::-1], affine)
+
+
+def read_nifti(path):
+    """Labels, axes to right, anterior and superior, and what their numbers mean."""
+    return np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj), SCHEMES["abdoseg"]
+
+
+def read_itk(path):
+    """The same from NRRD and MetaImage; the organs are those that the file names, where it does."""
+    image = sitk.ReadImage(str(path))
+    keys = [key.removesuffix("_ID") for key in image.GetMetaDataKeys() if key.endswith("_ID")]
+    named = {int(image.GetMetaData(f"{key}_LabelValue")): image.GetMetaData(f"{key}_ID") for key in keys}
+    return sitk.GetArrayFromImage(sitk.DICOMOrient(image, "RAS")).T, named or SCHEMES["abdoseg"]
+
+
+def slices(read, volume, plane):
+    """The slice that shows most of most organs, over the scan."""
+    labels, organs = read
+    across = tuple(axis for axis in range(3) if axis != ACROSS[plane])
+    counts = np.array([(labels == label).sum(axis=across) for label in organs])
+    index = int(np.log1p(counts).sum(axis=0).argmax())
+    view = fitting(volume.geometry, plane, TILE[::-1])
+    return Image.fromarray(paint(view, index, volume.voxels, labels, organs, Look()))
+
+
+def read_meshes(paths, to_ras):
+    """Every mesh in the files, in RAS mm, and its own colour, or ivory."""
+    for path in sorted(paths):
+        for mesh in trimesh.load(path, process=False, force="scene").geometry.values():
+            colour = IVORY
+            if path.suffix == ".ply":
+                colour = mesh.visual.vertex_colors[0, :3]
+            elif path.suffix == ".glb":  # in linear light
+                colour = 255 * (np.asarray(mesh.visual.material.baseColorFactor[:3]) / 255) ** (1 / 2.2)
+            yield mesh.vertices @ to_ras, mesh.faces, tuple(int(channel) for channel in colour)
+
+
+def solids(meshes, turn_degrees):
+    """All of them in one picture, without the room that they would need to turn in."""
+    made = [(Surface(points.astype("f4"), faces.astype("i4"), 0.0), colour, False) for points, faces, colour in meshes]
+    picture = Image.fromarray(render(scene(made), turn_degrees, (2 * TILE[1], 2 * TILE[0])))
+    shown = ImageChops.difference(picture, Image.new("RGB", picture.size, GROUND)).getbbox()
+    return ImageOps.expand(picture.crop(shown), 30, GROUND)
+
+
+def frame(path, share):
+    """A frame of a video or GIF at a share of its length."""
+    frames = imageio.mimread(path, memtest=False)
+    return Image.fromarray(frames[int(share * len(frames))])
+
+
+def read_slice(series, uid):
+    """The header of a slice, and its picture."""
+    header = next(dataset for dataset in map(pydicom.dcmread, series.iterdir()) if uid == dataset.SOPInstanceUID)
+    hu = header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept)
+    return header, ImageOps.contain(Image.fromarray(windowed(hu, WINDOWS["abdomen"])).convert("RGB"), TILE)
+
+
+def read_seg(path, series):
+    """The slice that shows most of most segments, with them, and its UID."""
+    dataset = pydicom.dcmread(path)
+    colours = {title_of(name): organ.colour for name, organ in BY_NAME.items()}
+    names = {segment.SegmentNumber: segment.SegmentLabel for segment in dataset.SegmentSequence}
+    found = {}
+    for mask, groups in zip(dataset.pixel_array, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        uid = groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        found.setdefault(uid, []).append((colours[names[number]], mask))
+    uid = max(found, key=lambda one: sum(np.log1p(mask.sum()) for _, mask in found[one]))
+    _, picture = read_slice(series, uid)
+    for colour, mask in found[uid]:
+        opacity = Image.fromarray((mask * 150).astype(np.uint8)).resize(picture.size, Image.Resampling.BICUBIC)
+        picture.paste(Image.new("RGB", picture.size, colour), mask=opacity)
+    return picture, uid
+
+
+def read_rtstruct(path, series, uid):
+    """The contours on a slice, in the file's own colours."""
+    header, picture = read_slice(series, uid)
+    corner, spacing = np.array(header.ImagePositionPatient, float), np.array(header.PixelSpacing, float)[::-1]
+    zoom, draw = picture.width / header.Columns, ImageDraw.Draw(picture)
+    for roi in pydicom.dcmread(path).ROIContourSequence:
+        for contour in roi.ContourSequence:
+            if contour.ContourImageSequence[0].ReferencedSOPInstanceUID == uid:
+                places = np.array(contour.ContourData, float).reshape(-1, 3) - corner
+                points = [tuple(point) for point in (places[:, :2] / spacing + 0.5) * zoom]
+                draw.line([*points, points[0]], tuple(map(int, roi.ROIDisplayColor)), width=2, joint="curve")
+    return picture
+
+
+def table(path):
+    """Some of its columns, as they stand in the file."""
+    picture = Image.new("RGB", TILE, GROUND)
+    draw = ImageDraw.Draw(picture)
+    shown = {"organ": 12, "volume_ml": 182, "mean_hu": 250, "mesh_ml": 330}
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    for line, row in enumerate([{name: name for name in shown}, *rows]):
+        for name, x in shown.items():
+            place, anchor = (x, 40 + 36 * line), "lm" if name == "organ" else "rm"
+            draw.text(place, row[name], INK if line else DIM, font(14), anchor=anchor)
+    return picture
+
+
+def page(path, shot):
+    """The top of the page."""
+    browser = next(filter(None, map(shutil.which, NAMES)))
+    command = [browser, "--headless=new", "--no-sandbox", "--hide-scrollbars", f"--screenshot={shot}"]
+    size = f"--window-size={TILE[0] * 12 // 5},{TILE[1] * 12 // 5}"
+    subprocess.run([*command, size, path.resolve().as_uri()], check=True, capture_output=True)
+    return Image.open(shot)
+
+
+def compose(tiles, wide):
+    """All tiles under their captions, row by row; those whose captions begin with one of `wide` over two columns."""
+    places, cell = {}, 0
+    for caption in tiles:
+        columns = 2 if caption.startswith(wide) else 1
+        places[caption] = cell, columns
+        cell += columns
+    step, drop = TILE[0] + GAP, TILE[1] + CAPTION_PX + GAP
+    whole = Image.new("RGB", (COLUMNS * step + GAP, -(-cell // COLUMNS) * drop + GAP), SPACE)
+    draw = ImageDraw.Draw(whole)
+    for caption, (cell, columns) in places.items():
+        x, y = GAP + cell % COLUMNS * step, GAP + cell // COLUMNS * drop
+        width, height = columns * step - GAP, TILE[1]
+        draw.rectangle([x, y, x + width - 1, y + CAPTION_PX + height - 1], GROUND)
+        draw.text((x + 10, y + CAPTION_PX // 2), caption, INK, font(15), anchor="lm")
+        picture = ImageOps.contain(tiles[caption].convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+        whole.paste(picture, (x + (width - picture.width) // 2, y + CAPTION_PX + (height - picture.height) // 2))
+    return whole
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
