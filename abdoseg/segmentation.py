@@ -94,6 +94,7 @@ def segment(
     labelmap = Labelmap(labels, volume.geometry, volume.stored, {BY_NAME[organ].label: organ for organ in names})
     with watch("measure"):
         rows = measure(labelmap, volume.voxels, painted)
+    with watch("quality"):
         quality = assess(Findings(rows, evidence, changes, removed, grid, middle))
     record = {
         "versions": versions(),
@@ -152,18 +153,21 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
     return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-# Measured on two cores with AMX, 512 x 512 x 300 and x 1000; see tests/benchmarks/segment.py.
+# Measured on two cores with AMX, 512 x 512 x 300 and x 1000; float32 memory on 192 x 160 x 120. See tests/benchmarks.
 START_SECONDS, START_BYTES = 2.2, 420 * 2**20
 SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 1.8e-8, 3.3  # of the scan: reading, labels, writing
-SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 1.5e-7, torch.float16: 2e-8, torch.float32: 6e-7}
+SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 1.5e-7, torch.float32: 6e-7}
 BYTES_PER_NETWORK_VOXEL = 4 + 1 + 2 * 4  # image, mask, fields of four organs
-BYTES_PER_TILE_VOXEL = {torch.bfloat16: 60, torch.float16: 60, torch.float32: 120}
+BYTES_PER_TILE_VOXEL = {torch.bfloat16: 60, torch.float32: 120}
 
 
 def estimate(
     geometry: Geometry, plan: Plan, device: torch.device | None = None, most_voxels: int = MOST_VOXELS
 ) -> tuple[float, int]:
-    """Seconds and bytes that `abdoseg segment` will take for such a scan, as a whole process."""
+    """Seconds and bytes that `abdoseg segment` will take for such a scan, as a whole process.
+
+    On a GPU unmeasured: its own memory is not in the bytes, and the seconds are a processor's.
+    """
     dtype = fast_type(device or torch.device("cpu"))
     scan, network = float(np.prod(geometry.shape)), float(np.prod(network_grid(geometry, plan).shape))
     seconds = START_SECONDS + scan * SECONDS_PER_VOXEL + network * SECONDS_PER_NETWORK_VOXEL[dtype]

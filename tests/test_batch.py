@@ -95,7 +95,9 @@ def test_the_record_leads_to_the_scan_and_times_every_stage(cohort, tmp_path):
     list(run(plan_cases(cohort[:1], tmp_path / "out"), model))
     record = json.loads((tmp_path / "out" / "a.json").read_text())
     assert (tmp_path / "out" / record["scan"]).resolve() == cohort[0].resolve()
-    assert {"read", "resample", "network", "postprocess", "labels", "measure", "write"} == set(record["seconds"])
+    assert {"read", "resample", "network", "postprocess", "labels", "measure", "quality", "write"} == set(
+        record["seconds"]
+    )
     assert record["case"] == "a"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from abdoseg.model.fused import fuse
+from abdoseg.model.memory import keep_freed_memory
 from abdoseg.model.predict import lead
 from abdoseg.model.weights import build_network
 from abdoseg.training.recipes import RECIPES
@@ -47,6 +48,7 @@ def timed(dtype: torch.dtype, hint: str, threads: int) -> Iterator[tuple[str, fl
 
 
 def main(threads: int) -> None:
+    keep_freed_memory()  # as `abdoseg segment` does
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     torch.manual_seed(0)

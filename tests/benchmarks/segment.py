@@ -1,8 +1,13 @@
 """Times whole `abdoseg segment` processes: one scan, ten in a call, a whole body; and Dice by tile size and overlap.
 
-python tests/benchmarks/segment.py process scan.nii.gz [body.nii.gz]
+python tests/benchmarks/segment.py scan 300 scan.nii.gz     (a made-up scan of 512 x 512 x 300)
+python tests/benchmarks/segment.py scan 1000 body.nii.gz
+python tests/benchmarks/segment.py process scan.nii.gz body.nii.gz
 python tests/benchmarks/segment.py ten scan.nii.gz
 python tests/benchmarks/segment.py tiles ../shared/data/FLARE22 btcv_0021 btcv_0027 btcv_0031 btcv_0039
+python tests/benchmarks/segment.py info scan.nii.gz
+
+Any of them but `scan` and `info` takes `--model FILE` at its end.
 """
 
 import json
@@ -17,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 EXTRA: list[str] = []
+ALLOWED = 0.001  # of Dice, to be given for speed
 
 
 def process(scans: list[str], output: str) -> tuple[float, float]:
@@ -52,11 +58,31 @@ def ten(scan: str) -> None:
     print(f"ten calls {single:.1f} s, one call {together:.1f} s ({together / single:.2f}), {memory:.2f} GB")
 
 
+def info(scan: str, repeat: int = 5) -> None:
+    """Median seconds of the commands that should answer at once."""
+    for arguments in (["--help"], ["--version"], ["info", scan]):
+        times = []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "abdoseg", *arguments], stdout=subprocess.DEVNULL, check=True)
+            times.append(time.perf_counter() - start)
+        print(f"{arguments[0]:<10} {statistics.median(times):.2f} s")
+
+
+def made_up(slices: int, path: Path) -> None:
+    """Writes a scan of 512 x 512 voxels a slice: the one of `bench`, back and forth where it is longer."""
+    from abdoseg.cli.bench import _large
+    from abdoseg.scans import write_nifti
+    from abdoseg.volume import Geometry, Stored
+
+    voxels = _large().voxels
+    there_and_back = [*range(voxels.shape[2]), *reversed(range(voxels.shape[2]))]
+    tall = voxels[:, :, np.resize(there_and_back, slices)]
+    write_nifti(tall, Stored(Geometry(tall.shape, np.diag([0.75, 0.75, 1.0, 1.0]))), path)
+
+
 def tiles(data: Path, cases: list[str]) -> None:
-    """Mean Dice and network seconds by tile size and overlap."""
-    from abdoseg import segmentation
-    from abdoseg.metrics import dice
-    from abdoseg.model.predict import predict
+    """Mean Dice and network seconds by tile size and overlap, and which of them to take."""
     from abdoseg.model.weights import load_model
     from abdoseg.scans import read_labels, read_scan
 
@@ -66,21 +92,33 @@ def tiles(data: Path, cases: list[str]) -> None:
         for case in cases
     ]
     print(f"{'most voxels':>12} {'overlap':>8} {'seconds':>8}  Dice")
+    rows = []
     for most in (600_000, 1_200_000, 5_000_000):
         for overlap in (0.0, 0.125, 0.25, 0.5):
+            seconds, dice = tiled(model, loaded, most, overlap)
+            rows.append((seconds, most, overlap, dice.mean()))
+            print(f"{most:>12} {overlap:>8} {seconds:>8.2f}  {dice.mean():.4f}  {np.round(dice, 4)}", flush=True)
+    best = max(dice for *_, dice in rows)
+    seconds, most, overlap, dice = min(row for row in rows if row[3] >= best - ALLOWED)
+    print(
+        f"take MOST_VOXELS = {most:_}, OVERLAP = {overlap}: the fastest within {ALLOWED} of the best Dice, {best:.4f} "
+        f"({dice:.4f}, {seconds:.2f} s)"
+    )
 
-            def configured(model, image, organs, _, track, most=most, overlap=overlap):
-                return predict(model, image, organs, most, overlap, track)
 
-            segmentation.predict = configured
-            scores, seconds = [], 0.0
-            for volume, truth in loaded:
-                found = segmentation.segment(volume, model)
-                seconds += found.record["seconds"]["network"]
-                organs = found.labelmap.organs.values()
-                scores.append([dice(truth.mask(organ), found.labelmap.mask(organ)) for organ in organs])
-            means = np.mean(scores, axis=0)
-            print(f"{most:>12} {overlap:>8} {seconds:>8.2f}  {means.mean():.4f}  {np.round(means, 4)}", flush=True)
+def tiled(model, loaded, most: int, overlap: float) -> tuple[float, np.ndarray]:
+    """Network seconds of all cases, and mean Dice by organ."""
+    from abdoseg import segmentation
+    from abdoseg.metrics import dice
+    from abdoseg.model.predict import predict
+
+    segmentation.predict = lambda model, image, organs, _, track: predict(model, image, organs, most, overlap, track)
+    scores, seconds = [], 0.0
+    for volume, truth in loaded:
+        found = segmentation.segment(volume, model)
+        seconds += found.record["seconds"]["network"]
+        scores.append([dice(truth.mask(organ), found.labelmap.mask(organ)) for organ in found.labelmap.organs.values()])
+    return seconds, np.nanmean(scores, axis=0)
 
 
 if __name__ == "__main__":
@@ -92,5 +130,9 @@ if __name__ == "__main__":
         processes(rest)
     elif what == "ten":
         ten(rest[0])
+    elif what == "info":
+        info(rest[0])
+    elif what == "scan":
+        made_up(int(rest[0]), Path(rest[1]))
     else:
         tiles(Path(rest[0]), rest[1:])

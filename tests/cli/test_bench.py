@@ -9,7 +9,10 @@ from phantom_balls import model, scan
 from abdoseg.cli.bench import bench
 from abdoseg.scans import write_nifti
 
-STAGES = ["import", "load model", "read", "resample", "network", "postprocess", "labels", "measure", "write", "all"]
+STAGES = [
+    "import", "load model", "read", "resample", "network", "postprocess", "labels", "measure", "quality", "write",
+    "all",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -24,8 +27,8 @@ def test_each_stage_has_its_row_and_nothing_is_left(path):
     result = CliRunner().invoke(bench, [str(path), "--repeat", "2"], standalone_mode=False)
     assert result.exception is None
     lines = result.stdout.splitlines()
-    assert [line[:12].strip() for line in lines[1:11]] == STAGES
-    assert "80 x 60 x 40" in lines[11]
+    assert [line[:12].strip() for line in lines[1:12]] == STAGES
+    assert "80 x 60 x 40" in lines[12]
     assert list(path.parent.iterdir()) == [path]
 
 
