@@ -54,7 +54,11 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
     labelmap = _masks(path) if path.is_dir() else _labelmap(path, sources.scheme or record.get("labels"), record)
     scan_path = _recorded_scan(path, record) if sources.scan is None else _of_case(sources.scan, case, sources.several)
     scan = truth = None
-    if scan_path is not None and any(EXPORTERS[name].shows_scan for name in formats):
+    shown = any(EXPORTERS[name].shows_scan for name in formats)
+    if shown and scan_path is None:
+        what = f"its scan {record['scan']} is not there any more" if "scan" in record else "its scan is not known"
+        logger.warning("%s: %s; name it with --scan to have it in pictures and tables", path, what)
+    if shown and scan_path is not None:
         scan = read_scan(scan_path, series=options.series, gaps=options.gaps)
         _check_grid(scan_path, scan, path, labelmap)
     if sources.truth is not None:
@@ -112,7 +116,7 @@ def _check_grid(path: Path, one: Volume | Labelmap, other_path: Path, other: Vol
 
 
 def _record(path: Path) -> dict[str, Any]:
-    """The run's record beside the labelmap; empty when there is none."""
+    """The run's record beside the labelmap; empty when there is none, or when the file is another tool's."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -120,19 +124,15 @@ def _record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         logger.warning("%s: the record cannot be read (%s); going on without it", path, error)
         return {}
-    return found if isinstance(found, dict) else {}
+    ours = isinstance(found, dict) and isinstance(found.get("versions"), dict) and "abdoseg" in found["versions"]
+    return found if ours else {}
 
 
 def _recorded_scan(path: Path, record: Mapping[str, Any]) -> Path | None:
     """The scan named in the record, when it is still there."""
     name = record.get("scan")
-    if not isinstance(name, str):
-        return None
-    found = path.parent / name
-    if not found.exists():
-        logger.warning("%s: its scan %s is not there any more; name it with --scan to have it in pictures", path, name)
-        return None
-    return found
+    found = path.parent / name if isinstance(name, str) else None
+    return found if found is not None and found.exists() else None
 
 
 def _of_case(path: Path, case: str, several: bool) -> Path:

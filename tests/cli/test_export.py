@@ -17,6 +17,7 @@ from abdoseg.exporters import EXPORTERS
 
 AFFINE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -40], [0, 0, 4, -30], [0, 0, 0, 1]])
 SHAPE = (60, 40, 16)
+VERSIONS = {"versions": {"abdoseg": "0.1.0"}}  # what tells our records from other tools'
 
 
 def labels_of(numbers):
@@ -51,7 +52,7 @@ def out(tmp_path):
     save(tmp_path / "ct" / "one_0000.nii.gz", hu_of(labels))
     save(tmp_path / "out" / "one_seg.nii.gz", labels)
     record = {"scan": "../ct/one_0000.nii.gz", "labels": "abdoseg", "model": {"organs": ["liver", "spleen"]}}
-    (tmp_path / "out" / "one.json").write_text(json.dumps(record))
+    (tmp_path / "out" / "one.json").write_text(json.dumps(VERSIONS | record))
     return tmp_path / "out"
 
 
@@ -84,8 +85,11 @@ def test_the_scan_is_found_through_the_record(out):
 def test_a_scan_that_has_gone_is_said_and_done_without(out):
     (out.parent / "ct" / "one_0000.nii.gz").unlink()
     _, (table,), talk = run(out / "one_seg.nii.gz", "--csv")
-    assert "--scan" in talk
+    assert "not there any more; name it with --scan" in talk
     assert rows(table)[0]["mean_hu"] == ""
+    assert "--scan" not in run(out / "one_seg.nii.gz", "--stl")[2]
+    (out / "one.json").unlink()
+    assert "not known; name it with --scan" in run(out / "one_seg.nii.gz", "--csv", "--overwrite")[2]
 
 
 def test_a_scan_on_another_grid_is_refused(out):
@@ -130,9 +134,16 @@ def test_labelmaps_of_other_tools_are_read_by_organ_name(out):
 def test_the_records_scheme_is_known(out):
     numbers = {name: label for label, name in SCHEMES["flare22"].items()}
     save(out / "three_seg.nii.gz", labels_of(numbers))
-    (out / "three.json").write_text('{"labels": "flare22"}')
+    (out / "three.json").write_text(json.dumps(VERSIONS | {"labels": "flare22"}))
     _, (table,), _ = run(out / "three_seg.nii.gz", "--csv")
     assert rows(table)[0]["voxels"] == str((labels_of(OURS) == OURS["liver"]).sum())
+
+
+def test_another_tools_json_beside_a_labelmap_is_not_taken_for_our_record(out):
+    (out / "one.json").write_text('{"liver": 1, "labels": {"1": "spleen"}, "model": "x", "scan": [1]}')
+    _, lines, _ = run(out / "one_seg.nii.gz", "--csv", "--report")
+    assert rows(lines[0])[0]["organ"] == "liver"
+    assert "How it was made" not in Path(lines[1]).read_text()
 
 
 def test_a_folder_of_masks_is_a_labelmap(out):
