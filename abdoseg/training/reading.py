@@ -12,7 +12,7 @@ from abdoseg.errors import DatasetError, GeometryError
 from abdoseg.model.plan import Plan
 from abdoseg.resample import resample_image, resample_labels
 from abdoseg.scans import read_labels, read_scan
-from abdoseg.scans.nifti import read_nifti
+from abdoseg.scans.sniff import read_file
 from abdoseg.training.cache import Arrays, Contents
 from abdoseg.training.datasets import Case
 from abdoseg.training.painting import tissue_map
@@ -116,7 +116,7 @@ def _read_numbers(case: Case) -> tuple[Array, Geometry]:
     numbers: Array | None = None
     for number, name in enumerate(case.labels, start=1):
         with case.tree.opened(name) as path:
-            file = read_nifti(path)
+            file = read_file(path, assume_axes=False)
         array = file.stored.to_canonical(file.array)
         geometry = file.stored.canonical()
         if len(case.labels) == 1:

@@ -108,6 +108,19 @@ def test_a_label_map_alone_gives_labels_and_tissues(tmp_path):
     assert (read.arrays["labels"][7:-7, 7:-7] == labels).all() and not read.arrays["labels"][:7].any()
 
 
+def test_a_label_map_alone_may_lie_in_any_file_that_a_scan_may(tmp_path):
+    _, labels = patient(0)
+    header = (
+        f"NRRD0004\ntype: uint8\ndimension: 3\nspace: right-anterior-superior\nsizes: {' '.join(map(str, SHAPE))}\n"
+        "space directions: (6,0,0) (0,6,0) (0,0,8)\nencoding: raw\n\n"
+    )
+    (tmp_path / "s1.nrrd").write_bytes(header.encode() + labels.tobytes(order="F"))
+    (tmp_path / "s1.json").write_text(json.dumps({name: BY_NAME[name].label for name in MAIN}))
+    (case,) = read_dataset(tmp_path).cases
+    read = read_case(case, PLAN)
+    assert case.image is None and (read.arrays["labels"][7:-7, 7:-7] == labels).all()
+
+
 def test_label_maps_without_known_numbers_are_refused(tmp_path):
     write(tmp_path / "s1.nii.gz", patient(0)[1])
     with pytest.raises(DatasetError, match="state them with --labels"):
