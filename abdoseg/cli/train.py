@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from abdoseg.cli import options
+from abdoseg.cli import options, words
 from abdoseg.cli.console import Talk
 from abdoseg.cli.data import data_options, requested, show_gathered
+from abdoseg.cli.interrupt import stop_on_signals
 
 if TYPE_CHECKING:
     from abdoseg.training.gather import Gathered
@@ -25,39 +25,18 @@ if TYPE_CHECKING:
     from abdoseg.training.splits import Split
 
 
-def _duration(ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
-    """Seconds from 90s, 45m, 2h, 1h30m, or plain seconds."""
-    if text is None:
-        return None
-    number = r"(\d+(?:\.\d+)?)"
-    match = re.fullmatch(f"(?:{number}h)?(?:{number}m)?(?:{number}s?)?", text)
-    seconds = sum(float(n or 0) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
-    if not seconds:
-        raise click.BadParameter(f"{text!r} is no duration; write 90s, 45m, 2h or 1h30m")
-    return float(seconds)
-
-
-def _words(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:
-    """What stands between commas."""
-    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
-
-
-def _counts(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, ...]:
-    """Whole numbers above 0 between commas."""
-    words = _words(ctx, option, text)
-    if not all(word.isdigit() and int(word) for word in words):
-        raise click.BadParameter(f"{text!r} is no list of counts; write 1,2,4,8")
-    return tuple(int(word) for word in words)
-
-
 @click.command()
 @data_options
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), default="run", show_default=True,
               help="The run's folder: weights, checkpoint, log, pictures, model card.")  # fmt: skip
 @click.option("--recipe", help="A recipe's name or JSON file.  [default: default; with --resume the run's own]")
-@click.option("--organs", callback=_words, metavar="LIST", help="Learn and deliver these organs, commas between.")
+@click.option("--from", "begin_from", metavar="FILE|NAME",
+              help="Begin with these weights, or a bundled model's; take a low --learning-rate.")  # fmt: skip
+@click.option("--organs", callback=words.words, metavar="LIST", help="Learn and deliver these organs, commas between.")
 @click.option("--epochs", type=click.IntRange(min=1), help="How long; the learning rate falls over it.")
-@click.option("--time-budget", callback=_duration, metavar="2h", help="How long by the clock; the rate falls over it.")
+@click.option(
+    "--time-budget", callback=words.duration, metavar="2h", help="How long by the clock; the rate falls over it."
+)
 @click.option("--patience", type=click.IntRange(min=1), metavar="N", help="End after N epochs without a better one.")
 @click.option("--batch", type=click.IntRange(min=1), help="Patches a step and process.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="At its height.")
@@ -65,16 +44,14 @@ def _counts(ctx: click.Context, option: click.Parameter, text: str | None) -> tu
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, patches and split.")
 @click.option("--val", "share", type=click.FloatRange(0, 0.9), default=0.1, show_default=True,
               help="Share of the patients that validate, chosen by hash.")  # fmt: skip
-@click.option("--val-cases", callback=_words, metavar="LIST", help="The cases that validate, commas between.")
+@click.option("--val-cases", callback=words.words, metavar="LIST", help="The cases that validate, commas between.")
 @click.option("--split", "split_file", type=click.Path(path_type=Path), help="A file that lists them, or split.json.")
 @click.option("--folds", type=click.IntRange(min=2), help="Cross-validate: a run for each fold.")
 @click.option("--fold", type=click.IntRange(min=1), help="Only this one of the --folds, from 1.")
-@click.option(
-    "--learning-curve", "curve", callback=_counts, metavar="1,2,4,8", help="Dice by number of training cases."
-)
-@click.option(
-    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs a --learning-curve point."
-)
+@click.option("--learning-curve", "curve", callback=words.counts, metavar="1,2,4,8",
+              help="Dice by number of training cases.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True,
+              help="Runs a --learning-curve point.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on where the run in the output folder was.")
 @click.option("--deterministic", is_flag=True, help="Two runs give the same weights, bit for bit.")
 @click.option("--dry-run", is_flag=True, help="Pack the data, say what was understood, and stop.")
@@ -92,28 +69,32 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
     \b
       abdoseg train --data FLARE22/
       abdoseg train --data Task03_Liver/ --labels msd-liver --organs liver --time-budget 2h
+      abdoseg train --data mine.csv --from organs --learning-rate 3e-4 --epochs 10
       abdoseg train --data FLARE22.zip --data more.csv --weight 1 --weight 2 --folds 5
       torchrun --nproc-per-node 4 -m abdoseg train --data FLARE22/
     """
     from abdoseg.model.weights import pick_device
+    from abdoseg.training.fit import Terms
     from abdoseg.training.parallel import joined
+    from abdoseg.training.runs import Setting
 
+    _check(run, flags)
     with joined(device) as world:
         talk = Talk(quiet or not world.leads)
-        _check(run, flags)
         where = pick_device(f"cuda:{world.local}" if world.size > 1 and device in ("auto", "cuda") else device)
         _settle_torch(flags)
-        config = _recipe(run, flags)
-        gathered = _gather(config, flags, world)
-        show_gathered(gathered, talk)
-        config = _learnable(config, gathered, flags, talk)
+        gathered, config = _understand(_recipe(run, flags), flags, talk, world)
         split = _split(gathered, config, flags)
         if not flags["curve"]:
             talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
         if flags["dry_run"]:
             return
-        with _stop_on_signals(talk) as stop, ExitStack() as stack:
-            _carry_out(_setting(gathered, config, where, stop, flags, talk, world, stack), split, run, flags, talk)
+        with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:
+            terms = Terms(where, flags["resume"], flags["time_budget"], flags["patience"], stop, flags["begin_from"])
+            command = shlex.join(["abdoseg", *sys.argv[1:]])
+            _carry_out(
+                Setting(gathered, config, terms, command, _watchers(talk, tables), world), split, run, flags, talk
+            )
     if stop():
         raise click.Abort
 
@@ -123,24 +104,26 @@ def _check(run: Path, flags: dict[str, Any]) -> None:
     from abdoseg.errors import OutputError
     from abdoseg.training.fit import CHECKPOINT
 
-    chosen = [f"--{name}" for name in ("val-cases", "split", "folds")
-              if flags[{"val-cases": "val_cases", "split": "split_file", "folds": "folds"}[name]]]  # fmt: skip
-    if len(chosen) > 1:
-        raise click.UsageError(f"{' and '.join(chosen)} both choose the validation cases; give one")
-    if flags["fold"] and not flags["folds"]:
-        raise click.UsageError("--fold says which of --folds; give both")
-    if flags["fold"] and flags["fold"] > flags["folds"]:
-        raise click.UsageError(f"there is no --fold {flags['fold']} of {flags['folds']}")
-    if flags["curve"] and flags["folds"]:
-        raise click.UsageError("--learning-curve has its own runs; leave --folds out")
-    if flags["deterministic"] and flags["time_budget"]:
-        raise click.UsageError("a --time-budget follows the clock, which is not --deterministic; give --epochs")
+    names = {"val_cases": "--val-cases", "split_file": "--split", "folds": "--folds"}
+    chosen = [name for flag, name in names.items() if flags[flag]]
+    contradictions = {
+        f"{' and '.join(chosen)} both choose the validation cases; give one": len(chosen) > 1,
+        "--fold says which of --folds; give both": flags["fold"] and not flags["folds"],
+        f"there is no --fold {flags['fold']} of {flags['folds']}": (flags["fold"] or 0) > (flags["folds"] or 0) > 0,
+        "--learning-curve has its own runs; leave --folds out": flags["curve"] and flags["folds"],
+        "a --time-budget follows the clock, which is not --deterministic; give --epochs": flags["deterministic"]
+        and flags["time_budget"],
+    }
+    for message, contradicts in contradictions.items():
+        if contradicts:
+            raise click.UsageError(message)
     found = next(run.rglob(CHECKPOINT), None)
     if found and not (flags["resume"] or flags["overwrite"] or flags["dry_run"]):
         raise OutputError(f"{found.parent}: holds a run already; --resume it, --overwrite it, or name another with -o")
 
 
 def _settle_torch(flags: dict[str, Any]) -> None:
+    """Threads, and whether two runs are to be the same."""
     import torch
 
     if flags["threads"]:
@@ -160,30 +143,28 @@ def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
     return replace(find_recipe(name), **{f: flags[f] for f in fields if flags[f] is not None})
 
 
-def _gather(config: TrainingConfig, flags: dict[str, Any], world: World) -> Gathered:
-    """The data, packed by the leading process alone."""
-    from abdoseg.training.gather import gather
+def _understand(
+    config: TrainingConfig, flags: dict[str, Any], talk: Talk, world: World
+) -> tuple[Gathered, TrainingConfig]:
+    """The data, packed and shown, and the recipe for the organs that it can teach."""
+    from abdoseg.training.gather import gather, suited
 
-    def get() -> Gathered:
-        how = {"keep_going": flags["keep_going"], "realign": flags["realign"]}
-        return gather(requested(flags), config, flags["cache"], **how)
-
-    gathered = get() if world.leads else None
-    world.wait()
-    return gathered or get()
-
-
-def _learnable(config: TrainingConfig, gathered: Gathered, flags: dict[str, Any], talk: Talk) -> TrainingConfig:
-    from abdoseg.training.gather import suited
-
+    if not world.leads:
+        world.wait()  # the leading process packs, the others find it packed
+    how = {"keep_going": flags["keep_going"], "realign": flags["realign"]}
+    gathered = gather(requested(flags), config, flags["cache"], **how)
+    if world.leads:
+        world.wait()
+    show_gathered(gathered, talk)
     learnt = suited(config, gathered.cache, flags["organs"])
     dropped = [organ for organ in config.organs if organ not in learnt.organs]
     if dropped and not flags["organs"]:
         talk.warn(f"no case is annotated for {', '.join(dropped)}: not learnt")
-    return learnt
+    return gathered, learnt
 
 
 def _split(gathered: Gathered, config: TrainingConfig, flags: dict[str, Any]) -> Split:
+    """Which cases train and which validate, as the flags say."""
     from abdoseg.training import splits
     from abdoseg.training.runs import completed
 
@@ -201,23 +182,17 @@ def _split(gathered: Gathered, config: TrainingConfig, flags: dict[str, Any]) ->
     return completed(gathered, split)
 
 
-def _setting(
-    gathered: Gathered, config: TrainingConfig, where: Any, stop: Callable[[], bool], flags: dict[str, Any],
-    talk: Talk, world: World, stack: ExitStack,
-) -> Setting:  # fmt: skip
+def _watchers(talk: Talk, tables: ExitStack) -> Callable[[Path, TrainingConfig], Sequence[Any]]:
+    """Who is told how a run goes: a live table, in the former run's place, and TensorBoard where it is installed."""
     from abdoseg.cli.live import LiveTable
     from abdoseg.training import events
-    from abdoseg.training.fit import Terms
-    from abdoseg.training.runs import Setting
 
     def watchers(run: Path, config: TrainingConfig) -> Sequence[Any]:
-        stack.close()  # the former run's table
-        table = stack.enter_context(LiveTable(talk, config.delivered))
+        tables.close()
+        table = tables.enter_context(LiveTable(talk, config.delivered))
         return [table, events.Events(run)] if events.is_available() else [table]
 
-    terms = Terms(where, flags["resume"], flags["time_budget"], flags["patience"], stop)
-    command = " ".join(shlex.quote(word) for word in ["abdoseg", *sys.argv[1:]])
-    return Setting(gathered, config, terms, command, watchers, world)
+    return watchers
 
 
 def _carry_out(setting: Setting, split: Split, run: Path, flags: dict[str, Any], talk: Talk) -> None:
@@ -242,24 +217,3 @@ def _carry_out(setting: Setting, split: Split, run: Path, flags: dict[str, Any],
     if setting.world.leads:
         for path in weights:
             click.echo(path)
-
-
-@contextmanager
-def _stop_on_signals(talk: Talk) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C or SIGTERM ends the run after the step under way, with a checkpoint; a second Ctrl-C at once."""
-    import signal
-
-    asked: list[int] = []
-
-    def ask(number: int, frame: Any) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(number)
-        talk.say("stopping after this step; go on with --resume")
-
-    former = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -22,6 +22,7 @@ class Progress:
 
     losses, counted: the sum of the losses of the epoch that is under way, and their number.
     best: the highest mean Dice of the delivered organs so far, and the step it was reached at.
+    validation_s, validated_s: how long the last validation took, and when in `seconds` it ended.
     """
 
     step: int = 0
@@ -30,6 +31,8 @@ class Progress:
     best_step: int = 0
     losses: float = 0.0
     counted: int = 0
+    validation_s: float = 0.0
+    validated_s: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -79,6 +82,9 @@ def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tup
             number, name = key.split(".", 1)
             state.setdefault(int(number), {})[name] = tensor
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        for parameter, moments in optimiser.state.items():  # fused optimisers want them laid out as their parameter is
+            moments |= {name: torch.empty_like(parameter).copy_(tensor)
+                        for name, tensor in moments.items() if tensor.shape == parameter.shape}  # fmt: skip
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{path}: no checkpoint of this recipe ({error}); start afresh without --resume") from error
     random = _under("random.", tensors)

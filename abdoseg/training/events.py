@@ -35,6 +35,8 @@ class Events:
         last = epochs[-1]
         self.writer.add_scalar("loss/epoch", last.loss, last.step)
         self.writer.add_scalar("learning_rate", last.learning_rate, last.step)
+        for name, value in (("accuracy", last.accuracy), ("mean_iou", last.iou), ("iou_at_0.5", last.iou_at_half)):
+            self.writer.add_scalar(f"validation/{name}", value, last.step)
         for organ, dice in last.dice.items():
             self.writer.add_scalar(f"dice/{organ}", dice, last.step)
         self.writer.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,10 +25,12 @@ from abdoseg.training.cache import Cache
 from abdoseg.training.checkpoint import Progress, average, load_checkpoint, save_checkpoint
 from abdoseg.training.history import LOG_FILE, Epoch, Watcher, append, read_log
 from abdoseg.training.losses import mixed_loss
+from abdoseg.training.pace import Pace
 from abdoseg.training.parallel import ALONE, World
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.sampling import Batch, Sampler
-from abdoseg.training.validation import mean_dice, validate
+from abdoseg.training.validation import mean_dice, mean_of, validate
+from abdoseg.training.warm import warm_start
 
 LOG = logging.getLogger("abdoseg")
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
@@ -52,6 +53,7 @@ class Terms:
     """How long and where. time_budget_s: the whole run's, all sittings; the schedule then follows the clock.
 
     patience: epochs without a better validation after which it ends. stop: asked after each step whether to end.
+    begin_from: weights, a file or a bundled model's name, that a new run begins with.
     """
 
     device: torch.device
@@ -59,6 +61,7 @@ class Terms:
     time_budget_s: float | None = None
     patience: int | None = None
     stop: Callable[[], bool] = lambda: False
+    begin_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,11 @@ def make_optimiser(config: TrainingConfig, network: nn.Module) -> torch.optim.Op
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    fused = kernels[0].device.type in ("cpu", "cuda")  # one pass over memory instead of a dozen
     if config.optimiser == "sgd":
-        return torch.optim.SGD(groups, config.learning_rate, momentum=0.99, nesterov=True)
+        return torch.optim.SGD(groups, config.learning_rate, momentum=0.99, nesterov=True, fused=fused)
     kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, config.learning_rate)
+    return kind(groups, config.learning_rate, fused=fused)
 
 
 def fit(
@@ -97,94 +101,117 @@ def fit(
 ) -> Outcome:
     """Trains in the folder `run`, and returns the weights and why it ended.
 
-    Raises TrainingError, DatasetError, ResourceError; the last checkpoint is then intact.
+    Raises TrainingError, DatasetError, ResourceError, ModelError; the last checkpoint is then intact.
     """
     ensure_writable(run)
     keep_freed_memory()
-    torch.manual_seed(config.seed)
-    device = terms.device
-    network = placed(build_network(config.plan().network), device).train()
-    optimiser = make_optimiser(config, network)
-    running = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    progress, epochs = Progress(extra={"data": task.cache.digest()}), []
-    if terms.resume and (run / CHECKPOINT).is_file():
-        running, progress = load_checkpoint(run / CHECKPOINT, network, optimiser)
-        epochs = read_log(run / LOG_FILE, progress.step) if world.leads else []
-        if progress.extra.get("data") not in (None, task.cache.digest()):
-            LOG.warning("%s: the training data is not what this run began with", run)
-    if world.rank:
-        torch.manual_seed(config.seed + world.rank + progress.step)  # other processes drop other channels
-    spread = world.wrap(network)
+    with _translated(run):
+        state, epochs = _begin(task, config, run, terms, world)
+    progress, spread = state.progress, world.wrap(state.network)
     sampler = Sampler(task.cache, task.train, config, task.weights, world.rank, world.size)
     epoch_steps = config.steps_an_epoch(len(task.train), world.size)
-    began, before = time.monotonic(), progress.seconds
+    pace = Pace(progress, config.epochs * epoch_steps, terms.time_budget_s)
+    workers = WORKERS if terms.device.type == "cuda" else 1
     ended: Ended = "done"
-    dtype = fast_type(device)
-
-    def share() -> float:
-        budget = terms.time_budget_s
-        return progress.seconds / budget if budget else progress.step / (config.epochs * epoch_steps)
-
-    with _ahead(sampler, progress.step, WORKERS if device.type == "cuda" else 1) as batches, _translated(run):
-        (done,) = world.agree(share())
+    with _ahead(sampler, progress.step, workers) as batches, _translated(run):
+        (done,) = world.agree(pace.share())
         while done < 1.0 and ended == "done":
-            batch = next(batches)
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(config, progress.step, done)
-            image = batch.image.to(device, memory_format=torch.channels_last_3d)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                logits = spread(image)  # (B, C, I, J, K)
-            target, annotated = batch.target.to(device), batch.annotated.to(device)
-            loss = mixed_loss(logits, target, annotated, config.loss_weights, config.class_weights)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip or math.inf)
-            _check_finite(run, progress.step, loss.item(), norm.item(), world)
-            optimiser.step()
-            average(running, network, config.ema, progress.step)
-            progress.losses += loss.item()
+            rate = learning_rate(config, progress.step, done)
+            loss, norm = _differentiate(spread, next(batches), state, config)
+            _check_finite(run, progress.step, loss, norm, world)
+            for group in state.optimiser.param_groups:
+                group["lr"] = rate
+            state.optimiser.step()
+            average(state.running, state.network, config.ema, progress.step)
+            progress.losses += loss
             progress.counted += 1
-            progress.step += 1
-            progress.seconds = before + time.monotonic() - began
-            done, stop = world.agree(share(), float(terms.stop()))
+            pace.stepped()
+            done, stop, soon = world.agree(pace.share(), float(terms.stop()), float(world.leads and pace.too_soon()))
             for watcher in watchers:
-                watcher.stepped(progress, done, loss.item())
-            if progress.step % epoch_steps == 0 or done >= 1.0:
+                watcher.stepped(progress, done, loss)
+            if done >= 1.0 or (progress.step % epoch_steps == 0 and not soon):
                 if world.leads:
-                    epochs.append(_epoch(task, config, run, device, running, progress, group["lr"]))
+                    with pace.validating():
+                        epochs.append(_epoch(task, config, run, terms.device, state, rate))
                     for watcher in watchers:
                         watcher.epoch_done(epochs)
-                    save_checkpoint(run / CHECKPOINT, network, running, optimiser, progress)
-                world.wait()
+                    state.save(run / CHECKPOINT)
                 stale = (progress.step - progress.best_step) / epoch_steps
-                (tired,) = world.agree(float(world.leads and terms.patience is not None and stale >= terms.patience))
+                out_of_patience = world.leads and terms.patience is not None and stale >= terms.patience
+                done, tired = world.agree(pace.share(), float(out_of_patience))
                 ended = "patience" if tired else "done"
             if stop and done < 1.0:
                 if world.leads:
-                    save_checkpoint(run / CHECKPOINT, network, running, optimiser, progress)
+                    state.save(run / CHECKPOINT)
                 ended = "stopped"
     return Outcome(run / BEST, ended, progress)
 
 
-def _epoch(
-    task: Task, config: TrainingConfig, run: Path, device: torch.device, running: dict[str, Tensor],
-    progress: Progress, rate: float,
-) -> Epoch:  # fmt: skip
-    """Validates, writes the weights and the log line, and notes in `progress` what was best."""
-    scores = validate(running, config, task.cache, task.validate, device)
+@dataclass(frozen=True, eq=False)
+class _State:
+    """All that a step changes. running: the average of the weights that is kept in the end."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    running: dict[str, Tensor]
+    progress: Progress
+
+    def save(self, path: Path) -> None:
+        save_checkpoint(path, self.network, self.running, self.optimiser, self.progress)
+
+
+def _begin(task: Task, config: TrainingConfig, run: Path, terms: Terms, world: World) -> tuple[_State, list[Epoch]]:
+    """A new run's state, or where the one in `run` was; and the epochs that it has behind it."""
+    torch.manual_seed(config.seed)
+    network = placed(build_network(config.plan().network), terms.device).train()
+    optimiser = make_optimiser(config, network)
+    data, epochs = task.cache.digest(), []
+    if terms.resume and (run / CHECKPOINT).is_file():
+        running, progress = load_checkpoint(run / CHECKPOINT, network, optimiser)
+        epochs = read_log(run / LOG_FILE, progress.step) if world.leads else []
+        if progress.extra.get("data") not in (None, data):
+            LOG.warning("%s: the training data is not what this run began with", run)
+    else:
+        progress = Progress(extra={"data": data})
+        if terms.begin_from:
+            progress.extra["began_from"] = warm_start(network, config.plan(), terms.begin_from)
+        running = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    if world.rank:
+        torch.manual_seed(config.seed + world.rank + progress.step)  # other processes drop other channels
+    return _State(network, optimiser, running, progress), epochs
+
+
+def _differentiate(spread: nn.Module, batch: Batch, state: _State, config: TrainingConfig) -> tuple[float, float]:
+    """Leaves the clipped gradient of a batch in the network's parameters; gives the loss and the gradient's norm."""
+    device = next(state.network.parameters()).device
+    dtype = fast_type(device)
+    image = batch.image.to(device, memory_format=torch.channels_last_3d)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        logits = spread(image)  # (B, C, I, J, K)
+    target, annotated = batch.target.to(device), batch.annotated.to(device)
+    loss = mixed_loss(logits, target, annotated, config.loss_weights, config.class_weights)
+    state.optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.clip or math.inf)
+    return loss.item(), norm.item()
+
+
+def _epoch(task: Task, config: TrainingConfig, run: Path, device: torch.device, state: _State, rate: float) -> Epoch:
+    """Validates, writes the weights and the log line, and notes in the progress what was best."""
+    progress = state.progress
+    scores = validate(state.running, config, task.cache, task.validate, device)
     dice = mean_dice(scores)
     mean = float(np.mean([dice[organ] for organ in config.delivered if organ in dice] or [-1.0]))
     best = mean >= progress.best
     if best:
         progress.best, progress.best_step = mean, progress.step
-    accuracy = float(np.mean([s.accuracy for s in scores])) if scores else math.nan
-    iou = float(np.mean([s.iou for s in scores])) if scores else math.nan
-    loss = progress.losses / max(1, progress.counted)
     epoch = Epoch(
-        progress.step, progress.seconds, loss, rate, dice, accuracy, iou, digest_of(running), best, tuple(scores)
-    )
+        progress.step, progress.seconds, progress.losses / max(1, progress.counted), rate, dice,
+        mean_of([s.accuracy for s in scores]), mean_of([s.iou for s in scores if s.dice]),
+        mean_of([s.iou_at_half for s in scores if s.dice]), digest_of(state.running), best, tuple(scores),
+    )  # fmt: skip
     progress.losses, progress.counted = 0.0, 0
-    content = _weights(running, config, progress)
+    content = _weights(state.running, config, progress)
     for name in (BEST, LAST) if best else (LAST,):
         with writing(run / name, overwrite=True) as temporary:
             temporary.write_bytes(content)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from abdoseg.output import writing
 from abdoseg.training.checkpoint import Progress
 from abdoseg.training.validation import CaseScore
 
@@ -26,6 +27,7 @@ class Epoch:
     dice: Mapping[str, float]
     accuracy: float = float("nan")
     iou: float = float("nan")
+    iou_at_half: float = float("nan")
     digest: str = ""
     best: bool = False
     scores: Sequence[CaseScore] = field(default=(), repr=False, compare=False)
@@ -35,7 +37,7 @@ class Epoch:
         fields = {
             "step": str(self.step), "seconds": f"{self.seconds:.1f}", "loss": f"{self.loss:.6f}",
             "learning_rate": f"{self.learning_rate:.4g}", "accuracy": _number(self.accuracy),
-            "mean_iou": _number(self.iou),
+            "mean_iou": _number(self.iou), "iou_at_0.5": _number(self.iou_at_half),
         }  # fmt: skip
         fields |= {f"dice_{organ}": _number(self.dice.get(organ, float("nan"))) for organ in organs}
         return fields | {"weights": self.digest}
@@ -70,22 +72,25 @@ def read_log(path: Path, until_step: int) -> list[Epoch]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        rows = [row for row in reader if int(row["step"]) <= until_step]
-        header = reader.fieldnames or []
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, header)
+        epochs = [_epoch(row) for row in reader if int(row["step"]) <= until_step]
+        organs = [name[5:] for name in reader.fieldnames or () if name.startswith("dice_")]
+    if not epochs:
+        path.unlink()
+        return []
+    lines = [epoch.row(organs) for epoch in epochs]
+    with writing(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
-    return [_epoch(row) for row in rows]
+        writer.writerows(lines)
+    return epochs
 
 
 def _epoch(row: Mapping[str, str]) -> Epoch:
     dice = {name.removeprefix("dice_"): float(value) for name, value in row.items() if name[:5] == "dice_" and value}
     return Epoch(
         int(row["step"]), float(row["seconds"]), float(row["loss"]), float(row["learning_rate"]), dice,
-        float(row["accuracy"] or "nan"), float(row["mean_iou"] or "nan"), row["weights"],
+        float(row["accuracy"] or "nan"), float(row["mean_iou"] or "nan"), float(row.get("iou_at_0.5") or "nan"),
+        row["weights"],
     )  # fmt: skip
 
 

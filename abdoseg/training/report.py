@@ -54,7 +54,7 @@ def assess(
     rows = []
     for case in cases:
         packed = cache.by_name[case]
-        guess, truth = predict(network, packed, config, device), table[packed.array("labels")]
+        guess, truth = predict(network, packed, config, device).channels, table[packed.array("labels")]
         for organ in config.delivered:
             channel = config.organs.index(organ) + 1
             there, found = truth == channel, guess == channel

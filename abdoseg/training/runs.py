@@ -70,6 +70,8 @@ def train_once(setting: Setting, split: Split, run: Path) -> Result:
         f"{f', {world.size} processes' if world.size > 1 else ''}; kept: step {progress.best_step}",
         "training data, SHA-256": f"`{gathered.cache.digest()}`",
     }
+    if began_from := progress.extra.get("began_from"):
+        facts["began from"] = began_from
     write_card(run / CARD, config, gathered, split, rows, facts)
     return Result(outcome, tuple(rows))
 

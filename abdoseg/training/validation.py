@@ -25,6 +25,7 @@ MARGIN = 32  # voxels by which slabs overlap on each side
 class CaseScore:
     """dice: by organ, those that are annotated and there. accuracy: share of voxels; iou: mean over those organs.
 
+    iou_at_half: the same where only voxels count whose probability is at least 0.5.
     guess: (I, J, K) channels, kept for pictures.
     """
 
@@ -32,7 +33,16 @@ class CaseScore:
     dice: dict[str, float]
     accuracy: float
     iou: float
+    iou_at_half: float
     guess: npt.NDArray[np.uint8] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """channels: (I, J, K) uint8, each voxel's likeliest. sure: bool, where its probability is at least 0.5."""
+
+    channels: npt.NDArray[np.uint8]
+    sure: npt.NDArray[np.bool_]
 
 
 def validate(
@@ -46,22 +56,24 @@ def validate(
             for case in cases]  # fmt: skip
 
 
-def predict(network: nn.Module, packed: Packed, config: TrainingConfig, device: torch.device) -> npt.NDArray[np.uint8]:
-    """(I, J, K) the likeliest channel of each voxel; long scans in slabs that overlap."""
+def predict(network: nn.Module, packed: Packed, config: TrainingConfig, device: torch.device) -> Guess:
+    """The likeliest channel of each voxel; long scans in slabs that overlap."""
     image = scale(torch.from_numpy(np.array(packed.array("image"), dtype=np.float32)), config)
     stride = int(network.config.stride)  # type: ignore[arg-type]
     depth = max(4 * MARGIN, SLAB_VOXELS // (image.shape[0] * image.shape[1]) // stride * stride)
     parts = []
     for start in range(0, image.shape[2], depth):
         low, high = max(0, start - MARGIN), min(image.shape[2], start + depth + MARGIN)
-        guess = _likeliest(network, image[:, :, low:high], stride, config, device)
-        parts.append(guess[:, :, start - low : min(start + depth, image.shape[2]) - low])
-    return np.concatenate(parts, axis=2)
+        both = _likeliest(network, image[:, :, low:high], stride, config, device)
+        parts.append(both[..., start - low : min(start + depth, image.shape[2]) - low])
+    channels, sure = np.concatenate(parts, axis=3)
+    return Guess(channels, sure.astype(bool))
 
 
 def _likeliest(
     network: nn.Module, image: Tensor, stride: int, config: TrainingConfig, device: torch.device
 ) -> npt.NDArray[np.uint8]:
+    """(2, I, J, K) each voxel's likeliest channel, and whether its probability is at least 0.5."""
     outside = float(scale(torch.tensor(AIR_HU), config))
     pads = [extra for n in reversed(image.shape) for extra in (0, -n % stride)]
     padded = F.pad(image, pads, value=outside)[None, None]
@@ -69,23 +81,36 @@ def _likeliest(
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         logits = network(padded.to(device, memory_format=torch.channels_last_3d))  # (1, C, I, J, K)
     i, j, k = image.shape
-    return np.asarray(logits[0, :, :i, :j, :k].argmax(dim=0).to(torch.uint8).cpu().numpy())
+    found = torch.empty((2, i, j, k), dtype=torch.uint8, device=device)
+    for row, part in zip(found.unbind(dim=1), logits[0, :, :i, :j, :k].unbind(dim=1), strict=True):  # memory stays flat
+        p, channel = part.float().softmax(dim=0).max(dim=0)  # (J, K)
+        row[0], row[1] = channel, p >= 0.5
+    return np.asarray(found.cpu().numpy())
 
 
-def score_case(guess: npt.NDArray[np.uint8], packed: Packed, config: TrainingConfig) -> CaseScore:
+def score_case(guess: Guess, packed: Packed, config: TrainingConfig) -> CaseScore:
     """Compares a prediction with the case's labels, organs that are annotated and there."""
     truth = channel_table(config.organs)[packed.array("labels")]
     classes = len(config.organs) + 1
-    table = np.bincount((truth.astype(np.int64) * classes + guess).ravel(), minlength=classes**2)
-    table = table.reshape(classes, classes)
-    dice, iou = {}, []
+    pairs = (guess.sure * np.int64(classes) + truth) * classes + guess.channels
+    unsure, sure = np.bincount(pairs.ravel(), minlength=2 * classes**2).reshape(2, classes, classes)
+    table = unsure + sure  # (truth, prediction)
+    dice, iou, iou_at_half = {}, [], []
     for channel, organ in enumerate(config.organs, start=1):
-        both, one, other = table[channel, channel], table[channel].sum(), table[:, channel].sum()
-        if is_annotated(packed, organ) and one > 0:
-            dice[organ] = float(2 * both / (one + other))
-            iou.append(float(both / (one + other - both)))
+        there = table[channel].sum()
+        if is_annotated(packed, organ) and there > 0:
+            both, either = table[channel, channel], there + table[:, channel].sum()
+            dice[organ] = float(2 * both / either)
+            iou.append(float(both / (either - both)))
+            both, either = sure[channel, channel], there + sure[:, channel].sum()
+            iou_at_half.append(float(both / (either - both)))
     accuracy = float(np.trace(table) / table.sum())
-    return CaseScore(packed.case, dice, accuracy, float(np.mean(iou)) if iou else float("nan"), guess)
+    return CaseScore(packed.case, dice, accuracy, mean_of(iou), mean_of(iou_at_half), guess.channels)
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """The mean; NaN of none."""
+    return float(np.mean(values)) if values else float("nan")
 
 
 def mean_dice(scores: Sequence[CaseScore]) -> dict[str, float]:

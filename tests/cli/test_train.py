@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from abdoseg.cli import commands
-from abdoseg.cli.train import _counts, _duration
-from abdoseg.errors import AbdosegError, DatasetError, OutputError, UsageError
+from abdoseg.cli.words import counts, duration
+from abdoseg.errors import AbdosegError, DatasetError, ModelError, OutputError, UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from tiny import RECIPE, flare
@@ -140,19 +140,32 @@ def test_an_unknown_recipe_or_dataset_is_told(here):
         run("train", "--data", "nowhere", "--recipe", "r.json")
 
 
+def test_a_run_may_begin_with_the_weights_of_another(here):
+    run(*TRAIN, "-o", "first", "-q")
+    more = ("--learning-rate", "1e-9", "--organs", "liver,spleen", "--painted", "0")
+    assert "begin" not in run(*TRAIN, "-o", "second", "--from", "first/best.safetensors", *more).stderr
+    assert "began from: first/best.safetensors, SHA-256" in (here / "second" / "MODEL_CARD.md").read_text()
+    told = run(*TRAIN, "-o", "third", "--from", "second/best.safetensors").stderr
+    assert "knows nothing of kidney_right, kidney_left, which begin anew" in told
+    with pytest.raises(
+        ModelError, match=r"organs: these weights do not fit the recipe: .*widths .* there and \[4, 8\] here"
+    ):
+        run(*TRAIN, "-o", "fourth", "--from", "organs", "-q")
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("45m", 2700), ("2h", 7200), ("1h30m", 5400), ("20", 20)])
 def test_durations(text, seconds):
-    assert _duration(None, None, text) == seconds
+    assert duration(None, None, text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "-1s", "0s", "1.5.2h", "2 h"])
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(click.BadParameter):
-        _duration(None, None, text)
+        duration(None, None, text)
 
 
 def test_counts_are_whole_and_above_zero():
-    assert _counts(None, None, "1, 2,4") == (1, 2, 4) and _counts(None, None, None) == ()
+    assert counts(None, None, "1, 2,4") == (1, 2, 4) and counts(None, None, None) == ()
 
 
 def test_a_signal_ends_the_run_with_a_checkpoint_and_resume_goes_on(here):

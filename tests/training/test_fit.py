@@ -6,6 +6,7 @@ import inspect
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tiny import RECIPE, packed
 import abdoseg
 from abdoseg.errors import ResourceError, TrainingError
 from abdoseg.model.weights import load_model
-from abdoseg.training import checkpoint, fit, history
+from abdoseg.training import checkpoint, fit, history, pace
 from abdoseg.training.fit import BEST, CHECKPOINT, LAST, Task, Terms, learning_rate
 
 CPU = torch.device("cpu")
@@ -65,6 +66,7 @@ def test_a_run_leaves_weights_checkpoint_and_log(task, tmp_path):
     rows = log(tmp_path / "run")
     assert [row["step"] for row in rows] == ["2", "4"] and len(rows[0]["weights"]) == 64
     assert 0 <= float(rows[1]["dice_liver"]) <= 1 and 0 < float(rows[1]["accuracy"]) < 1
+    assert 0 <= float(rows[1]["iou_at_0.5"]) <= float(rows[1]["mean_iou"]) + 0.5
     model = load_model(outcome.weights, "cpu")
     assert model.plan.organs == RECIPE.organs and model.plan.training["steps"] == 4
 
@@ -193,6 +195,35 @@ def test_a_time_budget_ends_by_the_clock_and_counts_all_sittings(task, tmp_path)
     assert fit.fit(task, RECIPE, tmp_path, replace(terms, resume=True)).progress.step == outcome.progress.step
 
 
+def test_by_the_clock_validations_keep_their_distance_and_time_is_kept_for_the_last(task, tmp_path, monkeypatch):
+    """A clock on which a step takes 1 s and a validation 3: the first at once, the next 27 s on, the last at 55 s."""
+    now = [0.0]
+    real = fit.validate
+
+    def tick(seconds: float) -> bool:
+        now[0] += seconds
+        return False
+
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(fit, "validate", lambda *args: tick(3) or real(*args))
+    config = replace(RECIPE, epoch_steps=1)
+    outcome = fit.fit(task, config, tmp_path / "run", Terms(CPU, time_budget_s=60, stop=lambda: tick(1)))
+    assert [row["step"] for row in log(tmp_path / "run")] == ["1", "29", "49"]
+    assert outcome.progress.seconds == 58 and outcome.ended == "done"
+    short = fit.fit(task, config, tmp_path / "short", Terms(CPU, time_budget_s=0.5, stop=lambda: tick(1)))
+    assert [row["step"] for row in log(tmp_path / "short")] == ["1"] and short.progress.step == 1
+
+
+def test_a_run_may_begin_with_the_weights_of_another_and_resumes_from_its_own(task, tmp_path):
+    first = fit.fit(task, RECIPE, tmp_path / "first", Terms(CPU)).weights
+    terms = Terms(CPU, begin_from=str(first))
+    fit.fit(task, DROPPING, tmp_path / "whole", terms)
+    fit.fit(task, DROPPING, tmp_path / "broken", replace(terms, stop=stopping_at(2)))
+    outcome = fit.fit(task, DROPPING, tmp_path / "broken", replace(terms, resume=True))
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+    assert outcome.progress.extra["began_from"].startswith(f"{first}, SHA-256")
+
+
 def test_the_rate_warms_up_and_falls_to_nothing():
     config = replace(RECIPE, warmup_steps=10, learning_rate=1.0)
     assert [learning_rate(config, 4, 0.0), learning_rate(config, 50, 0.5)] == pytest.approx([0.5, 0.5])
@@ -208,8 +239,9 @@ def test_the_average_of_weights_is_what_is_kept(task, tmp_path):
             assert torch.equal(tensor, tensors[name.replace("network.", "average.")])
 
 
-def test_sgd_resumes_too(task, tmp_path):
-    config = replace(RECIPE, optimiser="sgd", epochs=2)
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_every_optimiser_resumes(optimiser, task, tmp_path):
+    config = replace(RECIPE, optimiser=optimiser, epochs=2)
     fit.fit(task, config, tmp_path / "whole", Terms(CPU))
     fit.fit(task, config, tmp_path / "broken", Terms(CPU, stop=stopping_at(1)))
     fit.fit(task, config, tmp_path / "broken", Terms(CPU, resume=True))

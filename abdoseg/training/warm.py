@@ -1,0 +1,60 @@
+"""A warm start: a network begins with what the weights of another run have learnt."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from abdoseg.errors import ModelError
+from abdoseg.model.plan import Plan
+from abdoseg.model.weights import load_model
+
+LOG = logging.getLogger("abdoseg")
+
+
+def warm_start(network: nn.Module, plan: Plan, name: str) -> str:
+    """Puts the tensors of a weights file, or of a bundled model, into a network that `plan` describes; says which.
+
+    Of the head, the channels of organs that both know are taken over; organs that are new begin anew, and the log says
+    which. Raises ModelError when the file's network, grid or HU window is another.
+    """
+    model = load_model(name, "cpu")
+    theirs, ours = _needs(model.plan), _needs(plan)
+    apart = [f"{key} {_text(theirs.get(key))} there and {_text(ours.get(key))} here"
+             for key in dict.fromkeys((*theirs, *ours)) if theirs.get(key) != ours.get(key)]  # fmt: skip
+    if apart:
+        raise ModelError(f"{name}: these weights do not fit the recipe: {'; '.join(apart)}; give the --recipe they had")
+    shared = [organ for organ in plan.organs if organ in model.plan.organs]
+    rows = [0, *(plan.organs.index(organ) + 1 for organ in shared)]
+    their_rows = [0, *(model.plan.organs.index(organ) + 1 for organ in shared)]
+    given = model.network.state_dict()
+    for key, tensor in network.state_dict().items():
+        if not key.startswith("head."):
+            tensor.copy_(given[key])
+            continue
+        axis = 1 if tensor.ndim > 1 and isinstance(network.head, nn.ConvTranspose3d) else 0
+        _put(tensor, rows, given[key], their_rows, axis)
+    if anew := [organ for organ in plan.organs if organ not in shared]:
+        LOG.info("%s: knows nothing of %s, which begin anew", name, ", ".join(anew))
+    return f"{name}, SHA-256 `{model.digest}`"
+
+
+def _put(tensor: Tensor, rows: list[int], given: Tensor, their_rows: list[int], axis: int) -> None:
+    source = given.index_select(axis, torch.tensor(their_rows)).to(tensor.device)
+    tensor.index_copy_(axis, torch.tensor(rows, device=tensor.device), source)
+
+
+def _needs(plan: Plan) -> dict[str, Any]:
+    """What a network's tensors depend on, as JSON has it: not the number of organs, not what is dropped."""
+    network = {f"network {key}": value for key, value in plan.network.items() if key not in ("classes", "dropout")}
+    grid = {"grid": plan.spacing_mm or plan.patch, "HU window": plan.window_hu, "scaled to": plan.scaled_to}
+    needs: dict[str, Any] = json.loads(json.dumps({**network, **grid}))
+    return needs
+
+
+def _text(value: Any) -> str:
+    return "unsaid" if value is None else json.dumps(value)
