@@ -132,6 +132,7 @@ _TISSUES = {
     6: Tissue.PANCREAS, 7: Tissue.ARTERY, 8: Tissue.VEIN, 9: Tissue.ADRENAL, 10: Tissue.ADRENAL, 11: Tissue.BILE,
     12: Tissue.BOWEL_WALL,
 }  # fmt: skip
+_CLIPPED_HU = -120.0  # a scan may have been clipped at the window's floor, -125
 _HOLLOW = 13  # and above: stomach and duodenum, which show what was drunk
 
 
@@ -158,19 +159,61 @@ def change_phase(image: Tensor, labels: Tensor, generator: Generator) -> Tensor:
 
 
 def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], generator: Generator) -> Tensor:
-    """The patch after a drink of contrast medium: loops of whatever soft tissue is no labelled organ shine.
+    """The patch after a drink of contrast medium: bowel beside the organs as bright as a kidney, or brighter.
 
-    Datasets that name no bowel don't say where its loops lie, so muscle may shine too: what matters is that something
-    as bright as a kidney, or brighter, lies beside it and is none. Stomach and duodenum keep their labels.
+    Datasets that name no bowel don't say where its loops lie. So soft tissue without a label shines in places, muscle
+    too, and filled loops of colon are laid beside the organs. Stomach and duodenum keep their labels.
     """
-    soft = (image > -30) & (image < 140) & ((labels == 0) | (labels >= _HOLLOW))
+    free = (image < 140) & ((labels == 0) | (labels >= _HOLLOW))
+    hu = math.exp(uniform(generator, math.log(120.0), math.log(900.0)))
     period = uniform(generator, 20.0, 50.0)
     lattice = [math.ceil(2 * n * s / period) + 2 for n, s in zip(image.shape, spacing_mm, strict=True)]
     hills = enlarged(torch.randn(lattice, generator=generator), image.shape)
-    loops = soft & (hills > uniform(generator, 0.3, 0.9))
-    hu = math.exp(uniform(generator, math.log(120.0), math.log(900.0)))
-    share = blurred(loops.float(), (0.6, 0.6, 0.4))
-    return image + share * (hu * (1 + 0.1 * hills) - image)
+    content = hu * (1 + 0.1 * hills)
+    if chance(generator, 0.4):
+        soft = free & (image > -30) & (hills > uniform(generator, 0.3, 0.9))
+        share = blurred(soft.float(), (0.6, 0.6, 0.4))
+        image = image + share * (content - image)
+    blocks = [max(2, round(n * s / 16.0)) for n, s in zip(image.shape, spacing_mm, strict=True)]
+    flesh = F.interpolate((image > _CLIPPED_HU).float()[None, None], size=blocks, mode="area")[0, 0]
+    body = enlarged(flesh, image.shape) > 0.75
+    room = blurred((free & body).float(), (0.6, 0.6, 0.4))
+    for _ in range(int(uniform(generator, 0.0, 10.0))):
+        image = _with_loop(image, labels, room, content, spacing_mm, generator)
+    return image
+
+
+def _with_loop(
+    image: Tensor, labels: Tensor, room: Tensor, content: Tensor, spacing_mm: Sequence[float], generator: Generator
+) -> Tensor:
+    """The patch with one more loop of bowel, within some 30 mm of an organ: wall, haustra, and often a level of gas."""
+    there = [label for label in (1, 2, 3, 4) if (labels == label).any()]
+    if not there:
+        return image
+    organ = torch.nonzero(labels == there[int(torch.randint(len(there), (), generator=generator))])
+    spacing = torch.tensor(spacing_mm, dtype=torch.float32)
+    away = 25.0 * torch.randn(3, generator=generator)
+    away[1].abs_()  # bowel lies in front
+    centre = organ[int(torch.randint(len(organ), (), generator=generator))] * spacing + away
+    voxel = [min(max(round(c), 0), n - 1) for c, n in zip((centre / spacing).tolist(), image.shape, strict=True)]
+    if room[tuple(voxel)] < 0.5:
+        return image
+    along = F.normalize(torch.randn(3, generator=generator), dim=0)
+    half, radius = uniform(generator, 10.0, 60.0), uniform(generator, 8.0, 26.0)
+    x, y, z = (
+        (torch.arange(n) * s - c).view([-1 if b == a else 1 for b in range(3)])
+        for a, (n, s, c) in enumerate(zip(image.shape, spacing_mm, centre.tolist(), strict=True))
+    )
+    course = x * along[0] + y * along[1] + z * along[2]  # (I, J, K) mm along the loop
+    nearest = course.clamp(-half, half)
+    across = (x * x + y * y + z * z - nearest * (2 * course - nearest)).clamp(min=0.0).sqrt()
+    haustra = torch.sin(course * (2 * math.pi / 35.0) + uniform(generator, 0.0, 2 * math.pi))
+    depth = radius * (1 + 0.15 * haustra) - across  # mm below the lumen's surface
+    if chance(generator, 0.5):
+        content = torch.where(y > uniform(generator, -0.3, 0.9) * radius, -900.0, content)
+    for reach, filling in ((2.0, torch.tensor(75.0)), (0.5, content)):  # the wall, then what it holds
+        image = image + room * (depth / 1.5 + reach).clamp(0.0, 1.0) * (filling - image)
+    return image
 
 
 def change_hu(

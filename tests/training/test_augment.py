@@ -15,6 +15,7 @@ from abdoseg.training.augment import (
     change_hu,
     cut_field,
     draw_coordinates,
+    opacify,
 )
 from abdoseg.training.sampling import Sampler, mirror_table
 
@@ -100,3 +101,19 @@ def test_the_same_generator_gives_the_same_patch():
     labels = (image > 20).to(torch.uint8)
     first, second = (change_hu(image, labels, SPACING, Augmentation(), generator(9)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_loops_of_bright_bowel_lie_beside_a_kidney_and_leave_it_and_the_air_alone():
+    image, labels = torch.full((48, 48, 32), -1000.0), torch.zeros((48, 48, 32), dtype=torch.uint8)
+    image[6:42, 6:42] = -100.0
+    labels[16:28, 10:22, 8:24] = 2
+    image[labels == 2] = 180.0
+    inside = torch.zeros_like(labels, dtype=torch.bool)
+    inside[19:25, 13:19, 11:21] = True
+    brightest = []
+    for seed in range(8):
+        changed = opacify(image, labels, (3.0, 3.0, 3.0), generator(seed))
+        torch.testing.assert_close(changed[inside], image[inside])
+        torch.testing.assert_close(changed[:2], image[:2])
+        brightest.append(float(changed[labels == 0].max()))
+    assert sum(hu > 250 for hu in brightest) >= 3
