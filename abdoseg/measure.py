@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from abdoseg.errors import GeometryError
 from abdoseg.volume import FACES, Array, Labelmap
@@ -92,6 +91,8 @@ def cell(value: object) -> str:
 
 def boxes(labels: Array) -> dict[int, Box]:
     """The bounding box of every label above 0 that is there. labels: (I, J, K), in any order of memory."""
+    from scipy import ndimage
+
     order = _memory_order(labels)
     found: dict[int, Box] = {}
     for label, box in enumerate(ndimage.find_objects(labels.transpose(order)), start=1):

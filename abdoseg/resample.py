@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +37,11 @@ def resample_image(voxels: Array, source: Geometry, target: Geometry, outside: f
     result = np.empty(target.shape[::-1], np.float32)  # (K', J', I')
     for rows, needed, weights in up:
         inner = np.empty((needed.stop - needed.start, *result.shape[1:]), np.float32)
-        for k, small in zip(range(needed.start, needed.stop), inner, strict=True):
-            _shrink(voxels[:, :, k].T.astype(np.float32, order="C"), along, across, small)
+
+        def shrink(n: int, first: int = needed.start, inner: Floats = inner) -> None:
+            _shrink(voxels[:, :, first + n].T.astype(np.float32, order="C"), along, across, inner[n])
+
+        _on_all_cores(shrink, len(inner))
         flat, out = inner.reshape(len(inner), -1), result[rows].reshape(len(weights), -1)
         for start in range(0, flat.shape[1], ROWS):
             np.matmul(weights, flat[:, start : start + ROWS], out=out[:, start : start + ROWS])
@@ -107,6 +112,19 @@ def _paint_plane(values: Floats, lower: npt.NDArray[np.intp], share: Floats, pla
     rise = np.diff(values, axis=0, append=values[-1:]).take(lower[rows], axis=0)
     rise *= share[rows, None]
     np.copyto(plane[rows, across], label, where=rise > np.negative(values).take(lower[rows], axis=0))
+
+
+def _on_all_cores(work: Callable[[int], None], count: int) -> None:
+    """work(0) to work(count - 1): numpy lets other threads run while it computes."""
+    workers = min(8, os.cpu_count() or 1, count)
+
+    def share(first: int) -> None:
+        for n in range(first, count, workers):
+            work(n)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(share, range(workers)):
+            pass
 
 
 def _mapping(source: Geometry, target: Geometry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
