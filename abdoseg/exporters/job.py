@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
 from abdoseg.measure import OrganVolume, boxes, measure
-from abdoseg.output import ensure_absent, writing
+from abdoseg.output import ensure_absent, ensure_writable, writing
 from abdoseg.preview import Look
 from abdoseg.preview.slices import Plane
 from abdoseg.volume import Labelmap, Volume
@@ -130,10 +130,11 @@ def export(
 ) -> Iterator[Path]:
     """Writes a case in every format, and yields each path once its file is whole.
 
-    Raises OutputError before any work when one of them exists and `overwrite` is not given.
+    Raises OutputError before any work when one of them exists and `overwrite` is not given, or the folder takes none.
     """
     files = planned(job, folder, formats, split)
     ensure_absent([path for _, _, path in files], overwrite)
+    ensure_writable(folder)
     for name, part, path in files:
         module, function = EXPORTERS[name].function.split(":")
         write = getattr(import_module(f"abdoseg.exporters.{module}"), function)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import imageio_ffmpeg
 import numpy as np
@@ -145,24 +149,31 @@ def _triad(frame: Image.Image, turn_degrees: float, at: tuple[int, int]) -> None
 
 
 def _encode(frames: Iterator[RGB], target: Path, fps: int, codec: str, pixels: str, options: list[str]) -> None:
-    """Through imageio's own encoder; `imageio.get_writer` gives MP4 the same bytes, and sends no GIF to it."""
+    """Through the ffmpeg that imageio carries, called here since imageio does not ask whether it ended well.
+
+    Raises OSError with ffmpeg's own words, such as those of a full disk.
+    """
     first = next(frames)
     height, width = first.shape[:2]
-    sink = imageio_ffmpeg.write_frames(
-        str(target),
-        (width, height),
-        fps=fps,
-        codec=codec,
-        pix_fmt_out=pixels,
-        macro_block_size=2,
-        quality=None,
-        output_params=options,
-        ffmpeg_log_level="error",
-    )
-    sink.send(None)
-    try:
-        sink.send(np.ascontiguousarray(first))
-        for frame in frames:
-            sink.send(np.ascontiguousarray(frame))
-    finally:
-        sink.close()
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
+        *("-s", f"{width}x{height}", "-r", str(fps), "-i", "-", "-an", "-c:v", codec, "-pix_fmt", pixels),
+        *(*options, str(target)),
+    ]
+    with TemporaryFile() as said:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said, bufsize=0) as process:
+            assert process.stdin is not None
+            try:
+                for frame in chain((first,), frames):
+                    left = memoryview(np.ascontiguousarray(frame)).cast("B")
+                    while left:
+                        left = left[process.stdin.write(left) :]
+            except BrokenPipeError:  # ffmpeg has gone; it said why
+                pass
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            said.seek(0)
+            words = said.read().decode(errors="replace").strip() or f"ffmpeg ended with {process.returncode}"
+            raise OSError(errno.ENOSPC if "No space left" in words else 0, words.splitlines()[0])

@@ -10,6 +10,7 @@ from organs import ORGANS, make
 from PIL import Image
 
 from abdoseg.anatomy import BY_NAME
+from abdoseg.errors import OutputError
 from abdoseg.exporters.job import Options, export
 from abdoseg.exporters.video import slice_frames, turntable_frames
 from abdoseg.preview import WINDOWS, Look
@@ -129,3 +130,20 @@ def test_a_killed_encoder_leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         list(export(make(options=SHORT), tmp_path, ["video"]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_ends_badly_leaves_no_file_and_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr("abdoseg.exporters.video.H264", ["-movflags", "no_such_flag"])
+    with pytest.raises(OutputError, match="no_such_flag"):
+        list(export(make(options=SHORT), tmp_path, ["video"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_when_the_index_is_written_is_seen(tmp_path, monkeypatch):
+    encoder = tmp_path / "ffmpeg"
+    encoder.write_text("#!/bin/sh\ncat > /dev/null\necho 'Error closing file: No space left on device' >&2\nexit 228\n")
+    encoder.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(encoder))
+    with pytest.raises(OutputError, match="disk is full"):
+        list(export(make(options=SHORT), tmp_path / "out", ["video"]))
+    assert list((tmp_path / "out").iterdir()) == []
