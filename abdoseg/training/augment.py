@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from abdoseg.tissues import MEAN_HU, SPREAD_HU, Tissue
-from abdoseg.training.separable import blurred, enlarged, thickened
+from abdoseg.training.separable import averaged, blurred, enlarged, thickened
 
 AIR_HU = -1024.0
 
@@ -175,22 +175,28 @@ def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], generato
         share = blurred(soft.float(), (0.6, 0.6, 0.4))
         image = image + share * (content - image)
     blocks = [max(2, round(n * s / 16.0)) for n, s in zip(image.shape, spacing_mm, strict=True)]
-    flesh = F.interpolate((image > _CLIPPED_HU).float()[None, None], size=blocks, mode="area")[0, 0]
-    body = enlarged(flesh, image.shape) > 0.75
+    body = enlarged(averaged((image > _CLIPPED_HU).float(), blocks), image.shape) > 0.75
     room = blurred((free & body).float(), (0.6, 0.6, 0.4))
-    for _ in range(int(uniform(generator, 0.0, 10.0))):
-        image = _with_loop(image, labels, room, content, spacing_mm, generator)
+    organs = [torch.nonzero(labels == label) for label in (1, 2, 3, 4)]
+    there = [voxels for voxels in organs if len(voxels)]
+    for _ in range(int(uniform(generator, 0.0, 10.0)) if there else 0):
+        image = _with_loop(image, there, room, content, spacing_mm, generator)
     return image
 
 
 def _with_loop(
-    image: Tensor, labels: Tensor, room: Tensor, content: Tensor, spacing_mm: Sequence[float], generator: Generator
+    image: Tensor,
+    organs: Sequence[Tensor],
+    room: Tensor,
+    content: Tensor,
+    spacing_mm: Sequence[float],
+    generator: Generator,
 ) -> Tensor:
-    """The patch with one more loop of bowel, within some 30 mm of an organ: wall, haustra, and often a level of gas."""
-    there = [label for label in (1, 2, 3, 4) if (labels == label).any()]
-    if not there:
-        return image
-    organ = torch.nonzero(labels == there[int(torch.randint(len(there), (), generator=generator))])
+    """The patch with one more loop of bowel, within some 30 mm of an organ: wall, haustra, and often a level of gas.
+
+    organs: the voxels (N, 3) of each that is there.
+    """
+    organ = organs[int(torch.randint(len(organs), (), generator=generator))]
     spacing = torch.tensor(spacing_mm, dtype=torch.float32)
     away = 25.0 * torch.randn(3, generator=generator)
     away[1].abs_()  # bowel lies in front
@@ -200,19 +206,24 @@ def _with_loop(
         return image
     along = F.normalize(torch.randn(3, generator=generator), dim=0)
     half, radius = uniform(generator, 10.0, 60.0), uniform(generator, 8.0, 26.0)
-    x, y, z = (
-        (torch.arange(n) * s - c).view([-1 if b == a else 1 for b in range(3)])
-        for a, (n, s, c) in enumerate(zip(image.shape, spacing_mm, centre.tolist(), strict=True))
-    )
-    course = x * along[0] + y * along[1] + z * along[2]  # (I, J, K) mm along the loop
+    box, offsets = [], []
+    for axis, (n, s, c) in enumerate(zip(image.shape, spacing_mm, centre.tolist(), strict=True)):
+        extent = abs(float(along[axis])) * half + 1.15 * radius + 3.0  # mm; beyond it nothing changes
+        box.append(slice(max(0, math.floor((c - extent) / s)), max(0, math.ceil((c + extent) / s) + 1)))
+        offsets.append((torch.arange(n)[box[-1]] * s - c).view([-1 if b == axis else 1 for b in range(3)]))
+    where, (x, y, z) = tuple(box), offsets
+    course = x * along[0] + y * along[1] + z * along[2]  # (I, J, K) of the box, mm along the loop
     nearest = course.clamp(-half, half)
     across = (x * x + y * y + z * z - nearest * (2 * course - nearest)).clamp(min=0.0).sqrt()
     haustra = torch.sin(course * (2 * math.pi / 35.0) + uniform(generator, 0.0, 2 * math.pi))
     depth = radius * (1 + 0.15 * haustra) - across  # mm below the lumen's surface
+    content, part = content[where], image[where]
     if chance(generator, 0.5):
         content = torch.where(y > uniform(generator, -0.3, 0.9) * radius, -900.0, content)
     for reach, filling in ((2.0, torch.tensor(75.0)), (0.5, content)):  # the wall, then what it holds
-        image = image + room * (depth / 1.5 + reach).clamp(0.0, 1.0) * (filling - image)
+        part = part + room[where] * (depth / 1.5 + reach).clamp(0.0, 1.0) * (filling - part)
+    image = image.clone()
+    image[where] = part
     return image
 
 

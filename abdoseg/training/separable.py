@@ -38,6 +38,14 @@ def enlarged(lattice: Tensor, shape: Sequence[int]) -> Tensor:
     ])  # fmt: skip
 
 
+def averaged(image: Tensor, shape: Sequence[int]) -> Tensor:
+    """The means of blocks of an image (I, J, K), as many of them as `shape` says."""
+    return along_axes(image, [
+        F.interpolate(torch.eye(n, device=image.device)[None], size=blocks, mode="area")[0]
+        for n, blocks in zip(image.shape, shape, strict=True)
+    ])  # fmt: skip
+
+
 def thickened(image: Tensor, count: int) -> Tensor:
     """The image (I, J, K) as `count` slices would show it: averaged along the last axis, then interpolated back."""
     slices = image.shape[2]

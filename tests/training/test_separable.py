@@ -5,7 +5,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
-from abdoseg.training.separable import blurred, enlarged, thickened
+from abdoseg.training.separable import averaged, blurred, enlarged, thickened
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -35,6 +35,12 @@ def test_a_lattice_is_interpolated_as_pytorch_does(shape):
     lattice = noise(*shape)
     expected = F.interpolate(lattice[None, None], size=(16, 9, 8), mode="trilinear", align_corners=True)[0, 0]
     torch.testing.assert_close(enlarged(lattice, (16, 9, 8)), expected, atol=1e-6, rtol=0)
+
+
+def test_blocks_are_averaged_as_pytorch_does():
+    image = noise(20, 12, 9)
+    expected = F.interpolate(image[None, None], size=(7, 4, 9), mode="area")[0, 0]
+    torch.testing.assert_close(averaged(image, (7, 4, 9)), expected, atol=1e-6, rtol=0)
 
 
 def test_thick_slices_are_means_of_thin_ones_interpolated_back():
