@@ -62,7 +62,7 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
         scan = read_scan(scan_path, series=options.series, gaps=options.gaps)
         _check_grid(scan_path, scan, path, labelmap)
     if sources.truth is not None:
-        truth_path = _of_case(sources.truth, case, sources.several)
+        truth_path = _of_case(sources.truth, case, sources.several or sources.truth.is_dir())
         truth = read_labels(truth_path, sources.truth_scheme)
         _check_grid(truth_path, truth, path, labelmap)
     reference = scan_path if scan_path is not None and kind_of(scan_path) == "DICOM" else None

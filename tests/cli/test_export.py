@@ -187,6 +187,12 @@ def test_the_truth_is_drawn_over_the_sheet(out):
         assert first.tobytes() != second.tobytes()
 
 
+def test_a_folder_without_the_cases_truth_says_so(out):
+    save(out.parent / "truth" / "two.nii.gz", labels_of(OURS))
+    with pytest.raises(UsageError, match="nothing in this folder is named one"):
+        run(out / "one_seg.nii.gz", "--sheet", "--truth", out.parent / "truth")
+
+
 @pytest.mark.parametrize("window", ["liver", "-200:300"])
 def test_windows_by_name_and_by_number(out, window):
     assert run(out / "one_seg.nii.gz", "--sheet", "--window", window)[0] == 0
