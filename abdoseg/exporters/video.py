@@ -165,7 +165,7 @@ def _encode(frames: Iterator[RGB], target: Path, fps: int, codec: str, pixels: s
             assert process.stdin is not None
             try:
                 for frame in chain((first,), frames):
-                    left = memoryview(np.ascontiguousarray(frame)).cast("B")
+                    left = memoryview(frame.tobytes())
                     while left:
                         left = left[process.stdin.write(left) :]
             except BrokenPipeError:  # ffmpeg has gone; it said why
