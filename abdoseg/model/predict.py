@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -105,13 +105,14 @@ def lead(logits: Tensor, count: int) -> Tensor:
 
     Background is among the others: count is less than C.
     """
-    wanted = logits[:count]
-    best = logits[count:].amax(dim=0)
-    second = torch.full_like(best, -math.inf)
-    for channel in wanted:
-        second = torch.maximum(second, torch.minimum(best, channel))
-        best = torch.maximum(best, channel)
-    return wanted - torch.where(wanted == best, second, best)
+    channels = logits[:count].unbind()
+    before = list(accumulate(channels[:-1], torch.maximum, initial=logits[count:].amax(dim=0)))
+    after = list(accumulate(reversed(channels[1:]), torch.maximum))[::-1]
+    others = [*map(torch.maximum, before, after), before[-1]]
+    leads = torch.empty_like(logits[:count])
+    for channel, other, out in zip(channels, others, leads, strict=True):
+        torch.sub(channel, other, out=out)
+    return leads
 
 
 def _cut(image: npt.NDArray[np.float32], box: Box, fill: float) -> tuple[npt.NDArray[np.float32], Box, Box]:

@@ -119,7 +119,7 @@ class Findings:
 
 def assess(found: Findings) -> dict[str, Quality]:
     """The quality of each row's organ."""
-    gaps = gaps_mm(found.evidence)
+    gaps = gaps_mm(found.evidence, FAR_MM)
     result = {}
     for row in found.rows:
         organ, corrections = row.organ, found.corrections[row.organ]

@@ -63,13 +63,23 @@ def examine(
     return found
 
 
-def gaps_mm(evidence: Mapping[str, Evidence]) -> dict[str, dict[str, float]]:
-    """For each organ the gap to every other, mm between their nearest points; to about two voxels."""
-    from scipy.spatial import cKDTree
-
-    trees = {organ: cKDTree(found.points_mm) for organ, found in evidence.items()}
+def gaps_mm(evidence: Mapping[str, Evidence], reach_mm: float) -> dict[str, dict[str, float]]:
+    """For each organ the gap to every other, mm between their nearest points, to about two voxels; inf beyond reach."""
     gaps: dict[str, dict[str, float]] = {organ: {} for organ in evidence}
     for one, other in combinations(evidence, 2):
-        gap = float(trees[one].query(evidence[other].points_mm)[0].min())
+        gap = _gap_mm(evidence[one].points_mm, evidence[other].points_mm, reach_mm)
         gaps[one][other] = gaps[other][one] = gap
     return gaps
+
+
+def _gap_mm(one: Points, other: Points, reach_mm: float) -> float:
+    """Only what lies within reach of the other's box is compared: a few million pairs, and no tree to be imported."""
+    for _ in range(2):
+        one, other = other, one[((one >= other.min(0) - reach_mm) & (one <= other.max(0) + reach_mm)).all(axis=1)]
+        if not len(other):
+            return np.inf
+    squares = np.square(other).sum(axis=1)
+    least = min(float((squares - 2 * p @ other.T + np.square(p).sum(axis=1)[:, None]).min())
+                for p in np.array_split(one, 1 + len(one) // 512))  # fmt: skip
+    gap = max(least, 0.0) ** 0.5
+    return gap if gap <= reach_mm else np.inf

@@ -44,4 +44,5 @@ def test_an_absent_organ_has_no_evidence_and_a_single_voxel_some():
 
 def test_gaps_lie_between_the_nearest_points():
     found = examined((slice(2, 5),) * 3, (slice(10, 13), slice(2, 5), slice(2, 5)))
-    assert gaps_mm(found) == {"liver": {"spleen": 60}, "spleen": {"liver": 60}}  # 4 to 10, 10 mm each
+    assert gaps_mm(found, 70.0) == {"liver": {"spleen": 60}, "spleen": {"liver": 60}}  # 4 to 10, 10 mm each
+    assert gaps_mm(found, 50.0)["liver"] == {"spleen": np.inf}
