@@ -162,10 +162,14 @@ def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], generato
     """The patch after a drink of contrast medium: bowel beside the organs as bright as a kidney, or brighter.
 
     Datasets that name no bowel don't say where its loops lie. So soft tissue without a label shines in places, muscle
-    too, and filled loops of colon are laid beside the organs. Stomach and duodenum keep their labels.
+    too, and filled loops of colon are laid beside the organs. Stomach and duodenum keep their labels. In half of the
+    draws all of it is about as bright as the patch's kidneys, so that brightness tells nothing.
     """
     free = (image < 140) & ((labels == 0) | (labels >= _HOLLOW))
     hu = math.exp(uniform(generator, math.log(120.0), math.log(900.0)))
+    kidneys = image[(labels == 2) | (labels == 3)]
+    if len(kidneys) and chance(generator, 0.5):
+        hu = max(80.0, float(kidneys.mean()) + uniform(generator, -20.0, 60.0))
     period = uniform(generator, 20.0, 50.0)
     lattice = [math.ceil(2 * n * s / period) + 2 for n, s in zip(image.shape, spacing_mm, strict=True)]
     hills = enlarged(torch.randn(lattice, generator=generator), image.shape)
