@@ -31,12 +31,12 @@ class Values:
 def values_of(array: Array) -> Values:
     """low and high are of all voxels."""
     stride = max(1, round((array.size / SAMPLE) ** (1 / 3)))
-    sample = array[::stride, ::stride, ::stride]
+    sample = array[::stride, ::stride, ::stride].copy(order="K")
     return Values(
         float(array.min()),
         float(array.max()),
-        float((sample > BEYOND).mean()),
-        float(((sample > TISSUE_HU[0]) & (sample < TISSUE_HU[1])).mean()),
+        np.count_nonzero(sample > BEYOND) / sample.size,
+        np.count_nonzero((sample > TISSUE_HU[0]) & (sample < TISSUE_HU[1])) / sample.size,
         bool(sample.dtype.kind in "iu" or np.array_equal(sample, np.round(sample))),
     )
 

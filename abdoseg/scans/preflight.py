@@ -10,7 +10,6 @@ import numpy as np
 
 from abdoseg.errors import AbdosegError
 from abdoseg.scans.coverage import Coverage, coverage
-from abdoseg.scans.plausible import values_of
 from abdoseg.scans.read import read_scan
 from abdoseg.scans.scan_file import Remark
 from abdoseg.volume import Geometry, Volume
@@ -69,16 +68,14 @@ def judged(volume: Volume) -> Report:
 
 
 def facts(volume: Volume) -> dict[str, Any]:
-    """What a scan is, in numbers: for `info` and `check`."""
-    stored, values = volume.stored.geometry, values_of(volume.voxels)
+    """What a scan that was read is, in numbers: for `info` and `check`."""
+    stored = volume.stored.geometry
     return {
         **volume.details,
         "shape": list(stored.shape),
         "spacing_mm": [round(float(n), 4) for n in stored.spacing_mm],
         "axes": stored.axes,
         "field_of_view_mm": [round(float(n), 1) for n in np.array(stored.shape) * stored.spacing_mm],
-        "hu_range": [values.low, values.high],
-        "tissue_share": round(values.tissue, 3),
         "shear_degrees": round(stored.shear_degrees, 2),
         "expected_seconds": round(expected_seconds(volume.geometry), 1),
         "expected_gb": round(expected_bytes(volume.geometry) / 2**30, 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,11 @@ def read_scan(
             np.maximum(file.array, AIR, out=file.array)
         canonical = file.stored.to_canonical(file.array)
         volume = Volume(canonical, file.stored.canonical(), file.stored, file.notes, file.details)
-    if reason := why_not_hu(values_of(volume.voxels)):
+    values = values_of(volume.voxels)
+    if reason := why_not_hu(values):
         raise ScanError(f"{path}: {reason}; give the CT in HU, as converted from its DICOM")
-    return volume
+    seen = {"hu_range": [values.low, values.high], "tissue_share": round(values.tissue, 3)}
+    return replace(volume, details={**volume.details, **seen})
 
 
 def case_name(path: str | Path) -> str:
