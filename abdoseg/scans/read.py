@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from abdoseg.errors import ScanError
-from abdoseg.scans.dicom import read_dicom
 from abdoseg.scans.pixels import AIR
 from abdoseg.scans.plausible import values_of, why_not_hu
 from abdoseg.scans.scan_file import Admit, anything
@@ -39,6 +38,8 @@ def read_scan(
     """
     path = Path(path)
     if kind_of(path) == "DICOM":
+        from abdoseg.scans.dicom import read_dicom  # what `info` on a NIfTI need not wait for
+
         volume = read_dicom(path, series=series, gaps=gaps, keep=keep, admit=admit)
     else:
         file = read_file(path, assume_axes, admit)
