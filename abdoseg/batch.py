@@ -25,7 +25,7 @@ from abdoseg.progress import Track, silent
 from abdoseg.quality import columns
 from abdoseg.scans import case_name, read_scan, write_nifti
 from abdoseg.scans.scan_file import Admit, anything
-from abdoseg.volume import Labelmap, Volume
+from abdoseg.volume import Geometry, Labelmap, Volume
 
 if TYPE_CHECKING:  # PyTorch takes a second to import; the first scan is read meanwhile
     from abdoseg.model.weights import Model
@@ -143,11 +143,10 @@ def run(
     """
     settings = settings or Settings()
     model = load() if settings.max_memory else None  # it says what a scan will take, before the scan is read
-    admit = _admission(model, settings)
     last: Future[Outcome] | None = None
     reader, writer = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
     try:
-        for case, reading in _read_ahead(reader, cases, settings, admit):
+        for case, reading in _read_ahead(reader, cases, settings, model):
             model = model or load()
             computed = _guarded(case, partial(_compute, reading, model, settings, track))
             del reading  # the volume lives on in `computed` alone
@@ -173,31 +172,37 @@ class Computed:
 Reading = Future[tuple[Volume, float]]
 
 
-def _admission(model: Model | None, settings: Settings) -> Admit:
-    """Refuses a scan that would take more memory than the settings allow."""
+def _admission(case: Case, model: Model | None, settings: Settings) -> Admit:
+    """Refuses the case when it would take more memory than the settings allow."""
     if model is None or settings.max_memory is None:
         return anything
     from abdoseg.segmentation import largest_tile
 
-    return partial(largest_tile, plan=model.plan, device=model.device, max_memory=settings.max_memory)
+    def admit(geometry: Geometry) -> None:
+        try:
+            largest_tile(geometry, model.plan, model.device, settings.max_memory)
+        except ResourceError as error:
+            raise ResourceError(f"{case.scan}: {error}") from error
+
+    return admit
 
 
 def _read_ahead(
-    reader: Executor, cases: Sequence[Case], settings: Settings, admit: Admit
+    reader: Executor, cases: Sequence[Case], settings: Settings, model: Model | None
 ) -> Iterator[tuple[Case, Reading]]:
     """Each case with its reading, while the next one's waits its turn already; not so when memory is short."""
     upcoming: Reading | None = None
     for case, following in pairwise((*cases, None)):
         assert case is not None
-        current = upcoming or reader.submit(_read, case, settings, admit)
+        current = upcoming or reader.submit(_read, case, settings, model)
         ahead = following is not None and settings.max_memory is None
-        upcoming = reader.submit(_read, following, settings, admit) if following and ahead else None
+        upcoming = reader.submit(_read, following, settings, model) if following and ahead else None
         yield case, current
 
 
-def _read(case: Case, settings: Settings, admit: Admit) -> tuple[Volume, float]:
+def _read(case: Case, settings: Settings, model: Model | None) -> tuple[Volume, float]:
     start = time.perf_counter()
-    volume = read_scan(case.scan, **settings.reading, admit=admit)
+    volume = read_scan(case.scan, **settings.reading, admit=_admission(case, model, settings))
     return volume, round(time.perf_counter() - start, 4)
 
 

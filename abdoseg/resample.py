@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
+from abdoseg.machine import cores
 from abdoseg.volume import Array, Geometry
 
 Floats = npt.NDArray[np.float32]
@@ -116,7 +116,7 @@ def _paint_plane(values: Floats, lower: npt.NDArray[np.intp], share: Floats, pla
 
 def _on_all_cores(work: Callable[[int], None], count: int) -> None:
     """work(0) to work(count - 1): numpy lets other threads run while it computes."""
-    workers = min(8, os.cpu_count() or 1, count)
+    workers = min(8, cores(), count)
 
     def share(first: int) -> None:
         for n in range(first, count, workers):

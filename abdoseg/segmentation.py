@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from abdoseg import __version__
 from abdoseg.anatomy import BY_NAME
 from abdoseg.components import box_of, positive
 from abdoseg.errors import ModelError, ResourceError
+from abdoseg.machine import peak_memory
 from abdoseg.measure import OrganVolume, measure
 from abdoseg.model.plan import Plan, members
 from abdoseg.model.predict import MOST_VOXELS, predict
@@ -196,16 +196,6 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "numpy": np.__version__,
     }
-
-
-def peak_memory() -> int:
-    """The most bytes that this process has held so far; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 class Stopwatch:

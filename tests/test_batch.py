@@ -206,4 +206,5 @@ def test_a_scan_that_memory_does_not_allow_is_refused_by_its_header(cohort, tmp_
     monkeypatch.setattr("abdoseg.scans.nifti._voxels", voxels)
     (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, Settings(max_memory=2**27))
     assert outcome.error.exit_code == 10
+    assert str(outcome.error).startswith(f"{cohort[0]}: a scan of")
     assert "--max-memory allows 0.1 GB" in str(outcome.error)

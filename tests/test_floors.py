@@ -7,7 +7,7 @@ import abdoseg
 
 ROOT = Path(abdoseg.__file__).parent
 FLOORS = [
-    {"errors", "progress"},
+    {"errors", "progress", "machine"},
     {"volume", "anatomy", "tissues", "output", "ledger", "page"},
     {"scans", "metrics", "resample", "components", "phantom", "measure"},
     {"model", "postprocess", "quality", "preview"},

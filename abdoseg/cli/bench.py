@@ -43,13 +43,14 @@ def bench(
     talk = Talk(quiet)
     seconds: dict[str, list[float]] = {}
     with _timed(seconds, "import"):
-        from abdoseg.model.memory import keep_freed_memory
+        from abdoseg.machine import keep_freed_memory, peak_memory, use_cores
         from abdoseg.model.weights import load_model
         from abdoseg.scans import read_scan, write_nifti
-        from abdoseg.segmentation import peak_memory, segment
+        from abdoseg.segmentation import segment
     import torch
 
     keep_freed_memory()
+    use_cores(threads)
     if threads:
         torch.set_num_threads(threads)
     with _timed(seconds, "load model"):

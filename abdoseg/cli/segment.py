@@ -110,9 +110,10 @@ def loading(name: str | None, device: str, threads: int | None) -> Callable[[], 
 
     From here on, memory that was freed stays with the process, for the next tensor.
     """
-    from abdoseg.model.memory import keep_freed_memory
+    from abdoseg.machine import keep_freed_memory, use_cores
 
     keep_freed_memory()
+    use_cores(threads)
 
     def load() -> Model:
         import torch

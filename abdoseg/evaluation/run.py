@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from abdoseg.evaluation.grids import Method, difference, onto
 from abdoseg.evaluation.pairs import Pair, Pairing, some
 from abdoseg.evaluation.score import CaseScores, Score, Settings
 from abdoseg.evaluation.summary import OrganSummary, Overall, overall, pooled_histogram, summarise
+from abdoseg.machine import cores
 from abdoseg.metrics.overlap import Counts
 from abdoseg.progress import Track, silent
 from abdoseg.scans import read_labels
@@ -85,7 +85,7 @@ def evaluate(
     truth's labels can name them. Raises GeometryError, with all cases whose grids differ, ScanError, UsageError.
     """
     settings, reading = settings or Settings(), reading or Reading()
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores()
     readers = min(threads, CASES_AT_ONCE)
     with ThreadPoolExecutor(threads) as organ_pool, ThreadPoolExecutor(readers) as case_pool:
         jobs = [case_pool.submit(_case, pair, settings, reading, organ_pool) for pair in pairing.pairs]

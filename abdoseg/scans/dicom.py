@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from abdoseg.machine import cores
 from abdoseg.scans.headers import kept
 from abdoseg.scans.limits import check_voxels
 from abdoseg.scans.pixels import check_decodable, frames, is_whole, same_pixels, to_hu
@@ -82,7 +82,7 @@ def _voxels(path: Path, stack: Stack) -> Array:
         for n, piece, frame in zip(numbers, pieces, frames(pieces), strict=True):
             to_hu(piece, frame, measured[n])
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         for _ in pool.map(decode, jobs.values()):
             pass
     if len(stack.slices) == stack.count and np.array_equal(stack.at, np.arange(stack.count)):

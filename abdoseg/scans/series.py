@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from abdoseg.errors import SeriesError
+from abdoseg.machine import cores
 from abdoseg.scans.archive import Entry, entries
 from abdoseg.scans.headers import SPLITTERS, NotASliceError, Slice, listed_files, slices_of
 
@@ -111,7 +111,7 @@ def catalogue(path: Path) -> Catalogue:
     others: Counter[str] = Counter()
     notes: list[str] = []
     files = entries(path)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         for entry, result in zip(files, pool.map(_slices_or_word, files), strict=True):
             if isinstance(result, str):
                 others[result] += 1

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from abdoseg.errors import OutputError, ResourceError, TrainingError
-from abdoseg.model.memory import keep_freed_memory
+from abdoseg.machine import keep_freed_memory
 from abdoseg.model.weights import build_network, fast_type, placed, to_bytes
 from abdoseg.output import ensure_writable, writing
 from abdoseg.training.cache import Cache

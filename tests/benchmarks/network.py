@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from abdoseg.machine import keep_freed_memory
 from abdoseg.model.fused import fuse
-from abdoseg.model.memory import keep_freed_memory
 from abdoseg.model.predict import lead
 from abdoseg.model.weights import build_network
 from abdoseg.training.recipes import RECIPES

@@ -1,0 +1,46 @@
+"""What this computer gives a process: cores that it may use, memory that it has taken and may keep."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # Source: glibc's malloc.h, mallopt(3)
+_MOST = 2**31 - 1
+_limit: int | None = None
+
+
+def cores() -> int:
+    """Cores that this process may compute on: what the scheduler lets it have, which on a cluster is not the node's."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, _limit or allowed)
+
+
+def use_cores(count: int | None) -> None:
+    """Holds what asks `cores` to so many; None to as many as there are. PyTorch has its own number."""
+    global _limit
+    _limit = count
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held so far; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process keep what its tensors free, for the next ones, instead of returning it to the kernel.
+
+    glibc maps every large block anew, and touching it for the first time costs more than many a layer's arithmetic.
+    False where there is no glibc: nothing is changed then.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _MOST))
