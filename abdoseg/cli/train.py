@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -130,6 +131,7 @@ def _settle_torch(flags: dict[str, Any]) -> None:
         torch.set_num_threads(flags["threads"])
     if flags["deterministic"]:
         torch.use_deterministic_algorithms(True)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # older versions refuse to multiply on CUDA without
         torch.backends.cudnn.benchmark = False
 
 

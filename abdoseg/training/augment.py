@@ -1,4 +1,4 @@
-"""Augmentation on tensors: where a patch is taken from, and how its HU are changed. Every draw is a generator's."""
+"""Augmentation on tensors: where a patch is taken from, and how its HU are changed, on the CPU or on a GPU."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from abdoseg.tissues import MEAN_HU, SPREAD_HU, Tissue
+from abdoseg.training.draws import Draws, sent
 from abdoseg.training.separable import averaged, blurred, enlarged, thickened
 
 AIR_HU = -1024.0
@@ -47,28 +48,21 @@ class Augmentation:
 NONE = Augmentation(0.0, (1.0, 1.0), 0.0, 0.0, 48.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def uniform(generator: Generator, low: float, high: float) -> float:
-    """One draw from [low, high)."""
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
-def chance(generator: Generator, share: float) -> bool:
-    """True in that share of draws."""
-    return float(torch.rand((), generator=generator)) < share
-
-
 def draw_coordinates(
-    centre: Sequence[float], patch: Sequence[int], spacing_mm: Sequence[float], how: Augmentation, generator: Generator
+    centre: Sequence[float], patch: Sequence[int], spacing_mm: Sequence[float], how: Augmentation, draws: Draws
 ) -> tuple[Tensor, bool]:
     """(3, I, J, K) voxel coordinates of a rotated, scaled and elastically deformed patch around `centre`.
 
     And whether it is mirrored: then organs of a pair are to change names.
     """
-    axes = [(torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * s for n, s in zip(patch, spacing_mm, strict=True)]
-    angles = [math.radians(uniform(generator, -how.rotate_degrees, how.rotate_degrees)) for _ in range(3)]
-    size = math.exp(uniform(generator, math.log(how.scale[0]), math.log(how.scale[1])))
-    stretch = [size * (1 + uniform(generator, -how.stretch, how.stretch)) for _ in range(3)]
-    mirror = chance(generator, how.mirror)
+    axes = [
+        (torch.arange(n, dtype=torch.float32, device=draws.device) - (n - 1) / 2) * s
+        for n, s in zip(patch, spacing_mm, strict=True)
+    ]
+    angles = [math.radians(draws.uniform(-how.rotate_degrees, how.rotate_degrees)) for _ in range(3)]
+    size = math.exp(draws.uniform(math.log(how.scale[0]), math.log(how.scale[1])))
+    stretch = [size * (1 + draws.uniform(-how.stretch, how.stretch)) for _ in range(3)]
+    mirror = draws.chance(how.mirror)
     matrix = _rotation(angles) / torch.tensor(stretch)
     if mirror:
         matrix[:, 0] *= -1
@@ -81,8 +75,8 @@ def draw_coordinates(
     if how.elastic_mm > 0:
         extent = [n * s for n, s in zip(patch, spacing_mm, strict=True)]
         knots = [max(2, math.ceil(e / how.elastic_grid_mm) + 1) for e in extent]
-        sigma = uniform(generator, 0.0, how.elastic_mm)
-        coarse = torch.randn((3, *knots), generator=generator) * sigma
+        sigma = draws.uniform(0.0, how.elastic_mm)
+        coarse = draws.field((3, *knots)) * sigma
         for row, lattice, step in zip(coordinates, coarse, spacing_mm, strict=True):
             row += enlarged(lattice / step, patch)
     return coordinates, mirror
@@ -110,8 +104,8 @@ class Region:
     def around(cls, coordinates: Tensor, shape: Sequence[int]) -> Region:
         """coordinates (3, I, J, K) in voxels of an array of `shape`; some or all may lie outside it."""
         box, rows = [], []
-        for row, size in zip(coordinates, shape, strict=True):
-            least, most = (float(bound) for bound in torch.aminmax(row))
+        bounds = torch.stack([torch.stack(torch.aminmax(row)) for row in coordinates]).tolist()
+        for row, size, (least, most) in zip(coordinates, shape, bounds, strict=True):
             low = min(max(math.floor(least) - 1, 0), size - 1)
             high = max(min(math.ceil(most) + 2, size), low + 1)
             box.append(slice(low, high))
@@ -121,7 +115,8 @@ class Region:
 
     def take(self, array: npt.NDArray[Any], outside: float, nearest: bool = False) -> Tensor:
         """The patch of `array`: float32 (I, J, K), `outside` beyond the array."""
-        source = torch.from_numpy(np.asarray(array[self.box], dtype=np.float32) - np.float32(outside))[None, None]
+        stored = torch.from_numpy(np.array(array[self.box]))
+        source = (sent(stored, self.grid.device).float() - outside)[None, None]
         mode = "nearest" if nearest else "bilinear"
         return F.grid_sample(source, self.grid, mode=mode, padding_mode="zeros", align_corners=False)[0, 0] + outside
 
@@ -132,33 +127,43 @@ _TISSUES = {
     6: Tissue.PANCREAS, 7: Tissue.ARTERY, 8: Tissue.VEIN, 9: Tissue.ADRENAL, 10: Tissue.ADRENAL, 11: Tissue.BILE,
     12: Tissue.BOWEL_WALL,
 }  # fmt: skip
+_LABELS = 15
 _CLIPPED_HU = -120.0  # a scan may have been clipped at the window's floor, -125
 _HOLLOW = 13  # and above: stomach and duodenum, which show what was drunk
 
 
-def change_phase(image: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+def change_phase(image: Tensor, labels: Tensor, draws: Draws) -> Tensor:
     """The patch as another contrast phase might show it: each labelled organ's HU moved, its texture weakened.
 
     In half of the draws every organ goes to its value without contrast medium, in the others each goes its own way.
     """
-    numbers, highest = labels.long(), 15
-    native = chance(generator, 0.5)
-    randoms = torch.tensor([0.0, *(float(torch.randn((), generator=generator)) for _ in range(1, highest))])
-    box = (0.6, 0.6, 0.4)
+    numbers = labels.long()
+
+    def spread(table: Tensor) -> Tensor:
+        return blurred(sent(table, image.device).take(numbers), (0.6, 0.6, 0.4))
+
+    native = draws.chance(0.5)
+    randoms = torch.cat([torch.zeros(1), draws.normals(_LABELS - 1)])
     if not native:
-        return image + blurred((25.0 * randoms).take(numbers), box)
-    flat = numbers.flatten()
-    counts = torch.bincount(flat, minlength=highest).clamp(min=1)
-    means = (torch.bincount(flat, image.flatten().double(), minlength=highest) / counts).float()
-    offsets, gains = torch.zeros(highest), torch.ones(highest)
+        return image + spread(25.0 * randoms)
+    means, offsets, gains = _means(image, numbers), torch.zeros(_LABELS), torch.ones(_LABELS)
     for label, tissue in _TISSUES.items():
         gains[label] = 0.6
-        offsets[label] = MEAN_HU["noncontrast"][tissue] + SPREAD_HU[tissue] * randoms[label] - 0.6 * means[label]
+        offsets[label] = MEAN_HU["noncontrast"][tissue] + SPREAD_HU[tissue] * randoms[label]
+    moved = torch.where(gains < 1, gains, 0.0)
+    offsets = sent(offsets, image.device) - sent(moved, image.device) * means
     offsets[3] = offsets[2] + 0.6 * (means[2] - means[3])  # both kidneys are in one phase
-    return image * blurred(gains.take(numbers), box) + blurred(offsets.take(numbers), box)
+    return image * spread(gains) + spread(offsets)
 
 
-def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], generator: Generator) -> Tensor:
+def _means(image: Tensor, numbers: Tensor) -> Tensor:
+    """(_LABELS,) the mean HU of each label, 0 of one that is not there."""
+    zeros, flat, hu = image.new_zeros(_LABELS, dtype=torch.float64), numbers.flatten(), image.flatten().double()
+    counts = zeros.scatter_add(0, flat, torch.ones_like(hu))
+    return (zeros.scatter_add(0, flat, hu) / counts.clamp(min=1)).float()
+
+
+def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], draws: Draws) -> Tensor:
     """The patch after a drink of contrast medium: bowel beside the organs as bright as a kidney, or brighter.
 
     Datasets that name no bowel don't say where its loops lie. So soft tissue without a label shines in places, muscle
@@ -166,64 +171,66 @@ def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], generato
     draws all of it is about as bright as the patch's kidneys, so that brightness tells nothing.
     """
     free = (image < 140) & ((labels == 0) | (labels >= _HOLLOW))
-    hu = math.exp(uniform(generator, math.log(120.0), math.log(900.0)))
-    kidneys = image[(labels == 2) | (labels == 3)]
-    if len(kidneys) and chance(generator, 0.5):
-        hu = max(80.0, float(kidneys.mean()) + uniform(generator, -20.0, 60.0))
-    period = uniform(generator, 20.0, 50.0)
+    on_host = labels.cpu()  # waited for once, not at every place that is looked up
+    hu = math.exp(draws.uniform(math.log(120.0), math.log(900.0)))
+    kidneys = ((on_host == 2) | (on_host == 3)).flatten().nonzero()[:, 0]
+    if len(kidneys) and draws.chance(0.5):
+        hu = max(80.0, float(image.take(sent(kidneys, image.device)).mean()) + draws.uniform(-20.0, 60.0))
+    period = draws.uniform(20.0, 50.0)
     lattice = [math.ceil(2 * n * s / period) + 2 for n, s in zip(image.shape, spacing_mm, strict=True)]
-    hills = enlarged(torch.randn(lattice, generator=generator), image.shape)
+    hills = enlarged(draws.field(lattice), image.shape)
     content = hu * (1 + 0.1 * hills)
-    if chance(generator, 0.4):
-        soft = free & (image > -30) & (hills > uniform(generator, 0.3, 0.9))
+    if draws.chance(0.4):
+        soft = free & (image > -30) & (hills > draws.uniform(0.3, 0.9))
         share = blurred(soft.float(), (0.6, 0.6, 0.4))
         image = image + share * (content - image)
     blocks = [max(2, round(n * s / 16.0)) for n, s in zip(image.shape, spacing_mm, strict=True)]
     body = enlarged(averaged((image > _CLIPPED_HU).float(), blocks), image.shape) > 0.75
     room = blurred((free & body).float(), (0.6, 0.6, 0.4))
-    organs = [torch.nonzero(labels == label) for label in (1, 2, 3, 4)]
+    organs = [torch.nonzero(on_host == label) for label in (1, 2, 3, 4)]
     there = [voxels for voxels in organs if len(voxels)]
-    for _ in range(int(uniform(generator, 0.0, 10.0)) if there else 0):
-        image = _with_loop(image, there, room, content, spacing_mm, generator)
+    room_on_host = room.cpu()
+    for _ in range(int(draws.uniform(0.0, 10.0)) if there else 0):
+        centre = _beside(there, room_on_host, spacing_mm, draws)
+        if centre:
+            image = _with_loop(image, centre, room, content, spacing_mm, draws)
     return image
 
 
-def _with_loop(
-    image: Tensor,
-    organs: Sequence[Tensor],
-    room: Tensor,
-    content: Tensor,
-    spacing_mm: Sequence[float],
-    generator: Generator,
-) -> Tensor:
-    """The patch with one more loop of bowel, within some 30 mm of an organ: wall, haustra, and often a level of gas.
-
-    organs: the voxels (N, 3) of each that is there.
-    """
-    organ = organs[int(torch.randint(len(organs), (), generator=generator))]
+def _beside(
+    organs: Sequence[Tensor], room: Tensor, spacing_mm: Sequence[float], draws: Draws
+) -> tuple[float, ...] | None:
+    """A place in mm within some 30 mm of an organ; None when there is no room. organs: the voxels (N, 3) of each."""
+    organ = organs[draws.below(len(organs))]
     spacing = torch.tensor(spacing_mm, dtype=torch.float32)
-    away = 25.0 * torch.randn(3, generator=generator)
+    away = 25.0 * draws.normals(3)
     away[1].abs_()  # bowel lies in front
-    centre = organ[int(torch.randint(len(organ), (), generator=generator))] * spacing + away
-    voxel = [min(max(round(c), 0), n - 1) for c, n in zip((centre / spacing).tolist(), image.shape, strict=True)]
-    if room[tuple(voxel)] < 0.5:
-        return image
-    along = F.normalize(torch.randn(3, generator=generator), dim=0)
-    half, radius = uniform(generator, 10.0, 60.0), uniform(generator, 8.0, 26.0)
+    centre = organ[draws.below(len(organ))] * spacing + away
+    voxel = [min(max(round(c), 0), n - 1) for c, n in zip((centre / spacing).tolist(), room.shape, strict=True)]
+    return None if room[tuple(voxel)] < 0.5 else tuple(centre.tolist())
+
+
+def _with_loop(
+    image: Tensor, centre: Sequence[float], room: Tensor, content: Tensor, spacing_mm: Sequence[float], draws: Draws
+) -> Tensor:
+    """The patch with one more loop of bowel, about `centre` in mm: wall, haustra, and often a level of gas."""
+    along = F.normalize(draws.normals(3), dim=0)
+    half, radius = draws.uniform(10.0, 60.0), draws.uniform(8.0, 26.0)
     box, offsets = [], []
-    for axis, (n, s, c) in enumerate(zip(image.shape, spacing_mm, centre.tolist(), strict=True)):
+    for axis, (n, s, c) in enumerate(zip(image.shape, spacing_mm, centre, strict=True)):
         extent = abs(float(along[axis])) * half + 1.15 * radius + 3.0  # mm; beyond it nothing changes
         box.append(slice(max(0, math.floor((c - extent) / s)), max(0, math.ceil((c + extent) / s) + 1)))
-        offsets.append((torch.arange(n)[box[-1]] * s - c).view([-1 if b == axis else 1 for b in range(3)]))
+        steps = torch.arange(n, device=image.device)[box[-1]] * s - c
+        offsets.append(steps.view([-1 if b == axis else 1 for b in range(3)]))
     where, (x, y, z) = tuple(box), offsets
     course = x * along[0] + y * along[1] + z * along[2]  # (I, J, K) of the box, mm along the loop
     nearest = course.clamp(-half, half)
     across = (x * x + y * y + z * z - nearest * (2 * course - nearest)).clamp(min=0.0).sqrt()
-    haustra = torch.sin(course * (2 * math.pi / 35.0) + uniform(generator, 0.0, 2 * math.pi))
+    haustra = torch.sin(course * (2 * math.pi / 35.0) + draws.uniform(0.0, 2 * math.pi))
     depth = radius * (1 + 0.15 * haustra) - across  # mm below the lumen's surface
     content, part = content[where], image[where]
-    if chance(generator, 0.5):
-        content = torch.where(y > uniform(generator, -0.3, 0.9) * radius, -900.0, content)
+    if draws.chance(0.5):
+        content = torch.where(y > draws.uniform(-0.3, 0.9) * radius, -900.0, content)
     for reach, filling in ((2.0, torch.tensor(75.0)), (0.5, content)):  # the wall, then what it holds
         part = part + room[where] * (depth / 1.5 + reach).clamp(0.0, 1.0) * (filling - part)
     image = image.clone()
@@ -231,41 +238,39 @@ def _with_loop(
     return image
 
 
-def change_hu(
-    image: Tensor, labels: Tensor, spacing_mm: Sequence[float], how: Augmentation, generator: Generator
-) -> Tensor:
+def change_hu(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], how: Augmentation, draws: Draws) -> Tensor:
     """The patch's HU as another patient, scanner and protocol might have them.
 
     image: (I, J, K) float32 HU; labels: (I, J, K) uint8 in our numbers.
     """
-    if chance(generator, how.organ_hu):
-        image = change_phase(image, labels, generator)
-    if chance(generator, how.oral):
-        image = opacify(image, labels, spacing_mm, generator)
-    if how.thick_slices_mm > 0 and chance(generator, 0.25):
-        factor = uniform(generator, spacing_mm[2], how.thick_slices_mm) / spacing_mm[2]
+    if draws.chance(how.organ_hu):
+        image = change_phase(image, labels, draws)
+    if draws.chance(how.oral):
+        image = opacify(image, labels, spacing_mm, draws)
+    if how.thick_slices_mm > 0 and draws.chance(0.25):
+        factor = draws.uniform(spacing_mm[2], how.thick_slices_mm) / spacing_mm[2]
         if factor > 1.05:
             image = thickened(image, max(2, round(image.shape[2] / factor)))
-    if how.blur_mm > 0 and chance(generator, 0.25):
-        sigma = uniform(generator, 0.0, how.blur_mm) / 2.355
+    if how.blur_mm > 0 and draws.chance(0.25):
+        sigma = draws.uniform(0.0, how.blur_mm) / 2.355
         image = blurred(image, [sigma / s for s in spacing_mm])
-    if how.noise_hu > 0 and chance(generator, 0.5):
-        noise = torch.randn(image.shape, generator=generator) * uniform(generator, 0.0, how.noise_hu)
-        if chance(generator, 0.5):
+    if how.noise_hu > 0 and draws.chance(0.5):
+        noise = draws.field(image.shape) * draws.uniform(0.0, how.noise_hu)
+        if draws.chance(0.5):
             noise = blurred(noise, (0.7, 0.7, 0.3)) * 2.0
         image = image + noise
     centre = 60.0
-    gain = math.exp(uniform(generator, math.log(how.contrast[0]), math.log(how.contrast[1])))
-    return (image - centre) * gain + centre + uniform(generator, -how.shift_hu, how.shift_hu)
+    gain = math.exp(draws.uniform(math.log(how.contrast[0]), math.log(how.contrast[1])))
+    return (image - centre) * gain + centre + draws.uniform(-how.shift_hu, how.shift_hu)
 
 
-def cut_field(image: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+def cut_field(image: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """The scan ends inside the patch: air and background beyond a plane, mostly across the body's axis."""
-    axis = 2 if chance(generator, 0.7) else int(uniform(generator, 0, 2))
+    axis = 2 if draws.chance(0.7) else int(draws.uniform(0, 2))
     size = image.shape[axis]
-    keep = int(uniform(generator, 0.3, 0.9) * size)
-    index = torch.arange(size)
-    inside = (index < keep if chance(generator, 0.5) else index >= size - keep).view(
+    keep = int(draws.uniform(0.3, 0.9) * size)
+    index = torch.arange(size, device=image.device)
+    inside = (index < keep if draws.chance(0.5) else index >= size - keep).view(
         [-1 if a == axis else 1 for a in range(3)]
     )
     return torch.where(inside, image, AIR_HU), torch.where(inside, labels, 0)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +19,10 @@ from abdoseg.errors import OutputError, ResourceError, TrainingError
 from abdoseg.machine import keep_freed_memory
 from abdoseg.model.weights import build_network, fast_type, placed, to_bytes
 from abdoseg.output import ensure_writable, writing
+from abdoseg.training.ahead import drawn_ahead
 from abdoseg.training.cache import Cache
 from abdoseg.training.checkpoint import Progress, average, load_checkpoint, save_checkpoint
+from abdoseg.training.draws import CPU
 from abdoseg.training.history import LOG_FILE, Epoch, Watcher, append, read_log
 from abdoseg.training.losses import mixed_loss
 from abdoseg.training.pace import Pace
@@ -35,7 +35,6 @@ from abdoseg.training.warm import warm_start
 LOG = logging.getLogger("abdoseg")
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
 Ended = Literal["done", "patience", "stopped"]
-WORKERS = 8  # that draw batches for a GPU; a CPU has better things to do, and gets one
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,12 @@ def fit(
     with _translated(run):
         state, epochs = _begin(task, config, run, terms, world)
     progress, spread = state.progress, world.wrap(state.network)
-    sampler = Sampler(task.cache, task.train, config, task.weights, world.rank, world.size)
+    drawn_on = terms.device if terms.device.type == "cuda" else CPU  # Metal has no float64
+    sampler = Sampler(task.cache, task.train, config, task.weights, world.rank, world.size, drawn_on)
     epoch_steps = config.steps_an_epoch(len(task.train), world.size)
     pace = Pace(progress, config.epochs * epoch_steps, terms.time_budget_s)
-    workers = WORKERS if terms.device.type == "cuda" else 1
     ended: Ended = "done"
-    with _ahead(sampler, progress.step, workers) as batches, _translated(run):
+    with drawn_ahead(sampler, progress.step) as batches, _translated(run):
         (done,) = world.agree(pace.share())
         while done < 1.0 and ended == "done":
             rate = learning_rate(config, progress.step, done)
@@ -244,26 +243,6 @@ def _check_finite(run: Path, step: int, loss: float, norm: float, world: World) 
             f"{run}: at step {step + 1} the loss is {loss:g} and its gradient {norm:g}; the last checkpoint is intact: "
             "--resume it with a lower --learning-rate"
         )
-
-
-@contextmanager
-def _ahead(sampler: Sampler, step: int, workers: int) -> Iterator[Iterator[Batch]]:
-    """Batches from `step` on, drawn while the network is busy; their order doesn't depend on the workers."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Batch]] = deque(pool.submit(sampler.batch, step + n) for n in range(workers))
-
-        def batches() -> Iterator[Batch]:
-            following = step + workers
-            while True:
-                batch = waiting.popleft().result()
-                waiting.append(pool.submit(sampler.batch, following))
-                following += 1
-                yield batch
-
-        try:
-            yield batches()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from abdoseg.anatomy import BY_NAME, MIRRORED
 from abdoseg.errors import DatasetError
 from abdoseg.model.plan import members
 from abdoseg.training import augment
 from abdoseg.training.cache import Cache, Packed
+from abdoseg.training.draws import CPU, Draws, sent
 from abdoseg.training.painting import paint
 from abdoseg.training.recipes import TrainingConfig
 
@@ -30,12 +31,18 @@ class Batch:
     target: Tensor
     annotated: Tensor
 
+    def used_by(self, stream: torch.cuda.Stream) -> None:
+        """Keeps the GPU's memory from being drawn into again before this other stream has done with the batch."""
+        for tensor in (self.image, self.target, self.annotated):
+            tensor.record_stream(stream)
+
 
 class Sampler:
     """Draws training batches from a cache. Stateless between calls: `batch(step)` depends on nothing else.
 
     weights: how often a case is drawn, 1 unless named. rank, processes: which part of a larger batch is drawn here,
-    so that N processes see what one with N times the batch would.
+    so that N processes see what one with N times the batch would. device: where patches are drawn, and batches lie;
+    of a case only the box that a patch needs goes there.
     """
 
     def __init__(
@@ -46,19 +53,20 @@ class Sampler:
         weights: Mapping[str, float] | None = None,
         rank: int = 0,
         processes: int = 1,
+        device: torch.device = CPU,
     ) -> None:
-        self.config, self.rank, self.processes = config, rank, processes
+        self.config, self.rank, self.processes, self.device = config, rank, processes, device
         self.cases: list[Packed] = [packed for packed in cache.cases if packed.case in set(cases)]
         if not self.cases:
             raise DatasetError("no case is left to train on; give more data or a smaller --val")
-        self.channels = channel_table(config.organs)
-        self.mirrored = mirror_table(config.organs)
+        channels = torch.from_numpy(channel_table(config.organs)).long()
+        self.channels = (channels.to(device), mirror_table(config.organs)[channels].to(device))  # mirrored or not
         self.centres = [self._centres(packed) for packed in self.cases] if config.spacing_mm else []
         self.weights = torch.tensor([(weights or {}).get(packed.case, 1.0) for packed in self.cases])
 
     def _centres(self, packed: Packed) -> dict[int, npt.NDArray[np.int32]]:
         """By channel, up to KEPT voxels (N, 3) of each organ of a case, evenly spread over it."""
-        labels = self.channels[packed.array("labels")]
+        labels = channel_table(self.config.organs)[packed.array("labels")]
         found = {}
         for channel in np.unique(labels):
             where = np.flatnonzero(labels == channel)
@@ -79,55 +87,52 @@ class Sampler:
 
     def _sample(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         config, how = self.config, self.config.augmentation
-        generator = Generator().manual_seed(config.seed * SEEDS_APART + number)
-        index = self._case(number, generator)
+        draws = Draws(config.seed * SEEDS_APART + number, self.device)
+        index = self._case(number, draws)
         packed = self.cases[index]
-        centre = self._centre(index, generator)
-        coordinates, mirrored = augment.draw_coordinates(centre, config.patch, packed.spacing_mm, how, generator)
+        centre = self._centre(index, draws)
+        coordinates, mirrored = augment.draw_coordinates(centre, config.patch, packed.spacing_mm, how, draws)
         region = augment.Region.around(coordinates, packed.shape)
         labels = region.take(packed.array("labels"), 0, nearest=True).to(torch.uint8)
-        image = self._image(packed, region, labels, generator)
-        if how.cut > 0 and augment.chance(generator, how.cut):
-            image, labels = augment.cut_field(image, labels, generator)
-        target = torch.from_numpy(self.channels[labels.numpy()]).long()
-        if mirrored:
-            target = self.mirrored[target]
+        image = self._image(packed, region, labels, draws)
+        if how.cut > 0 and draws.chance(how.cut):
+            image, labels = augment.cut_field(image, labels, draws)
+        target = self.channels[mirrored].take(labels.long())
         annotated = torch.tensor([False, *(is_annotated(packed, organ) for organ in config.organs)])
-        return scale(image, config), target, annotated
+        return scale(image, config), target, sent(annotated, self.device)
 
-    def _case(self, number: int, generator: Generator) -> int:
+    def _case(self, number: int, draws: Draws) -> int:
         """Which case: by weight; or, when an epoch is each case once, the next of that epoch's shuffled order."""
         if self.config.epoch_steps:
-            return int(torch.multinomial(self.weights, 1, generator=generator))
+            return draws.weighted(self.weights)
         epoch, place = divmod(number, len(self.cases))
-        order = Generator().manual_seed(self.config.seed * SEEDS_APART + epoch)
-        return int(torch.randperm(len(self.cases), generator=order)[place])
+        return Draws(self.config.seed * SEEDS_APART + epoch).order(len(self.cases))[place]
 
-    def _centre(self, index: int, generator: Generator) -> list[float]:
+    def _centre(self, index: int, draws: Draws) -> list[float]:
         """A voxel of an organ, more often one that is delivered, or a place in the middle of the cross-section."""
         packed, config = self.cases[index], self.config
         if config.spacing_mm is None:  # the whole scan
             return [(n - 1) / 2 for n in packed.shape]
         centres = self.centres[index]
-        if centres and augment.chance(generator, config.foreground):
+        if centres and draws.chance(config.foreground):
             delivered = sorted({config.organs.index(organ) + 1 for organ in config.delivered} & set(centres))
-            channels = delivered if delivered and augment.chance(generator, 0.7) else sorted(centres)
-            voxels = centres[channels[int(torch.randint(len(channels), (), generator=generator))]]
-            voxel = voxels[int(torch.randint(len(voxels), (), generator=generator))].astype(float)
-            jitter = [augment.uniform(generator, -0.25, 0.25) * n for n in config.patch]
+            channels = delivered if delivered and draws.chance(0.7) else sorted(centres)
+            voxels = centres[channels[draws.below(len(channels))]]
+            voxel = voxels[draws.below(len(voxels))].astype(float)
+            jitter = [draws.uniform(-0.25, 0.25) * n for n in config.patch]
             return [float(v) + j for v, j in zip(voxel, jitter, strict=True)]
-        share = [augment.uniform(generator, low, 1 - low) for low in (0.25, 0.25, 0.0)]
+        share = [draws.uniform(low, 1 - low) for low in (0.25, 0.25, 0.0)]
         return [s * n for s, n in zip(share, packed.shape, strict=True)]
 
-    def _image(self, packed: Packed, region: augment.Region, labels: Tensor, generator: Generator) -> Tensor:
+    def _image(self, packed: Packed, region: augment.Region, labels: Tensor, draws: Draws) -> Tensor:
         """(I, J, K) HU: the scan's own, changed; or painted from the case's tissues."""
         config, how = self.config, self.config.augmentation
-        painted = "tissues" in packed.digests and augment.chance(generator, config.painted)
+        painted = "tissues" in packed.digests and draws.chance(config.painted)
         if painted or not packed.has_image:
             tissues = region.take(packed.array("tissues"), 0, nearest=True)
-            return paint(tissues.to(torch.uint8), generator, packed.spacing_mm)
+            return paint(tissues.to(torch.uint8), packed.spacing_mm, draws)
         image = region.take(packed.array("image"), augment.AIR_HU)
-        return augment.change_hu(image, labels, packed.spacing_mm, how, generator)
+        return augment.change_hu(image, labels, packed.spacing_mm, how, draws)
 
 
 def scale(image: Tensor, config: TrainingConfig) -> Tensor:

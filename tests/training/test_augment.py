@@ -17,18 +17,15 @@ from abdoseg.training.augment import (
     draw_coordinates,
     opacify,
 )
+from abdoseg.training.draws import Draws
 from abdoseg.training.sampling import Sampler, mirror_table
 
 ANISOTROPIC = (1.0, 2.0, 4.0)
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def test_without_augmentation_a_patch_is_the_array_itself():
     array = np.arange(10 * 8 * 6, dtype=np.int16).reshape(10, 8, 6)
-    coordinates, mirrored = draw_coordinates((4.5, 3.5, 2.5), (4, 4, 4), ANISOTROPIC, NONE, generator())
+    coordinates, mirrored = draw_coordinates((4.5, 3.5, 2.5), (4, 4, 4), ANISOTROPIC, NONE, Draws(0))
     patch = Region.around(coordinates, array.shape).take(array, 0.0)
     assert not mirrored
     torch.testing.assert_close(patch, torch.tensor(array[3:7, 2:6, 1:5], dtype=torch.float32), atol=2e-3, rtol=0)
@@ -36,20 +33,20 @@ def test_without_augmentation_a_patch_is_the_array_itself():
 
 def test_beyond_the_scan_is_air():
     array = np.zeros((4, 4, 4), np.int16)
-    coordinates, _ = draw_coordinates((-20.0, 1.5, 1.5), (4, 4, 4), ANISOTROPIC, NONE, generator())
+    coordinates, _ = draw_coordinates((-20.0, 1.5, 1.5), (4, 4, 4), ANISOTROPIC, NONE, Draws(0))
     assert (Region.around(coordinates, array.shape).take(array, AIR_HU) == AIR_HU).all()
 
 
 def test_scale_makes_organs_larger_in_mm_on_every_axis():
     how = replace(NONE, scale=(2.0, 2.0))
-    coordinates, _ = draw_coordinates((0.0, 0.0, 0.0), (5, 5, 5), ANISOTROPIC, how, generator())
+    coordinates, _ = draw_coordinates((0.0, 0.0, 0.0), (5, 5, 5), ANISOTROPIC, how, Draws(0))
     steps = [float(coordinates[a].diff(dim=a).mean()) for a in range(3)]
     np.testing.assert_allclose(steps, 0.5, atol=1e-5)
 
 
 def test_a_quarter_turn_keeps_distances_in_mm():
     how = replace(NONE, rotate_degrees=90.0)
-    coordinates, _ = draw_coordinates((0.0, 0.0, 0.0), (3, 3, 3), ANISOTROPIC, how, generator(3))
+    coordinates, _ = draw_coordinates((0.0, 0.0, 0.0), (3, 3, 3), ANISOTROPIC, how, Draws(3))
     mm = coordinates * torch.tensor(ANISOTROPIC).view(3, 1, 1, 1)
     np.testing.assert_allclose([float(mm.diff(dim=1 + a).norm(dim=0).mean()) for a in range(3)], ANISOTROPIC, rtol=1e-5)
 
@@ -76,7 +73,7 @@ def test_the_mirror_table_swaps_pairs_and_leaves_lone_twins():
 
 def test_mirroring_is_off_by_default():
     assert Augmentation().mirror == 0.0
-    assert not any(draw_coordinates((0, 0, 0), (2, 2, 2), SPACING, Augmentation(), generator(s))[1] for s in range(50))
+    assert not any(draw_coordinates((0, 0, 0), (2, 2, 2), SPACING, Augmentation(), Draws(s))[1] for s in range(50))
 
 
 def test_organs_change_their_hu_together_and_the_rest_does_not():
@@ -84,22 +81,22 @@ def test_organs_change_their_hu_together_and_the_rest_does_not():
     labels[:, :, 6:] = 1
     image = torch.where(labels == 1, 110.0, -100.0)
     how = replace(NONE, organ_hu=1.0)
-    changed = change_hu(image, labels, SPACING, how, generator(1))
+    changed = change_hu(image, labels, SPACING, how, Draws(1))
     assert torch.allclose(changed[:, :, :3], torch.tensor(-100.0), atol=0.5)
     assert (changed[:, :, 9:] - 110.0).abs().min() > 3 and changed[:, :, 9:].std() < 1.0
 
 
 def test_where_the_field_is_cut_there_is_air_and_no_organ():
     image, labels = torch.zeros(10, 10, 10), torch.ones(10, 10, 10, dtype=torch.uint8)
-    cut, target = cut_field(image, labels, generator(2))
+    cut, target = cut_field(image, labels, Draws(2))
     gone = cut == AIR_HU
     assert 0.05 < gone.float().mean() < 0.75 and (target == 0).eq(gone).all()
 
 
-def test_the_same_generator_gives_the_same_patch():
-    image = torch.randn(16, 16, 16, generator=generator(5)) * 50
+def test_the_same_seed_gives_the_same_patch():
+    image = torch.randn(16, 16, 16, generator=torch.Generator().manual_seed(5)) * 50
     labels = (image > 20).to(torch.uint8)
-    first, second = (change_hu(image, labels, SPACING, Augmentation(), generator(9)) for _ in range(2))
+    first, second = (change_hu(image, labels, SPACING, Augmentation(), Draws(9)) for _ in range(2))
     assert torch.equal(first, second)
 
 
@@ -112,7 +109,7 @@ def test_loops_of_bright_bowel_lie_beside_a_kidney_and_leave_it_and_the_air_alon
     inside[19:25, 13:19, 11:21] = True
     contents = []
     for seed in range(12):
-        changed = opacify(image, labels, (3.0, 3.0, 3.0), generator(seed))
+        changed = opacify(image, labels, (3.0, 3.0, 3.0), Draws(seed))
         torch.testing.assert_close(changed[inside], image[inside])
         torch.testing.assert_close(changed[:2], image[:2])
         filled = changed[(labels == 0) & (changed > 100)]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from abdoseg.tissues import PHASES, Tissue
+from abdoseg.training.draws import Draws
 from abdoseg.training.painting import paint
 from abdoseg.training.tissue_maps import SCANNED, WALL, WALL_COUNT
 
@@ -21,7 +22,7 @@ def blocks() -> torch.Tensor:
 
 
 def painted(seed: int, tissues: torch.Tensor) -> torch.Tensor:
-    return paint(tissues, torch.Generator().manual_seed(seed), SPACING_MM)
+    return paint(tissues, SPACING_MM, Draws(seed))
 
 
 def medians(seed: int) -> dict[Tissue, float]:

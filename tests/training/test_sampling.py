@@ -9,6 +9,7 @@ from tiny import RECIPE, SHAPE, STILL, packed
 
 from abdoseg.anatomy import MAIN
 from abdoseg.errors import DatasetError
+from abdoseg.training.draws import Draws
 from abdoseg.training.sampling import Sampler, channel_table, is_annotated, scale
 
 NAMES = ["case0", "case1", "case2"]
@@ -39,13 +40,13 @@ def test_two_processes_see_what_one_of_twice_the_batch_sees(tmp_path):
 
 def test_an_epoch_of_zero_steps_takes_each_case_once_in_another_order_each_time(tmp_path):
     sampler = Sampler(packed(tmp_path), NAMES, replace(STILL, epoch_steps=0))
-    orders = [tuple(sampler._case(3 * epoch + n, torch.Generator()) for n in range(3)) for epoch in range(12)]
+    orders = [tuple(sampler._case(3 * epoch + n, Draws(0)) for n in range(3)) for epoch in range(12)]
     assert all(sorted(order) == [0, 1, 2] for order in orders) and len(set(orders)) > 1
 
 
 def test_weights_say_how_often_a_case_is_drawn(tmp_path):
     sampler = Sampler(packed(tmp_path), NAMES, RECIPE, {"case1": 8.0, "case2": 0.0})
-    drawn = Counter(sampler._case(n, torch.Generator().manual_seed(n)) for n in range(300))
+    drawn = Counter(sampler._case(n, Draws(n)) for n in range(300))
     assert drawn[2] == 0 and 5 < drawn[1] / drawn[0] < 12
 
 
