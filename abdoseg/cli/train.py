@@ -82,7 +82,7 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
     _check(run, flags)
     with joined(device) as world:
         talk = Talk(quiet or not world.leads)
-        where = pick_device(f"cuda:{world.local}" if world.size > 1 and device in ("auto", "cuda") else device)
+        where = pick_device(str(world.own(pick_device(device))))
         _settle_torch(flags)
         gathered, config = _understand(_recipe(run, flags), flags, talk, world)
         split = _split(gathered, config, flags)

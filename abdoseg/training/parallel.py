@@ -23,6 +23,11 @@ class World:
     size: int = 1
     local: int = 0
 
+    def own(self, device: torch.device) -> torch.device:
+        """This process's device: of several GPUs on a machine, each process has its own."""
+        several = self.size > 1 and device == torch.device("cuda")
+        return torch.device("cuda", self.local) if several else device
+
     @property
     def leads(self) -> bool:
         """Whether this is the process that writes and speaks."""

@@ -59,7 +59,8 @@ except TrainingError as error:
 
 def two_processes(words: list[str], folder: Path, port: int) -> list[subprocess.Popen[str]]:
     """Python with these words, twice, with what torchrun tells its processes."""
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "x"}
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "x",
+              "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
     return [
         subprocess.Popen(
             [sys.executable, *words], env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
@@ -98,7 +99,7 @@ def test_the_command_line_runs_as_torchrun_starts_it(tmp_path):
         '{"spacing_mm": [6, 6, 8], "patch": [16, 16, 16], "epochs": 1, "epoch_steps": 1, "network": '
         '{"name": "vnet", "widths": [4, 8], "depths": [1, 1], "kernel": 3, "activation": "relu", "join": "concat"}}'
     )
-    words = ["train", "--data", "data", "--recipe", "r.json", "--threads", "1", "--device", "cpu"]
+    words = ["train", "--data", "data", "--recipe", "r.json", "--threads", "1"]
     processes = two_processes(["-m", "abdoseg", *words], tmp_path, free_port())
     (said, complaint), (other, _) = (process.communicate(timeout=300) for process in processes)
     assert [process.returncode for process in processes] == [0, 0], complaint
