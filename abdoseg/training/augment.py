@@ -29,20 +29,20 @@ class Augmentation:
     organ_hu, oral, cut: share of patches in another contrast phase, with oral contrast medium, that end early.
     """
 
-    rotate_degrees: float = 15.0
-    scale: tuple[float, float] = (0.75, 1.3)
-    stretch: float = 0.08
-    elastic_mm: float = 6.0
+    rotate_degrees: float = 10.0
+    scale: tuple[float, float] = (0.85, 1.18)
+    stretch: float = 0.05
+    elastic_mm: float = 4.0
     elastic_grid_mm: float = 48.0
     mirror: float = 0.0
-    contrast: tuple[float, float] = (0.8, 1.25)
-    shift_hu: float = 15.0
-    noise_hu: float = 25.0
-    blur_mm: float = 3.0
+    contrast: tuple[float, float] = (0.88, 1.14)
+    shift_hu: float = 12.0
+    noise_hu: float = 18.0
+    blur_mm: float = 2.5
     thick_slices_mm: float = 8.0
-    organ_hu: float = 0.5
+    organ_hu: float = 0.35
     oral: float = 0.25
-    cut: float = 0.15
+    cut: float = 0.12
 
 
 NONE = Augmentation(0.0, (1.0, 1.0), 0.0, 0.0, 48.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
