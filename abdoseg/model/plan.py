@@ -21,7 +21,8 @@ GROUPS = {"kidney": ("kidney_right", "kidney_left")}
 class Plan:
     """How weights want their input, and what their output means.
 
-    spacing_mm: (I, J, K) grid of the network; None when the whole scan is resized to `patch` whatever its size.
+    spacing_mm: (I, J, K) grid that the network was trained on; None when the whole scan is resized to `patch` whatever
+    its size. asked_mm: the grid that it is asked on, the same unless it does better on another.
     patch: voxels that the network sees at a time. window_hu: HU are clipped to it and scaled onto `scaled_to`.
     organs: names of the output channels after background, organs or GROUPS. delivered: those written unless the user
     asks for others.
@@ -37,9 +38,11 @@ class Plan:
     window_hu: tuple[float, float] = (-125.0, 275.0)
     scaled_to: tuple[float, float] = (-1.0, 1.0)
     training: dict[str, Any] = field(default_factory=dict)
+    asked_mm: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("spacing_mm", "patch", "organs", "delivered", "window_hu", "scaled_to"):
+        object.__setattr__(self, "asked_mm", self.asked_mm or self.spacing_mm)
+        for name in ("spacing_mm", "asked_mm", "patch", "organs", "delivered", "window_hu", "scaled_to"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
         unknown = [name for name in self.organs if name not in BY_NAME and name not in GROUPS]
@@ -56,7 +59,7 @@ class Plan:
         return (0, *(BY_NAME[members(name)[0]].label for name in self.organs))
 
     def grid(self, geometry: Geometry) -> Geometry:
-        """The network's grid over a scan: of `spacing_mm`, or `patch` voxels over the whole of it."""
+        """The grid to train on over a scan: of `spacing_mm`, or `patch` voxels over the whole of it."""
         if self.spacing_mm is not None:
             return geometry.resampled(self.spacing_mm)
         extent_mm = np.array(geometry.shape) * geometry.spacing_mm
