@@ -131,7 +131,7 @@ def segment_scan(
 
 
 def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
-    """The grid that the network sees: the scan's box at the spacing that the plan asks on, along the scan's own axes.
+    """The grid that the network sees: the scan's box at the plan's spacing, along the scan's own axes.
 
     A sheared scan (a tilted gantry) gets the nearest orthogonal axes, one that lies askew to the patient the
     patient's; both a box that holds the whole scan.
@@ -140,12 +140,12 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
     u, _, vt = np.linalg.svd(unit)
     axes = u @ vt  # the rotation nearest to the grid's axes
     turned = np.degrees(np.arccos(np.clip((np.trace(axes) - 1) / 2, -1, 1)))
-    if plan.asked_mm is None:
+    if plan.segmenting_mm is None:
         return plan.grid(geometry)
     if geometry.shear_degrees < SKEWED_DEGREES and turned < TURNED_DEGREES:
-        return geometry.resampled(plan.asked_mm)
+        return geometry.resampled(plan.segmenting_mm)
     axes = axes if turned < TURNED_DEGREES else np.eye(3)
-    spacing = np.array(plan.asked_mm)
+    spacing = np.array(plan.segmenting_mm)
     corners = geometry.corners_mm() @ axes  # (8, 3) along the new axes
     low, high = corners.min(axis=0), corners.max(axis=0)
     shape = np.ceil((high - low) / spacing).astype(int) + 1

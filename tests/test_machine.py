@@ -7,6 +7,7 @@ from abdoseg import machine
 
 @pytest.fixture(autouse=True)
 def _unlimited():
+    machine.use_cores(None)
     yield
     machine.use_cores(None)
 

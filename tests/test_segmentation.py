@@ -92,6 +92,16 @@ def test_a_slightly_oblique_scan_keeps_its_own_axes():
     )
 
 
+@pytest.mark.parametrize("degrees", [0, 5, 35])
+def test_a_plan_that_asks_for_another_grid_gets_it_straight_or_askew(degrees):
+    turn = np.eye(4)
+    angle = np.radians(degrees)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    geometry = Geometry((50, 60, 70), turn @ np.diag([2, 2, 2, 1.0]))
+    grid = network_grid(geometry, replace(model().plan, asked_mm=(1.0, 2.5, 4.0)))
+    np.testing.assert_allclose(grid.spacing_mm, (1.0, 2.5, 4.0), rtol=0.01)
+
+
 def test_an_organ_at_the_border_keeps_its_volume_and_is_not_complete():
     volume, truth = scan(organs={"liver": ((110, 60, 115), 26)})
     found = segment(volume, model())

@@ -82,7 +82,7 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
     _check(run, flags)
     with joined(device) as world:
         talk = Talk(quiet or not world.leads)
-        where = pick_device(str(world.own(pick_device(device))))
+        where = world.own(pick_device(device))
         _settle_torch(flags)
         gathered, config = _understand(_recipe(run, flags), flags, talk, world)
         split = _split(gathered, config, flags)
@@ -127,6 +127,9 @@ def _settle_torch(flags: dict[str, Any]) -> None:
     """Threads, and whether two runs are to be the same."""
     import torch
 
+    from abdoseg.machine import use_cores
+
+    use_cores(flags["threads"])
     if flags["threads"]:
         torch.set_num_threads(flags["threads"])
     if flags["deterministic"]:

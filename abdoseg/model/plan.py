@@ -22,7 +22,7 @@ class Plan:
     """How weights want their input, and what their output means.
 
     spacing_mm: (I, J, K) grid that the network was trained on; None when the whole scan is resized to `patch` whatever
-    its size. asked_mm: the grid that it is asked on, the same unless it does better on another.
+    its size. asked_mm: the grid that it does better on when it is asked; None when that is the same.
     patch: voxels that the network sees at a time. window_hu: HU are clipped to it and scaled onto `scaled_to`.
     organs: names of the output channels after background, organs or GROUPS. delivered: those written unless the user
     asks for others.
@@ -41,7 +41,6 @@ class Plan:
     asked_mm: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "asked_mm", self.asked_mm or self.spacing_mm)
         for name in ("spacing_mm", "asked_mm", "patch", "organs", "delivered", "window_hu", "scaled_to"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
@@ -57,6 +56,11 @@ class Plan:
     def labels(self) -> tuple[int, ...]:
         """Our label for each output channel, background first; of a group, its first organ's."""
         return (0, *(BY_NAME[members(name)[0]].label for name in self.organs))
+
+    @property
+    def segmenting_mm(self) -> tuple[float, float, float] | None:
+        """The spacing to segment on; None when the whole scan is resized."""
+        return self.spacing_mm and (self.asked_mm or self.spacing_mm)
 
     def grid(self, geometry: Geometry) -> Geometry:
         """The grid to train on over a scan: of `spacing_mm`, or `patch` voxels over the whole of it."""

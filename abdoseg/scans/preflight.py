@@ -21,12 +21,12 @@ SHORT_MM = 60.0
 KIDNEYS_MM = 180.0  # from the lungs' bases to the lower poles of the kidneys, usually
 ABDOMEN_MM = 20.0
 FRONT = 0.53  # real spines lie at 0.25 to 0.47 of the way from back to front
-# What `segment` takes on two cores in bfloat16, with a network on a 3 mm grid; abdoseg.segmentation.estimate knows
+# What `segment` takes on two cores in bfloat16, on the grid of the bundled weights; abdoseg.segmentation.estimate knows
 # device and model and says it better, but needs torch. A test holds the two together.
-GRID_MM = 3.0
-START_SECONDS, SECONDS_PER_VOXEL, SECONDS_PER_GRID_VOXEL = 2.0, 1.6e-8, 6e-8
+GRID_VOXEL_MM3 = 1.6 * 1.6 * 2.4
+START_SECONDS, SECONDS_PER_VOXEL, SECONDS_PER_GRID_VOXEL = 2.2, 1.8e-8, 1.5e-7
 START_BYTES, BYTES_PER_VOXEL, BYTES_PER_GRID_VOXEL, TILE_BYTES = 420 * 2**20, 3.3, 13, 60
-TILE_VOXELS = 1_500_000
+TILE_VOXELS = 600_000
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _voxels(geometry: Geometry) -> float:
 
 
 def _grid_voxels(geometry: Geometry) -> float:
-    return _voxels(geometry) * geometry.voxel_ml * 1000 / GRID_MM**3
+    return _voxels(geometry) * geometry.voxel_ml * 1000 / GRID_VOXEL_MM3
 
 
 def _doubts(geometry: Geometry, covered: Coverage) -> list[str]:

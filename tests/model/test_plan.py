@@ -31,6 +31,15 @@ def test_the_grid_is_of_the_plans_spacing_over_the_same_box():
     np.testing.assert_allclose(grid.spacing_mm, (2, 2, 3))
 
 
+def test_it_is_segmented_on_the_grid_that_was_trained_on_unless_another_is_better():
+    finer = replace(PLAN, asked_mm=(1.6, 1.6, 2.4))
+    assert PLAN.segmenting_mm == (2, 2, 3) and finer.segmenting_mm == (1.6, 1.6, 2.4)
+    assert replace(finer, spacing_mm=None).segmenting_mm is None
+    assert Plan.from_json(finer.to_json()) == finer
+    before = PLAN.to_json().replace('"asked_mm": null, ', "")
+    assert Plan.from_json(before) == PLAN
+
+
 @pytest.mark.parametrize("shape", [(100, 80, 60), (512, 511, 3), (7, 9, 1000)])
 def test_a_whole_scan_is_resized_to_the_patch_whatever_its_size(shape):
     geometry = Geometry(shape, np.diag([0.7, 0.7, 5.0, 1.0]))
