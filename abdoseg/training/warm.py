@@ -19,8 +19,9 @@ LOG = logging.getLogger("abdoseg")
 def warm_start(network: nn.Module, plan: Plan, name: str) -> str:
     """Puts the tensors of a weights file, or of a bundled model, into a network that `plan` describes; says which.
 
-    Of the head, the channels of organs that both know are taken over; organs that are new begin anew, and the log says
-    which. Raises ModelError when the file's network, grid or HU window is another.
+    Of the head, the channels of organs that both know are taken over; organs that are new begin anew. Weights of a grid
+    in mm may go on on another; the log says both. Raises ModelError when the file's network or HU window is another, or
+    one resizes whole scans and the other does not.
     """
     model = load_model(name, "cpu")
     theirs, ours = _needs(model.plan), _needs(plan)
@@ -38,6 +39,8 @@ def warm_start(network: nn.Module, plan: Plan, name: str) -> str:
             continue
         axis = 1 if tensor.ndim > 1 and isinstance(network.head, nn.ConvTranspose3d) else 0
         _put(tensor, rows, given[key], their_rows, axis)
+    if model.plan.spacing_mm != plan.spacing_mm:
+        LOG.info("%s: of a grid of %s mm, goes on on one of %s mm", name, _by(model.plan), _by(plan))
     if anew := [organ for organ in plan.organs if organ not in shared]:
         LOG.info("%s: knows nothing of %s, which begin anew", name, ", ".join(anew))
     return f"{name}, SHA-256 `{model.digest}`"
@@ -51,9 +54,13 @@ def _put(tensor: Tensor, rows: list[int], given: Tensor, their_rows: list[int], 
 def _needs(plan: Plan) -> dict[str, Any]:
     """What a network's tensors depend on, as JSON has it: not the number of organs, not what is dropped."""
     network = {f"network {key}": value for key, value in plan.network.items() if key not in ("classes", "dropout")}
-    grid = {"grid": plan.spacing_mm or plan.patch, "HU window": plan.window_hu, "scaled to": plan.scaled_to}
+    grid = {"grid": "in mm" if plan.spacing_mm else plan.patch, "HU window": plan.window_hu, "scaled to": plan.scaled_to}
     needs: dict[str, Any] = json.loads(json.dumps({**network, **grid}))
     return needs
+
+
+def _by(plan: Plan) -> str:
+    return " x ".join(f"{spacing:g}" for spacing in plan.spacing_mm or ())
 
 
 def _text(value: Any) -> str:

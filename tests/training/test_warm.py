@@ -50,7 +50,7 @@ def test_organs_that_both_know_keep_their_channels_and_new_ones_begin_anew(stem,
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"spacing_mm": (2.0, 2.0, 2.0)}, r"grid \[6.0, 6.0, 8.0\] there and \[2.0, 2.0, 2.0\] here"),
+        ({"spacing_mm": None}, r'grid "in mm" there and \['),
         ({"window_hu": (-100.0, 240.0)}, "HU window"),
         ({"network": {**RECIPE.network, "widths": (8, 8)}}, r"network widths \[4, 8\] there"),
         (
@@ -65,3 +65,13 @@ def test_weights_that_do_not_fit_are_refused_with_what_differs(fields, words, tm
     plan = replace(THEIRS, **fields).plan()
     with pytest.raises(ModelError, match=words):
         warm_start(build_network(plan.network), plan, str(path))
+
+
+def test_weights_of_one_grid_go_on_on_another(tmp_path, caplog):
+    path, given = saved(tmp_path, THEIRS)
+    plan = replace(THEIRS, spacing_mm=(2.0, 2.0, 2.5)).plan()
+    network = build_network(plan.network)
+    with caplog.at_level(logging.INFO, "abdoseg"):
+        warm_start(network, plan, str(path))
+    assert f"{path}: of a grid of 6 x 6 x 8 mm, goes on on one of 2 x 2 x 2.5 mm" in caplog.text
+    assert all(torch.equal(tensor, given.state_dict()[key]) for key, tensor in network.state_dict().items())
