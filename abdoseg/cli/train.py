@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @data_options
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), default="run", show_default=True,
               help="The run's folder: weights, checkpoint, log, pictures, model card.")  # fmt: skip
-@click.option("--recipe", help="A recipe's name or JSON file.  [default: default; with --resume the run's own]")
+@click.option("--recipe", help="A recipe's name or JSON file.  [default: default, --from's network, or --resume's run]")
 @click.option("--from", "begin_from", metavar="FILE|NAME",
               help="Begin with these weights, or a bundled model's; take a low --learning-rate.")  # fmt: skip
 @click.option("--organs", callback=words.words, metavar="LIST", help="Learn and deliver these organs, commas between.")
@@ -139,13 +139,17 @@ def _settle_torch(flags: dict[str, Any]) -> None:
 
 
 def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
-    """The recipe, with the fields that flags replace."""
+    """The recipe, with the fields that flags replace. Weights to begin with bring their network and grid."""
+    from abdoseg.model.weights import load_model
     from abdoseg.training.recipes import find_recipe
 
     kept = run / "recipe.json"
-    name = flags["recipe"] or (kept if flags["resume"] and kept.is_file() else "default")
+    resumed = flags["resume"] and kept.is_file()
+    recipe = find_recipe(flags["recipe"] or (kept if resumed else "default"))
+    if flags["begin_from"] and not (flags["recipe"] or resumed):
+        recipe = recipe.fitting(load_model(flags["begin_from"], "cpu").plan)
     fields = ("epochs", "batch", "learning_rate", "painted", "seed")
-    return replace(find_recipe(name), **{f: flags[f] for f in fields if flags[f] is not None})
+    return replace(recipe, **{f: flags[f] for f in fields if flags[f] is not None})
 
 
 def _understand(

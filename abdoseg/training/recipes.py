@@ -86,6 +86,12 @@ class TrainingConfig:
         delivered = tuple(organ for organ in organs if organ in self.delivered) or organs
         return replace(self, organs=organs, delivered=delivered, class_weights=None)
 
+    def fitting(self, plan: Plan) -> TrainingConfig:
+        """The recipe for a network, HU window and grid that weights have already."""
+        network = {key: value for key, value in plan.network.items() if key != "classes"}
+        seen = replace(self, window_hu=plan.window_hu, scaled_to=plan.scaled_to)
+        return replace(seen, network=network, spacing_mm=plan.segmenting_mm, patch=plan.patch)
+
     def to_json(self) -> str:
         """Indented JSON, as it stands beside a checkpoint."""
         return json.dumps(asdict(self), indent=1, sort_keys=True)

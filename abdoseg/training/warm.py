@@ -28,7 +28,8 @@ def warm_start(network: nn.Module, plan: Plan, name: str) -> str:
     apart = [f"{key} {_text(theirs.get(key))} there and {_text(ours.get(key))} here"
              for key in dict.fromkeys((*theirs, *ours)) if theirs.get(key) != ours.get(key)]  # fmt: skip
     if apart:
-        raise ModelError(f"{name}: these weights do not fit the recipe: {'; '.join(apart)}; give the --recipe they had")
+        remedy = "leave --recipe out, or give the one they had"
+        raise ModelError(f"{name}: these weights do not fit the recipe: {'; '.join(apart)}; {remedy}")
     shared = [organ for organ in plan.organs if organ in model.plan.organs]
     rows = [0, *(plan.organs.index(organ) + 1 for organ in shared)]
     their_rows = [0, *(model.plan.organs.index(organ) + 1 for organ in shared)]
@@ -54,8 +55,8 @@ def _put(tensor: Tensor, rows: list[int], given: Tensor, their_rows: list[int], 
 def _needs(plan: Plan) -> dict[str, Any]:
     """What a network's tensors depend on, as JSON has it: not the number of organs, not what is dropped."""
     network = {f"network {key}": value for key, value in plan.network.items() if key not in ("classes", "dropout")}
-    grid = {"grid": "in mm" if plan.spacing_mm else plan.patch, "HU window": plan.window_hu, "scaled to": plan.scaled_to}
-    needs: dict[str, Any] = json.loads(json.dumps({**network, **grid}))
+    seen = {"grid": "in mm" if plan.spacing_mm else plan.patch, "HU window": plan.window_hu}
+    needs: dict[str, Any] = json.loads(json.dumps({**network, **seen, "scaled to": plan.scaled_to}))
     return needs
 
 

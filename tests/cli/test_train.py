@@ -153,6 +153,15 @@ def test_a_run_may_begin_with_the_weights_of_another(here):
         run(*TRAIN, "-o", "fourth", "--from", "organs", "-q")
 
 
+def test_without_a_recipe_the_weights_bring_their_network_and_grid(here):
+    run(*TRAIN, "-o", "first", "-q")
+    words = ("train", "--data", "FLARE22", "--device", "cpu", "--from", "first/best.safetensors", "--time-budget", "1s")
+    run(*words, "-o", "on")
+    first, second = (json.loads((here / name / "recipe.json").read_text()) for name in ("first", "on"))
+    assert all(second[key] == first[key] for key in ("network", "spacing_mm", "patch", "window_hu"))
+    assert second["epoch_steps"] > first["epoch_steps"]  # all else is the default recipe's
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("45m", 2700), ("2h", 7200), ("1h30m", 5400), ("20", 20)])
 def test_durations(text, seconds):
     assert duration(None, None, text) == seconds

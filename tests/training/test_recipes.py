@@ -48,6 +48,14 @@ def test_each_recipe_trains_a_few_steps(name, tmp_path):
     assert losses[-1] < losses[0]
 
 
+def test_a_recipe_for_weights_has_their_network_window_and_the_grid_that_they_segment_on():
+    theirs = replace(TrainingConfig(), window_hu=(-50, 200), patch=(8, 8, 8), learning_rate=7.0)
+    plan = replace(theirs.plan(), asked_mm=(1.5, 1.5, 2.0))
+    assert TrainingConfig().fitting(plan) == replace(
+        TrainingConfig(), window_hu=(-50, 200), patch=(8, 8, 8), spacing_mm=(1.5, 1.5, 2.0)
+    )
+
+
 def test_vnet_softmax_states_what_its_system_states():
     recipe = RECIPES["vnet-softmax"]
     assert recipe.spacing_mm is None and recipe.patch == (128, 128, 64) and recipe.scaled_to == (0.0, 1.0)

@@ -55,7 +55,7 @@ def test_organs_that_both_know_keep_their_channels_and_new_ones_begin_anew(stem,
         ({"network": {**RECIPE.network, "widths": (8, 8)}}, r"network widths \[4, 8\] there"),
         (
             {"network": {**RECIPE.network, "kernel": 5, "dropout": 0.1}},
-            r"recipe: network kernel 3 there and 5 here; give",
+            r"recipe: network kernel 3 there and 5 here; leave",
         ),
         ({"network": {**RECIPE.network, "residual": False}}, "network residual unsaid there and false here"),
     ],
