@@ -140,7 +140,7 @@ def _settle_torch(flags: dict[str, Any]) -> None:
 
 def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
     """The recipe, with the fields that flags replace. Weights to begin with bring their network and grid."""
-    from abdoseg.model.weights import load_model
+    from abdoseg.model.weights import build_network, load_model
     from abdoseg.training.recipes import find_recipe
 
     kept = run / "recipe.json"
@@ -148,6 +148,7 @@ def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
     recipe = find_recipe(flags["recipe"] or (kept if resumed else "default"))
     if flags["begin_from"] and not (flags["recipe"] or resumed):
         recipe = recipe.fitting(load_model(flags["begin_from"], "cpu").plan)
+    build_network(recipe.plan().network)  # what cannot be built is said before anything is packed
     fields = ("epochs", "batch", "learning_rate", "painted", "seed")
     return replace(recipe, **{f: flags[f] for f in fields if flags[f] is not None})
 

@@ -39,16 +39,16 @@ class Tiling:
             yield box, x[:, None, None] * y[:, None] * z
 
 
-def tile(shape: Shape, patch: Shape, stride: int, overlap: float, most: int) -> Tiling:
+def tile(shape: Shape, patch: Shape, multiples: Shape, overlap: float, most: int) -> Tiling:
     """The tiling of a grid that computes the fewest voxels.
 
     Tiles are at least as large as `patch`, which the network was trained on, and overlap by that share of it. They
-    are larger, up to `most` voxels, where that saves overlap: a convolution does not mind. Sizes are multiples of
-    `stride`.
+    are larger, up to `most` voxels, where that saves overlap: a convolution does not mind. Sizes are multiples
+    of `multiples`.
     """
     shared = [round(overlap * n) for n in patch]
     choices = []
-    for length, least, common in zip(shape, patch, shared, strict=True):
+    for length, least, common, stride in zip(shape, patch, shared, multiples, strict=True):
         least = math.ceil(least / stride) * stride
         sizes = set()
         for count in range(1, max(1, math.ceil((length - common) / max(1, least - common))) + 1):

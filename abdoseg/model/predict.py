@@ -52,7 +52,7 @@ def predict(
     floor = model.plan.window_hu[0]
     body = body_box(image, floor)
     inside = image[body]
-    tiling = tile(inside.shape, model.plan.patch, _stride(model.network), overlap, most_voxels)
+    tiling = tile(inside.shape, model.plan.patch, _multiples(model.network), overlap, most_voxels)
     values = torch.full((len(organs), *image.shape), -1.0, dtype=torch.float16, device=model.device)
     view = values[:, *body]
     if len(tiling) > 1:
@@ -137,6 +137,6 @@ def _scaled(voxels: npt.NDArray[np.float32], plan: Plan) -> npt.NDArray[np.float
     return np.ascontiguousarray(scaled, dtype=np.float32)
 
 
-def _stride(network: nn.Module) -> int:
-    """Multiples of how many voxels the network takes."""
-    return int(getattr(getattr(network, "config", None), "stride", 1))
+def _multiples(network: nn.Module) -> tuple[int, int, int]:
+    """Multiples of how many voxels the network takes, an axis each."""
+    return getattr(network, "multiples", (1, 1, 1))

@@ -124,9 +124,12 @@ class Stage(nn.Module):
 class VNet(nn.Module):
     """(B, 1, I, J, K) windowed HU -> (B, classes, I, J, K) logits; I, J, K multiples of `config.stride`."""
 
+    layout = torch.channels_last_3d
+
     def __init__(self, config: VNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.multiples = (config.stride,) * 3
         widths, depths = config.widths, config.depths
         first = 1 if config.stem == 1 else widths[0]
         self.stem = nn.Identity() if config.stem == 1 else nn.Conv3d(1, first, config.stem, stride=config.stem)

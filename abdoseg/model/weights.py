@@ -14,10 +14,11 @@ from torch import nn
 
 from abdoseg.errors import ModelError, ResourceError
 from abdoseg.model.plan import FORMAT, Plan
+from abdoseg.model.slices import SliceNet, SliceNetConfig
 from abdoseg.model.vnet import VNet, VNetConfig
 
 DEFAULT = "organs"
-NETWORKS: dict[str, tuple[type[nn.Module], Any]] = {"vnet": (VNet, VNetConfig)}
+NETWORKS: dict[str, tuple[type[nn.Module], Any]] = {"vnet": (VNet, VNetConfig), "slices": (SliceNet, SliceNetConfig)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def pick_device(device: str) -> torch.device:
 
 def placed(network: nn.Module, device: torch.device) -> nn.Module:
     """The network on a device, its kernels channels last, as convolutions like them."""
-    moved: nn.Module = network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    moved: nn.Module = network.to(device).to(memory_format=network.layout)  # type: ignore[call-overload]
     return moved
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from abdoseg.anatomy import MAIN
 from abdoseg.errors import UsageError
 from abdoseg.model.plan import Plan
+from abdoseg.model.slices import ARCHITECTURES
 from abdoseg.training.augment import NONE, Augmentation
 
 TARGETS = (
@@ -105,6 +106,22 @@ _WHOLE: dict[str, Any] = {"spacing_mm": None, "patch": (128, 128, 64), "organs":
 _PLAIN: dict[str, Any] = {"weight_decay": 0.0, "warmup_steps": 0, "clip": 0.0, "ema": 0.0}
 _FIVE = (16, 32, 64, 128, 256)
 
+
+def _slices(architecture: str) -> TrainingConfig:
+    """Whole slices, one at a time, from a network that is not trained beforehand."""
+    return TrainingConfig(
+        recipe=architecture,
+        organs=MAIN,
+        network={"name": "slices", "architecture": architecture, "encoder": "resnet34"},
+        spacing_mm=(1.6, 1.6, 3.0),
+        patch=(256, 256, 1),
+        batch=8,
+        warmup_steps=50,
+        loss_weights=(2.0, 1.0, 0.0),
+        augmentation=replace(Augmentation(), elastic_mm=0.0, thick_slices_mm=0.0, oral=0.0, cut=0.0),
+    )
+
+
 # Where a system states nothing, ours is taken: the HU window, kernels of 3, two patches a batch.
 RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
     {
@@ -181,6 +198,7 @@ RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
             **_WHOLE,
             **_PLAIN,
         ),
+        **{architecture: _slices(architecture) for architecture in ARCHITECTURES},
     }
 )  # fmt: skip
 

@@ -59,23 +59,23 @@ def validate(
 def predict(network: nn.Module, packed: Packed, config: TrainingConfig, device: torch.device) -> Guess:
     """The likeliest channel of each voxel; long scans in slabs that overlap."""
     image = scale(torch.from_numpy(np.array(packed.array("image"), dtype=np.float32)), config)
-    stride = int(network.config.stride)  # type: ignore[arg-type]
-    depth = max(4 * MARGIN, SLAB_VOXELS // (image.shape[0] * image.shape[1]) // stride * stride)
+    depth = max(4 * MARGIN, SLAB_VOXELS // (image.shape[0] * image.shape[1]) // MARGIN * MARGIN)
     parts = []
     for start in range(0, image.shape[2], depth):
         low, high = max(0, start - MARGIN), min(image.shape[2], start + depth + MARGIN)
-        both = _likeliest(network, image[:, :, low:high], stride, config, device)
+        both = _likeliest(network, image[:, :, low:high], config, device)
         parts.append(both[..., start - low : min(start + depth, image.shape[2]) - low])
     channels, sure = np.concatenate(parts, axis=3)
     return Guess(channels, sure.astype(bool))
 
 
 def _likeliest(
-    network: nn.Module, image: Tensor, stride: int, config: TrainingConfig, device: torch.device
+    network: nn.Module, image: Tensor, config: TrainingConfig, device: torch.device
 ) -> npt.NDArray[np.uint8]:
     """(2, I, J, K) each voxel's likeliest channel, and whether its probability is at least 0.5."""
     outside = float(scale(torch.tensor(AIR_HU), config))
-    pads = [extra for n in reversed(image.shape) for extra in (0, -n % stride)]
+    axes = zip(image.shape, network.multiples, strict=True)  # type: ignore[arg-type]
+    pads = [extra for n, multiple in [*axes][::-1] for extra in (0, -n % multiple)]
     padded = F.pad(image, pads, value=outside)[None, None]
     dtype = fast_type(device)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

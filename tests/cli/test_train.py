@@ -140,6 +140,13 @@ def test_an_unknown_recipe_or_dataset_is_told(here):
         run("train", "--data", "nowhere", "--recipe", "r.json")
 
 
+def test_a_network_that_cannot_be_built_is_told_before_the_data_is_packed(here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    with pytest.raises(ModelError, match=r"pip install 'abdoseg\[slices\]'"):
+        run("train", "--data", "FLARE22", "--recipe", "manet")
+    assert not (here / "abdoseg-cache").exists()
+
+
 def test_a_run_may_begin_with_the_weights_of_another(here):
     run(*TRAIN, "-o", "first", "-q")
     more = ("--learning-rate", "1e-9", "--organs", "liver,spleen", "--painted", "0")
