@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from math import isnan
 
+import numpy as np
+
+from abdoseg.anatomy import ORGANS
 from abdoseg.evaluation.columns import METRICS
-from abdoseg.evaluation.score import Score
+from abdoseg.evaluation.pairs import some
+from abdoseg.evaluation.score import CaseScores, Score, host_of
 
 ROUNDING = 1e-9
 CONSTANT_FROM = 3  # cases; fewer may well agree by chance
@@ -55,6 +60,26 @@ def suspicions(scores: Sequence[Score]) -> list[str]:
             if len(same) > 1:
                 said.append(f"{case}: Dice is {dice:.4f} for {' and '.join(same)}; check the labels")
     return said
+
+
+def misnamed(cases: Sequence[CaseScores]) -> list[str]:
+    """Sentences on organs that predictions hold under another's name, by a Dice above a half.
+
+    Left and right were changed, or a side's labels are of another scheme. A lesion that fills its organ is neither.
+    """
+    in_one = [{organ.name, host_of(organ.name)} for organ in ORGANS if organ.is_lesion]
+    found: dict[tuple[str, str], list[str]] = {}
+    for case in cases:
+        table = case.histogram
+        dice = 2 * table / np.maximum(1, table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True))
+        for true, called in permutations(ORGANS, 2):
+            if {true.name, called.name} not in in_one and dice[true.label, called.label] > 0.5:
+                found.setdefault((true.name, called.name), []).append(case.case)
+    return [
+        f"{true} of the truth is {called} in the prediction (in {some(names)}): sides are swapped, or --gt-labels or "
+        "--pred-labels names another scheme than the files have"
+        for (true, called), names in found.items()
+    ]
 
 
 def _equal(a: float, b: float) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from abdoseg.anatomy import BY_NAME, MAIN, ORGANS, Scheme
 from abdoseg.errors import GeometryError, UsageError
 from abdoseg.evaluation.case import score_case
-from abdoseg.evaluation.checks import assert_possible, suspicions
+from abdoseg.evaluation.checks import assert_possible, misnamed, suspicions
 from abdoseg.evaluation.grids import Method, difference, onto
 from abdoseg.evaluation.pairs import Pair, Pairing, some
 from abdoseg.evaluation.score import CaseScores, Score, Settings
@@ -189,4 +189,5 @@ def _warnings(evaluation: Evaluation, left_out: Sequence[str]) -> Iterable[str]:
     for case in cases:
         for note in case.notes:
             yield f"{case.case}: {note}"
+    yield from misnamed(cases)
     yield from suspicions([score for case in cases for score in case.scores])

@@ -69,6 +69,22 @@ def test_schemes_are_matched_by_organ_not_by_number(tmp_path):
     )
 
 
+def test_swapped_sides_and_a_wrong_scheme_are_pointed_at(tmp_path):
+    swapped, totalseg = np.array([0, 1, 3, 2, 4], np.uint8), np.array([0, 5, 2, 3, 1], np.uint8)
+    found = run(cohort(tmp_path, [0, 0, 2], truths=[swapped[body()], totalseg[body()], body()]))
+    told = [text for text in found.warnings if "sides are swapped" in text]
+    assert [text.split(":")[0] for text in told] == [
+        "kidney_right of the truth is kidney_left in the prediction (in c0)",
+        "kidney_left of the truth is kidney_right in the prediction (in c0)",
+        "liver of the truth is spleen in the prediction (in c1)",
+    ]
+
+
+def test_a_tumour_that_fills_its_organ_is_no_other_organ(tmp_path):
+    whole = np.where(body() == 1, 5, body()).astype(np.uint8)
+    assert not any("swapped" in text for text in run(cohort(tmp_path, [0], truths=[whole])).warnings)
+
+
 def test_two_empty_maps_have_rows_that_say_so(tmp_path):
     empty = np.zeros((24, 20, 16), np.uint8)
     folders = cohort(tmp_path, [0], truths=[empty])
