@@ -265,12 +265,31 @@ def change_hu(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], how: A
 
 
 def cut_field(image: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """The scan ends inside the patch: air and background beyond a plane, mostly across the body's axis."""
+    """The scan ends inside the patch: air and background beyond a plane, mostly across the body's axis.
+
+    Often just above or below the organs, so that it shows a heart without a liver, or bowel without a kidney.
+    """
     axis = 2 if draws.chance(0.7) else int(draws.uniform(0, 2))
     size = image.shape[axis]
     keep = int(draws.uniform(0.3, 0.9) * size)
+    low, high = (0, keep) if draws.chance(0.5) else (size - keep, size)
+    if axis == 2 and draws.chance(0.6):
+        low, high = _without_organs(labels, draws) or (low, high)
     index = torch.arange(size, device=image.device)
-    inside = (index < keep if draws.chance(0.5) else index >= size - keep).view(
-        [-1 if a == axis else 1 for a in range(3)]
-    )
+    inside = ((index >= low) & (index < high)).view([-1 if a == axis else 1 for a in range(3)])
     return torch.where(inside, image, AIR_HU), torch.where(inside, labels, 0)
+
+
+def _without_organs(labels: Tensor, draws: Draws) -> tuple[int, int] | None:
+    """The planes of the last axis above or below liver, kidneys and spleen, or nearly all of them.
+
+    None when they are less than an eighth of the patch, or all of it.
+    """
+    size = labels.shape[2]
+    filled = ((labels >= 1) & (labels <= 4)).flatten(0, 1).any(dim=0).nonzero()[:, 0].tolist()
+    if not filled:
+        return None
+    apart = int(draws.uniform(0.0, 0.1) * size)
+    spans = [(0, filled[0] - apart), (filled[-1] + 1 + apart, size)]
+    wide = [(low, high) for low, high in spans if high - low >= size / 8]
+    return wide[draws.below(len(wide))] if wide else None

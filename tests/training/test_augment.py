@@ -93,6 +93,22 @@ def test_where_the_field_is_cut_there_is_air_and_no_organ():
     assert 0.05 < gone.float().mean() < 0.75 and (target == 0).eq(gone).all()
 
 
+def test_a_scan_may_end_just_above_or_below_the_organs():
+    image, labels = torch.zeros((8, 8, 48)), torch.zeros((8, 8, 48), dtype=torch.uint8)
+    labels[2:6, 2:6, 14:30] = 1
+    labels[1, 1] = 7  # the aorta goes on above and below
+    ends = set()
+    for seed in range(200):
+        cut, target = cut_field(image, labels, Draws(seed))
+        kept = (cut[0, 0] == 0).nonzero()[:, 0]
+        if 7 in target and not (target == 1).any() and (cut == 0).all(dim=0).all(dim=0).sum() == len(kept):
+            ends.add((int(kept[0]), int(kept[-1])))
+    above = {low for low, high in ends if high == 47}
+    below = {high for low, high in ends if low == 0}
+    assert above >= {30, 31, 32} and below >= {13, 12, 11}
+    assert min(above) == 30 and max(below) == 13
+
+
 def test_the_same_seed_gives_the_same_patch():
     image = torch.randn(16, 16, 16, generator=torch.Generator().manual_seed(5)) * 50
     labels = (image > 20).to(torch.uint8)
