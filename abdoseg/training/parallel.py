@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from datetime import timedelta
 import torch
 from torch import distributed, nn
 
-from abdoseg.errors import AbdosegError, TrainingError
+from abdoseg.errors import AbdosegError, ResourceError, TrainingError
 
 PATIENCE = timedelta(minutes=30)  # longer than a validation, which rank 0 does alone
 
@@ -60,11 +61,20 @@ ALONE = World()
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[World]:
-    """The processes that torchrun started, or this one alone. A process that is lost becomes a TrainingError."""
+    """The processes that torchrun started, or this one alone. A process that is lost becomes a TrainingError.
+
+    Raises ResourceError when they are more than this machine's GPUs.
+    """
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
         yield ALONE
         return
     cuda = torch.cuda.is_available() and device in ("auto", "cuda")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if cuda and here > torch.cuda.device_count():
+        raise ResourceError(
+            f"torchrun started {here} processes here, and PyTorch sees {torch.cuda.device_count()} GPUs; give "
+            f"--nproc-per-node {torch.cuda.device_count()}, or abdoseg train --device cpu"
+        )
     distributed.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     world = World(distributed.get_rank(), distributed.get_world_size(), distributed.get_node_local_rank())
     if cuda:

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from tiny import RECIPE, flare, packed
 
-from abdoseg.errors import TrainingError
+from abdoseg.errors import ResourceError, TrainingError
+from abdoseg.training.parallel import joined
 from abdoseg.training.sampling import Sampler
 
 WORKER = """
@@ -105,3 +107,12 @@ def test_the_command_line_runs_as_torchrun_starts_it(tmp_path):
     assert [process.returncode for process in processes] == [0, 0], complaint
     assert (said.split(), other) == (["run/best.safetensors"], "")
     assert "2 processes" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
+
+
+def test_more_processes_than_gpus_are_refused_with_the_number_to_give(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(ResourceError, match="3 processes here, and PyTorch sees 2 GPUs; give --nproc-per-node 2"):
+        joined().__enter__()
