@@ -46,11 +46,12 @@ def read_scan(
         if 1 in file.array.shape:
             size = " x ".join(map(str, file.array.shape))
             raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
-        if file.array.min() < AIR:
-            np.maximum(file.array, AIR, out=file.array)
         canonical = file.stored.to_canonical(file.array)
         volume = Volume(canonical, file.stored.canonical(), file.stored, file.notes, file.details)
     values = values_of(volume.voxels)
+    if values.low < AIR:
+        np.maximum(volume.voxels, AIR, out=volume.voxels)
+        values = replace(values, low=float(AIR))
     if reason := why_not_hu(values):
         raise ScanError(f"{path}: {reason}; give the CT in HU, as converted from its DICOM")
     seen = {"hu_range": [values.low, values.high], "tissue_share": round(values.tissue, 3)}
