@@ -78,7 +78,7 @@ def segment(
         fields = _by_organ(fields, channels, names, (grid.shape[0] - 1) / 2 if middle is None else middle)
         changes = tidy(fields, names, grid, middle)
         evidence = examine(fields, names, image, grid)
-        removed = implausible(evidence, image, grid.voxel_ml)
+        removed = implausible(evidence, image, grid.voxel_ml, plan.certain)
         for organ in removed:
             del evidence[organ]
             reject(fields[names.index(organ)])

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from abdoseg.quality.evidence import Evidence
 from abdoseg.quality.expected import NEWBORN_ML, expected_hu
 
-CERTAIN = 0.85  # mean probability from which an organ vouches for the scan
 UNBELIEVABLE = 0.6  # mean probability below which an organ is not there
 HU_SLACK = 25.0  # beyond the expected HU: cysts, pelves, lesions, a scanner's calibration
 TRACE_ML = 1.0
@@ -22,34 +21,40 @@ LEAST_FAT, LEAST_SOFT, MOST_BONE = 0.05, 0.22, 0.12
 MOST_FILLED = 0.5  # of the body by one organ; in slabs through 23 patients' livers at most 0.24
 
 
-def implausible(evidence: Mapping[str, Evidence], image: npt.NDArray[np.float32], voxel_ml: float) -> dict[str, str]:
+def implausible(
+    evidence: Mapping[str, Evidence], image: npt.NDArray[np.float32], voxel_ml: float, certain: float | None
+) -> dict[str, str]:
     """The organs that cannot be what they are called, and why: half a sentence each.
 
     One organ that the network is sure of vouches for the scan; where none is, there is no abdomen in it, and small
     findings are what it mistook. image: (I, J, K) HU, of the grid that the evidence is from; voxel_ml: of that grid.
+    certain: the mean probability from which an organ vouches. It is another for every network; where it is None,
+    probabilities remove nothing.
     """
     known = {organ: found for organ, found in evidence.items() if organ in NEWBORN_ML}
     body = body_hu(image)
     if not shows_trunk(body):
         return dict.fromkeys(known, "the scan's shares of fat, soft tissue and bone in HU are not a trunk's")
     body_ml = body.size * voxel_ml
-    removed = {organ: why for organ, found in known.items() if (why := _why_not(organ, found, body_ml))}
-    if any(found.confidence >= CERTAIN for organ, found in known.items() if organ not in removed):
+    removed = {organ: why for organ, found in known.items() if (why := _why_not(organ, found, body_ml, certain))}
+    if certain is None or any(known[organ].confidence >= certain for organ in known.keys() - removed.keys()):
         return removed
     nothing = "no organ is certain (confidence {:.2f}), so the scan seems to show no abdomen"
     return {organ: removed.get(organ, nothing.format(found.confidence)) for organ, found in known.items()}
 
 
-def _why_not(organ: str, found: Evidence, body_ml: float) -> str | None:
+def _why_not(organ: str, found: Evidence, body_ml: float, certain: float | None) -> str | None:
     """Why the organ alone cannot be; None when it can."""
     if found.volume_ml > MOST_FILLED * body_ml:
         return f"it would fill {found.volume_ml / body_ml:.0%} of the body"
     low, high = expected_hu(organ) or (-np.inf, np.inf)
     if not low - HU_SLACK <= found.hu <= high + HU_SLACK:
         return f"a median of {found.hu:.0f} HU is not its tissue's"
+    if certain is None:
+        return None
     if found.confidence < UNBELIEVABLE:
         return f"the network is all but undecided (confidence {found.confidence:.2f})"
-    if found.confidence < CERTAIN and found.volume_ml < (TRACE_ML if found.cut else NEWBORN_ML[organ] / 2):
+    if found.confidence < certain and found.volume_ml < (TRACE_ML if found.cut else NEWBORN_ML[organ] / 2):
         return f"there is too little of it, and the network is not certain (confidence {found.confidence:.2f})"
     return None
 

@@ -19,8 +19,8 @@ def patient(shift=0.0, scale=1.0):
     return image * scale + shift
 
 
-def removed(image=None, voxel_ml=1.0, **found):
-    return implausible(found, patient() if image is None else image, voxel_ml)
+def removed(image=None, voxel_ml=1.0, certain=0.85, **found):
+    return implausible(found, patient() if image is None else image, voxel_ml, certain)
 
 
 def test_organs_of_an_abdomen_stay():
@@ -39,6 +39,12 @@ def test_where_no_organ_is_certain_there_is_no_abdomen():
     heart = replace(LIVER, volume_ml=700.0, confidence=0.83, cut=True)
     assert "no abdomen" in removed(liver=heart, spleen=replace(heart, volume_ml=100.0))["spleen"]
     assert list(removed(liver=LIVER, spleen=replace(heart, volume_ml=100.0))) == []
+
+
+def test_of_weights_whose_certainty_nobody_measured_only_hu_and_size_speak():
+    unsure = replace(LIVER, confidence=0.55)
+    assert removed(certain=None, liver=unsure, kidney_left=replace(unsure, volume_ml=2.0)) == {}
+    assert list(removed(certain=None, liver=replace(unsure, hu=-300))) == ["liver"]
 
 
 def test_a_crumb_beside_certain_organs_goes_alone():
