@@ -286,7 +286,7 @@ def _without_organs(labels: Tensor, draws: Draws) -> tuple[int, int] | None:
     None when they are less than an eighth of the patch, or all of it.
     """
     size = labels.shape[2]
-    filled = ((labels >= 1) & (labels <= 4)).flatten(0, 1).any(dim=0).nonzero()[:, 0].tolist()
+    filled = ((labels >= 1) & (labels <= 4)).flatten(0, 1).any(dim=0).cpu().nonzero()[:, 0].tolist()
     if not filled:
         return None
     apart = int(draws.uniform(0.0, 0.1) * size)

@@ -17,13 +17,13 @@ from abdoseg.training.sampling import Sampler
 
 USUAL = Augmentation(organ_hu=0.0, oral=0.0, cut=0.0)
 # What happens in a sample, and how often the host may then wait for a device: for the box that the patch needs; for
-# the tissues; for the labels, the kidneys' HU and the room beside the organs.
+# the tissues; for the labels, the kidneys' HU and the room beside the organs; for the planes that hold organs.
 KINDS = {
     "as it is": (replace(RECIPE, augmentation=NONE), 1),
     "usual": (replace(RECIPE, augmentation=USUAL), 1),
     "another phase": (replace(RECIPE, augmentation=replace(USUAL, organ_hu=1.0)), 1),
     "oral contrast": (replace(RECIPE, augmentation=replace(USUAL, oral=1.0)), 4),
-    "cut and mirrored": (replace(RECIPE, augmentation=replace(USUAL, cut=1.0, mirror=1.0)), 1),
+    "cut and mirrored": (replace(RECIPE, augmentation=replace(USUAL, cut=1.0, mirror=1.0)), 2),
     "painted": (replace(RECIPE, painted=1.0, augmentation=USUAL), 2),
 }
 
