@@ -129,20 +129,24 @@ def _sort_sides(
         return
     right, left = fields[organs.index("kidney_right")], fields[organs.index("kidney_left")]
     strays = [
-        (right, left, "kidney_left", _beyond(right, -1, geometry, middle)),
-        (left, right, "kidney_right", _beyond(left, 1, geometry, middle)),
+        (right, left, "kidney_left", *_beyond(right, -1, geometry, middle)),
+        (left, right, "kidney_right", *_beyond(left, 1, geometry, middle)),
     ]
-    for own, other, name, stray in strays:
-        other[stray], own[stray] = own[stray], -own[stray]
+    for own, other, name, box, stray in strays:
+        other[box][stray], own[box][stray] = own[box][stray], -own[box][stray]
         changes[name].moved_ml += float(stray.sum()) * geometry.voxel_ml
 
 
-def _beyond(field: npt.NDArray[np.float16], sign: int, geometry: Geometry, middle: float) -> Mask:
-    """The pieces whose centre lies clearly beyond the middle, to the patient's right (1) or left (-1)."""
-    numbers, centres = _centres(field)
-    stray = sign * (centres - middle) * geometry.spacing_mm[0] > CLEARLY_MM
+def _beyond(
+    field: npt.NDArray[np.float16], sign: int, geometry: Geometry, middle: float
+) -> tuple[tuple[slice, slice, slice], Mask]:
+    """The field's box, and in it the pieces whose centre lies clearly beyond the middle, to the patient's right (1) or
+    left (-1)."""
+    box = box_of(positive(field)) or (slice(0, 0),) * 3
+    numbers, centres = _centres(field[box])
+    stray = sign * (centres + box[0].start - middle) * geometry.spacing_mm[0] > CLEARLY_MM
     stray[0] = False
-    return np.asarray(stray[numbers])
+    return box, np.asarray(stray[numbers])
 
 
 def _centres(field: npt.NDArray[np.float16]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float64]]:

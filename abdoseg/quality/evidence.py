@@ -14,6 +14,7 @@ from abdoseg.volume import Geometry
 
 Fields = npt.NDArray[np.float16]
 Points = npt.NDArray[np.float64]
+APART_MM = 4.0  # between an organ's points, along each axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class Evidence:
     """What the network's grid shows of one organ.
 
     confidence: mean probability over its voxels against the likeliest other organ. entropy: mean bits of that choice.
-    hu: median. cut: it reaches the grid's border. points_mm: (N, 3) RAS, every other voxel along each axis.
+    hu: median. cut: it reaches the grid's border. points_mm: (N, 3) RAS, some APART_MM from each other.
     """
 
     volume_ml: float
@@ -50,7 +51,8 @@ def examine(
         sure = 1 / (1 + np.exp(-lead))
         bits = (np.logaddexp(0, lead) - lead * sure) / np.log(2)  # (N,) of a choice with the odds exp(lead) to 1
         cut = any(part.start == 0 or part.stop == n for part, n in zip(box, geometry.shape, strict=True))
-        voxels = np.argwhere(mask[::2, ::2, ::2]) * 2 if len(lead) > 8 else np.argwhere(mask)
+        i, j, k = np.maximum(1, np.round(APART_MM / geometry.spacing_mm)).astype(int)
+        voxels = np.argwhere(mask[::i, ::j, ::k]) * (i, j, k)
         voxels = (voxels if len(voxels) else np.argwhere(mask)) + [part.start for part in box]
         found[organ] = Evidence(
             len(lead) * geometry.voxel_ml,
@@ -64,7 +66,7 @@ def examine(
 
 
 def gaps_mm(evidence: Mapping[str, Evidence], reach_mm: float) -> dict[str, dict[str, float]]:
-    """For each organ the gap to every other, mm between their nearest points, to about two voxels; inf beyond reach."""
+    """For each organ the gap to every other, mm between their nearest points, to some APART_MM; inf beyond reach."""
     gaps: dict[str, dict[str, float]] = {organ: {} for organ in evidence}
     for one, other in combinations(evidence, 2):
         gap = _gap_mm(evidence[one].points_mm, evidence[other].points_mm, reach_mm)

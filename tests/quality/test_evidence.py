@@ -33,8 +33,16 @@ def test_volume_hu_and_place_are_those_of_the_box():
     assert liver.volume_ml == pytest.approx(64)
     assert liver.hu == 60
     assert not liver.cut
-    np.testing.assert_allclose(liver.centre_mm, [130, 40, 40])  # of every other voxel: 12 and 14, 3 and 5
+    np.testing.assert_allclose(liver.centre_mm, [135, 45, 45])
     assert examined((slice(12, 16), slice(3, 7), slice(0, 4)))["liver"].cut
+
+
+def test_points_lie_four_mm_apart_however_fine_the_grid():
+    fine = Geometry((24, 24, 24), np.diag([1.0, 2.0, 6.0, 1.0]))
+    field = np.full((1, *fine.shape), -3, np.float16)
+    field[0, 8:16, 8:16, 8:16] = 3
+    points = examine(field, ["liver"], np.zeros(fine.shape, np.float32), fine)["liver"].points_mm
+    assert [sorted(set(axis)) for axis in points.T] == [[8, 12], [16, 20, 24, 28], [48, 54, 60, 66, 72, 78, 84, 90]]
 
 
 def test_an_absent_organ_has_no_evidence_and_a_single_voxel_some():
