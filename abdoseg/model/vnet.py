@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+HEAD_STD = 0.05  # of its first kernel: logits of some tenths
 DOWNS = ("strided", "maxpool", "convolve-maxpool")
 
 
@@ -153,6 +154,19 @@ class VNet(nn.Module):
             self.head: nn.Module = nn.Conv3d(below, config.classes, 1)
         else:
             self.head = nn.ConvTranspose3d(below, config.classes, config.stem, stride=config.stem)
+        if config.norm != "none":  # without norms, sums of that size would grow from stage to stage
+            self._keep_scale()
+
+    def _keep_scale(self) -> None:
+        """Begins with kernels that hand on what comes in at the size it came, and a head that is of no opinion.
+
+        PyTorch's own begin a stride-2 transposed convolution at a third of that, and what the deep stages see is then
+        lost beside the skip connections for hundreds of steps. Source: He 2015, doi:10.1109/ICCV.2015.123.
+        """
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):  # the blocks of a transposed one do not overlap
+                summed = layer.in_channels if layer.transposed else layer.weight[0].numel()
+                nn.init.normal_(layer.weight, std=HEAD_STD if layer is self.head else (2 / summed) ** 0.5)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.encoder[0](self.stem(image))  # (B, widths[0], I/stem, ...)

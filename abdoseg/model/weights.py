@@ -76,14 +76,15 @@ def load_model(name: str | Path | None = None, device: str = "auto") -> Model:
             f"{path}: no abdoseg weights (their header would have {FORMAT!r}); name a file that train wrote"
         )
     plan = Plan.from_json(metadata[FORMAT])
-    network = build_network(plan.network)
+    with torch.device("meta"):  # nothing is drawn that is replaced at once
+        network = build_network(plan.network)
+    uncounted = [key for key in network.state_dict() if key.endswith("num_batches_tracked")]
+    tensors |= {key: torch.zeros((), dtype=torch.long) for key in uncounted}
     try:
-        missing, unexpected = network.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:  # names agree, shapes do not
-        raise ModelError(f"{path}: the tensors do not fit the plan's network ({error})") from error
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        raise ModelError(f"{path}: the tensors do not fit the plan's network (missing {missing}, extra {unexpected})")
+        network.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        apart = " ".join(str(error).split())
+        raise ModelError(f"{path}: the tensors do not fit the plan's network ({apart})") from error
     where = pick_device(device)
     return Model(plan, network.eval().to(where), where, digest)
 

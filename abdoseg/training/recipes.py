@@ -30,7 +30,7 @@ class TrainingConfig:
     loss_weights: of Dice, cross-entropy and focal loss; class_weights: of the channels, background first.
     clip: largest norm of the gradient, 0 for none. foreground: share of patches centred on an organ. painted: share
     of patches whose HU are painted from a label map. ema: decay of the running average of the weights that is kept in
-    the end, 0 for none.
+    the end, 0 for none. asked_mm, certain: the plan's own; nothing here measures them, so None until you have.
     """
 
     recipe: str = "default"
@@ -61,6 +61,8 @@ class TrainingConfig:
     foreground: float = 0.67
     painted: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    asked_mm: tuple[float, float, float] | None = None
+    certain: float | None = None
     seed: int = 0
 
     def plan(self) -> Plan:
@@ -74,6 +76,8 @@ class TrainingConfig:
             window_hu=self.window_hu,
             scaled_to=self.scaled_to,
             training={"recipe": self.recipe, "seed": self.seed, "epochs": self.epochs},
+            asked_mm=self.asked_mm,
+            certain=self.certain,
         )
 
     def steps_an_epoch(self, cases: int, processes: int = 1) -> int:

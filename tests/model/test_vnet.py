@@ -108,6 +108,20 @@ def test_every_field_gives_a_network_of_the_same_grid(change):
     assert VNet(config)(torch.zeros(1, 1, size, size, size)).shape == (1, 3, size, size, size)
 
 
+def test_what_the_deep_stages_say_is_as_loud_as_the_skip_connections_when_training_begins():
+    torch.manual_seed(0)
+    network = VNet(replace(SMALL, widths=(8, 16, 32), depths=(2, 2, 2), norm="batch", join="concat"))
+    joined = []
+    for stage in network.decoder:
+        stage.register_forward_pre_hook(lambda _, inputs: joined.append(inputs[0].detach().chunk(2, dim=1)))
+    with torch.no_grad():
+        logits = network(torch.rand(2, 1, 16, 16, 16) * 2 - 1)
+    assert len(joined) == 2
+    for skip, below in joined:
+        assert 1 < float(below.std() / skip.std()) < 5  # PyTorch's own kernels: 0.3
+    assert float(logits.std()) < 1
+
+
 def test_dropout_acts_in_training_alone():
     network = VNet(replace(SMALL, dropout=0.5))
     image = torch.randn(1, 1, 8, 8, 8)

@@ -61,6 +61,12 @@ def test_a_recipe_for_weights_has_their_network_window_and_the_grid_that_they_se
     )
 
 
+def test_the_grid_to_be_asked_on_and_the_certainty_go_from_a_recipe_into_the_plan():
+    plan = from_json('{"asked_mm": [1.5, 1.5, 2], "certain": 0.9}').plan()
+    assert (plan.spacing_mm, plan.segmenting_mm, plan.certain) == ((2, 2, 3), (1.5, 1.5, 2), 0.9)
+    assert TrainingConfig().plan().certain is None
+
+
 def test_vnet_softmax_states_what_its_system_states():
     recipe = RECIPES["vnet-softmax"]
     assert recipe.spacing_mm is None and recipe.patch == (128, 128, 64) and recipe.scaled_to == (0.0, 1.0)
