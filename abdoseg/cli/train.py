@@ -140,15 +140,16 @@ def _settle_torch(flags: dict[str, Any]) -> None:
 
 def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
     """The recipe, with the fields that flags replace. Weights to begin with bring their network and grid."""
-    from abdoseg.model.weights import build_network, load_model
-    from abdoseg.training.recipes import find_recipe
+    from abdoseg.model.weights import load_model
+    from abdoseg.training.recipes import check_recipe, find_recipe
 
     kept = run / "recipe.json"
     resumed = flags["resume"] and kept.is_file()
     recipe = find_recipe(flags["recipe"] or (kept if resumed else "default"))
-    if flags["begin_from"] and not (flags["recipe"] or resumed):
-        recipe = recipe.fitting(load_model(flags["begin_from"], "cpu").plan)
-    build_network(recipe.plan().network)  # what cannot be built is said before anything is packed
+    if flags["begin_from"] and not resumed:
+        theirs = load_model(flags["begin_from"], "cpu").plan
+        recipe = replace(recipe, progressive=()) if flags["recipe"] else recipe.fitting(theirs)
+    check_recipe(recipe)
     fields = ("epochs", "batch", "learning_rate", "painted", "seed")
     return replace(recipe, **{f: flags[f] for f in fields if flags[f] is not None})
 

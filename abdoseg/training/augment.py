@@ -49,15 +49,21 @@ NONE = Augmentation(0.0, (1.0, 1.0), 0.0, 0.0, 48.0, 0.0, (1.0, 1.0), 0.0, 0.0, 
 
 
 def draw_coordinates(
-    centre: Sequence[float], patch: Sequence[int], spacing_mm: Sequence[float], how: Augmentation, draws: Draws
+    centre: Sequence[float],
+    patch: Sequence[int],
+    spacing_mm: Sequence[float],
+    how: Augmentation,
+    draws: Draws,
+    zoom: float = 1.0,
 ) -> tuple[Tensor, bool]:
     """(3, I, J, K) voxel coordinates of a rotated, scaled and elastically deformed patch around `centre`.
 
-    And whether it is mirrored: then organs of a pair are to change names.
+    And whether it is mirrored: then organs of a pair are to change names. Its voxels are `zoom` times the spacing.
     """
+    seen_mm = [zoom * s for s in spacing_mm]
     axes = [
         (torch.arange(n, dtype=torch.float32, device=draws.device) - (n - 1) / 2) * s
-        for n, s in zip(patch, spacing_mm, strict=True)
+        for n, s in zip(patch, seen_mm, strict=True)
     ]
     angles = [math.radians(draws.uniform(-how.rotate_degrees, how.rotate_degrees)) for _ in range(3)]
     size = math.exp(draws.uniform(math.log(how.scale[0]), math.log(how.scale[1])))
@@ -73,7 +79,7 @@ def draw_coordinates(
         rows.append(i + float(centre[a]) + j + k)
     coordinates = torch.stack(rows)  # (3, I, J, K)
     if how.elastic_mm > 0:
-        extent = [n * s for n, s in zip(patch, spacing_mm, strict=True)]
+        extent = [n * s for n, s in zip(patch, seen_mm, strict=True)]
         knots = [max(2, math.ceil(e / how.elastic_grid_mm) + 1) for e in extent]
         sigma = draws.uniform(0.0, how.elastic_mm)
         coarse = draws.field((3, *knots)) * sigma

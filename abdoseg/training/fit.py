@@ -188,7 +188,7 @@ def _differentiate(spread: nn.Module, batch: Batch, state: _State, config: Train
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         logits = spread(image)  # (B, C, I, J, K)
     target, annotated = batch.target.to(device), batch.annotated.to(device)
-    loss = mixed_loss(logits, target, annotated, config.loss_weights, config.class_weights)
+    loss = mixed_loss(logits, target, annotated, config.loss_weights, config.dice_weights)
     state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.clip or math.inf)

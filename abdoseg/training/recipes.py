@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
+
+import torch
 
 from abdoseg.anatomy import MAIN
 from abdoseg.errors import UsageError
 from abdoseg.model.plan import Plan
 from abdoseg.model.slices import ARCHITECTURES
+from abdoseg.model.weights import build_network
 from abdoseg.training.augment import NONE, Augmentation
 
-TARGETS = (
-    *MAIN, "pancreas", "aorta", "inferior_vena_cava", "adrenal_gland_right", "adrenal_gland_left", "gallbladder",
-    "esophagus", "stomach",
-)  # fmt: skip
+NEIGHBOUR = 0.125  # of a delivered organ's weight in Dice, where one is learnt beside them
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,15 @@ class TrainingConfig:
 
     organs: what the network learns; delivered: what it is asked for later. spacing_mm: None resizes whole scans to
     `patch`. epoch_steps: optimiser steps between validations; 0 takes each training case once, shuffled.
-    loss_weights: of Dice, cross-entropy and focal loss; class_weights: of the channels, background first.
+    loss_weights: of Dice, cross-entropy and focal loss; class_weights: of the channels, background first, in Dice;
+    without, what is delivered counts most.
     clip: largest norm of the gradient, 0 for none. foreground: share of patches centred on an organ. painted: share
     of patches whose HU are painted from a label map. ema: decay of the running average of the weights that is kept in
     the end, 0 for none. asked_mm, certain: the plan's own; nothing here measures them, so None until you have.
     """
 
     recipe: str = "default"
-    organs: tuple[str, ...] = TARGETS
+    organs: tuple[str, ...] = MAIN
     delivered: tuple[str, ...] = MAIN
     network: dict[str, Any] = field(
         default_factory=lambda: {
@@ -44,6 +47,7 @@ class TrainingConfig:
     )  # fmt: skip
     spacing_mm: tuple[float, float, float] | None = (2.0, 2.0, 3.0)
     patch: tuple[int, int, int] = (96, 96, 64)
+    progressive: tuple[tuple[int, float], ...] = ()
     window_hu: tuple[float, float] = (-125.0, 275.0)
     scaled_to: tuple[float, float] = (-1.0, 1.0)
     batch: int = 2
@@ -80,6 +84,26 @@ class TrainingConfig:
             certain=self.certain,
         )
 
+    def seen_at(self, step: int) -> tuple[float, tuple[int, ...]]:
+        """Zoom and patch of a step, counted from 0."""
+        for steps, zoom in self.progressive:
+            if step < steps:
+                pairs = zip(self.patch, self.multiples, strict=True)
+                return zoom, tuple(math.ceil(n / zoom / multiple) * multiple for n, multiple in pairs)
+            step -= steps
+        return 1.0, self.patch
+
+    @cached_property
+    def multiples(self) -> tuple[int, int, int]:
+        """Of how many voxels the network wants its patches to be. Raises ModelError when it cannot be built."""
+        with torch.device("meta"):
+            return build_network(self.plan().network).multiples  # type: ignore[return-value]
+
+    @property
+    def dice_weights(self) -> tuple[float, ...]:
+        """Of the channels, background first."""
+        return self.class_weights or (0.0, *(1.0 if organ in self.delivered else NEIGHBOUR for organ in self.organs))
+
     def steps_an_epoch(self, cases: int, processes: int = 1) -> int:
         """Optimiser steps between validations."""
         return self.epoch_steps or max(1, -(-cases // (self.batch * processes)))
@@ -92,10 +116,11 @@ class TrainingConfig:
         return replace(self, organs=organs, delivered=delivered, class_weights=None)
 
     def fitting(self, plan: Plan) -> TrainingConfig:
-        """The recipe for a network, HU window and grid that weights have already."""
+        """The recipe for a network, organs, HU window and grid that weights have already, and know how to look at."""
         network = {key: value for key, value in plan.network.items() if key != "classes"}
-        seen = replace(self, window_hu=plan.window_hu, scaled_to=plan.scaled_to)
-        return replace(seen, network=network, spacing_mm=plan.segmenting_mm, patch=plan.patch)
+        seen = replace(self, window_hu=plan.window_hu, scaled_to=plan.scaled_to, network=network, patch=plan.patch)
+        known = replace(seen, organs=plan.organs, delivered=plan.delivered, class_weights=None)
+        return replace(known, spacing_mm=plan.segmenting_mm, progressive=())
 
     def to_json(self) -> str:
         """Indented JSON, as it stands beside a checkpoint."""
@@ -106,7 +131,7 @@ _SMALL = Augmentation(
     rotate_degrees=10.0, scale=(0.9, 1.1), stretch=0.0, elastic_mm=0.0, contrast=(0.9, 1.1), shift_hu=10.0,
     noise_hu=10.0, blur_mm=0.0, thick_slices_mm=0.0, organ_hu=0.0, oral=0.0, cut=0.0,
 )  # fmt: skip
-_WHOLE: dict[str, Any] = {"spacing_mm": None, "patch": (128, 128, 64), "organs": MAIN, "epoch_steps": 0}
+_WHOLE: dict[str, Any] = {"spacing_mm": None, "patch": (128, 128, 64), "epoch_steps": 0}
 _PLAIN: dict[str, Any] = {"weight_decay": 0.0, "warmup_steps": 0, "clip": 0.0, "ema": 0.0}
 _FIVE = (16, 32, 64, 128, 256)
 
@@ -115,7 +140,6 @@ def _slices(architecture: str) -> TrainingConfig:
     """Whole slices, one at a time, from a network that is not trained beforehand."""
     return TrainingConfig(
         recipe=architecture,
-        organs=MAIN,
         network={"name": "slices", "architecture": architecture, "encoder": "resnet34"},
         spacing_mm=(1.6, 1.6, 3.0),
         patch=(256, 256, 1),
@@ -132,10 +156,10 @@ RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
         "default": TrainingConfig(
             learning_rate=1.5e-3,
             warmup_steps=50,
-            # Dice at twice the entropy, and mostly of what is delivered: an organ of 150 ml is one voxel in 300, and
-            # entropy alone teaches for hundreds of steps that there is none.
+            # Dice at twice the entropy: an organ of 150 ml is one voxel in 300, and entropy alone teaches for hundreds
+            # of steps that there is none.
             loss_weights=(2.0, 1.0, 0.0),
-            class_weights=(0.0, *(4.0 if organ in MAIN else 0.5 for organ in TARGETS)),
+            progressive=((800, 2.0), (500, 1.5)),
             painted=0.15,
         ),
         "vnet-softmax": TrainingConfig(
@@ -155,7 +179,6 @@ RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
         ),
         "vnet-dice": TrainingConfig(
             recipe="vnet-dice",
-            organs=MAIN,
             network={
                 "name": "vnet", "widths": _FIVE, "depths": (1, 2, 3, 3, 3), "kernel": 3, "norm": "batch",
                 "join": "concat",
@@ -218,6 +241,13 @@ def find_recipe(name: str | Path) -> TrainingConfig:
         return from_json(path.read_text(encoding="utf-8"))
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: no recipe ({error}); compare it with the recipe.json of a run") from error
+
+
+def check_recipe(recipe: TrainingConfig) -> None:
+    """What cannot be trained is said before anything is packed. Raises ModelError, UsageError."""
+    if any(n % multiple for n, multiple in zip(recipe.patch, recipe.multiples, strict=True)):
+        size, wanted = (" x ".join(map(str, numbers)) for numbers in (recipe.patch, recipe.multiples))
+        raise UsageError(f"{recipe.recipe}: a patch of {size} voxels, but the network needs multiples of {wanted}")
 
 
 def from_json(text: str) -> TrainingConfig:

@@ -87,14 +87,15 @@ class Sampler:
 
     def _sample(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         config, how = self.config, self.config.augmentation
+        zoom, patch = config.seen_at(number // (config.batch * self.processes))
         draws = Draws(config.seed * SEEDS_APART + number, self.device)
         index = self._case(number, draws)
         packed = self.cases[index]
         centre = self._centre(index, draws)
-        coordinates, mirrored = augment.draw_coordinates(centre, config.patch, packed.spacing_mm, how, draws)
+        coordinates, mirrored = augment.draw_coordinates(centre, patch, packed.spacing_mm, how, draws, zoom)
         region = augment.Region.around(coordinates, packed.shape)
         labels = region.take(packed.array("labels"), 0, nearest=True).to(torch.uint8)
-        image = self._image(packed, region, labels, draws)
+        image = self._image(packed, region, labels, zoom, draws)
         if how.cut > 0 and draws.chance(how.cut):
             image, labels = augment.cut_field(image, labels, draws)
         target = self.channels[mirrored].take(labels.long())
@@ -124,15 +125,16 @@ class Sampler:
         share = [draws.uniform(low, 1 - low) for low in (0.25, 0.25, 0.0)]
         return [s * n for s, n in zip(share, packed.shape, strict=True)]
 
-    def _image(self, packed: Packed, region: augment.Region, labels: Tensor, draws: Draws) -> Tensor:
+    def _image(self, packed: Packed, region: augment.Region, labels: Tensor, zoom: float, draws: Draws) -> Tensor:
         """(I, J, K) HU: the scan's own, changed; or painted from the case's tissues."""
         config, how = self.config, self.config.augmentation
+        spacing_mm = tuple(zoom * s for s in packed.spacing_mm)
         painted = "tissues" in packed.digests and draws.chance(config.painted)
         if painted or not packed.has_image:
             tissues = region.take(packed.array("tissues"), 0, nearest=True)
-            return paint(tissues.to(torch.uint8), packed.spacing_mm, draws)
+            return paint(tissues.to(torch.uint8), spacing_mm, draws)
         image = region.take(packed.array("image"), augment.AIR_HU)
-        return augment.change_hu(image, labels, packed.spacing_mm, how, draws)
+        return augment.change_hu(image, labels, spacing_mm, how, draws)
 
 
 def scale(image: Tensor, config: TrainingConfig) -> Tensor:

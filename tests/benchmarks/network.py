@@ -14,8 +14,9 @@ import torch
 from abdoseg.machine import keep_freed_memory
 from abdoseg.model.fused import fuse
 from abdoseg.model.predict import lead
-from abdoseg.model.weights import build_network
-from abdoseg.training.recipes import RECIPES
+from abdoseg.model.weights import load_model
+
+PATCH = (96, 96, 64)
 
 
 def seconds(work: Callable[[], object], repeat: int = 7) -> float:
@@ -30,9 +31,8 @@ def seconds(work: Callable[[], object], repeat: int = 7) -> float:
 
 
 def timed(dtype: torch.dtype, hint: str, threads: int) -> Iterator[tuple[str, float]]:
-    """Each way to run the default network on one patch, in one precision."""
-    plan, last = RECIPES["default"].plan(), torch.channels_last_3d
-    network, image = build_network(plan.network).eval(), torch.randn(1, 1, *plan.patch)
+    """Each way to run the bundled network on one patch, in one precision."""
+    network, image, last = load_model(device="cpu").network, torch.randn(1, 1, *PATCH), torch.channels_last_3d
     fused = fuse(network, dtype)
     if fused is not None:
         yield f"fused, to fields, {hint}", seconds(lambda: fused(image, lambda logits: lead(logits, 4)))
@@ -52,11 +52,10 @@ def main(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     torch.manual_seed(0)
-    patch = RECIPES["default"].plan().patch
-    print(f"a patch of {' x '.join(map(str, patch))}, {threads} threads")
+    print(f"a patch of {' x '.join(map(str, PATCH))}, {threads} threads")
     for dtype, hint in ((torch.bfloat16, "bf16"), (torch.float32, "f32")):
         for name, taken in timed(dtype, hint, threads):
-            print(f"{name:<28} {taken:.4f} s  {taken / math.prod(patch) * 1e6:.4f} s a million voxels", flush=True)
+            print(f"{name:<28} {taken:.4f} s  {taken / math.prod(PATCH) * 1e6:.4f} s a million voxels", flush=True)
 
 
 if __name__ == "__main__":

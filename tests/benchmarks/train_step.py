@@ -37,12 +37,14 @@ def ours(steps: int) -> list[tuple[float, float]]:
 
     import torch
 
+    from abdoseg.anatomy import ORGANS
     from abdoseg.phantom import phantom
     from abdoseg.training import fit
     from abdoseg.training.cache import Cache, Contents, Source, pack
-    from abdoseg.training.recipes import TARGETS, TrainingConfig
+    from abdoseg.training.recipes import TrainingConfig
 
-    volume, labelmap = phantom(0, spacing_mm=SPACING_MM, organs=TARGETS)
+    organs = tuple(organ.name for organ in ORGANS if not organ.is_lesion and organ.name != "duodenum")
+    volume, labelmap = phantom(0, spacing_mm=SPACING_MM, organs=organs)
     times = [now()]
 
     class Clock:
@@ -54,8 +56,8 @@ def ours(steps: int) -> list[tuple[float, float]]:
 
     with tempfile.TemporaryDirectory() as folder:
         contents = Contents({"image": volume.voxels, "labels": labelmap.labels}, SPACING_MM)
-        cases, _ = pack(Path(folder), [Source("phantom", "", TARGETS)], lambda case: contents)
-        config = replace(TrainingConfig(), epochs=1, epoch_steps=steps + 2)
+        cases, _ = pack(Path(folder), [Source("phantom", "", organs)], lambda case: contents)
+        config = replace(TrainingConfig(), organs=organs, epochs=1, epoch_steps=steps + 2)
         assert config.patch == PATCH and config.batch == BATCH and len(config.organs) + 1 == CLASSES
         task = fit.Task(Cache(cases), ("phantom",), ())
         fit.fit(task, config, Path(folder) / "run", fit.Terms(torch.device("cpu")), [Clock()])

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from abdoseg.anatomy import MAIN
 from abdoseg.cli import commands
 from abdoseg.cli.words import counts, duration
 from abdoseg.errors import AbdosegError, DatasetError, ModelError, OutputError, UsageError
@@ -18,8 +19,8 @@ from abdoseg.errors import AbdosegError, DatasetError, ModelError, OutputError, 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from tiny import RECIPE, flare
 
-RECIPE_JSON = {"spacing_mm": RECIPE.spacing_mm, "patch": RECIPE.patch, "network": RECIPE.network, "epoch_steps": 1,
-               "epochs": 1, "warmup_steps": 1}  # fmt: skip
+RECIPE_JSON = {"organs": [*MAIN, "pancreas"], "spacing_mm": RECIPE.spacing_mm, "patch": RECIPE.patch,
+               "network": RECIPE.network, "epoch_steps": 1, "epochs": 1, "warmup_steps": 1}  # fmt: skip
 
 
 @pytest.fixture
@@ -151,6 +152,7 @@ def test_a_run_may_begin_with_the_weights_of_another(here):
     run(*TRAIN, "-o", "first", "-q")
     more = ("--learning-rate", "1e-9", "--organs", "liver,spleen", "--painted", "0")
     assert "begin" not in run(*TRAIN, "-o", "second", "--from", "first/best.safetensors", *more).stderr
+    assert json.loads((here / "second" / "recipe.json").read_text())["progressive"] == []
     assert "began from: first/best.safetensors, SHA-256" in (here / "second" / "MODEL_CARD.md").read_text()
     told = run(*TRAIN, "-o", "third", "--from", "second/best.safetensors").stderr
     assert "knows nothing of kidney_right, kidney_left, which begin anew" in told
@@ -167,6 +169,7 @@ def test_without_a_recipe_the_weights_bring_their_network_and_grid(here):
     first, second = (json.loads((here / name / "recipe.json").read_text()) for name in ("first", "on"))
     assert all(second[key] == first[key] for key in ("network", "spacing_mm", "patch", "window_hu"))
     assert second["epoch_steps"] > first["epoch_steps"]  # all else is the default recipe's
+    assert second["progressive"] == []
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("45m", 2700), ("2h", 7200), ("1h30m", 5400), ("20", 20)])

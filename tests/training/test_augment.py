@@ -44,6 +44,11 @@ def test_scale_makes_organs_larger_in_mm_on_every_axis():
     np.testing.assert_allclose(steps, 0.5, atol=1e-5)
 
 
+def test_zoom_makes_a_patchs_voxels_larger_on_every_axis():
+    coordinates, _ = draw_coordinates((0.0, 0.0, 0.0), (5, 5, 5), ANISOTROPIC, NONE, Draws(0), zoom=2.0)
+    np.testing.assert_allclose([float(coordinates[a].diff(dim=a).mean()) for a in range(3)], 2.0, atol=1e-5)
+
+
 def test_a_quarter_turn_keeps_distances_in_mm():
     how = replace(NONE, rotate_degrees=90.0)
     coordinates, _ = draw_coordinates((0.0, 0.0, 0.0), (3, 3, 3), ANISOTROPIC, how, Draws(3))

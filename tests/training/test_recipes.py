@@ -12,7 +12,7 @@ from abdoseg.model.weights import build_network
 from abdoseg.training.augment import Augmentation
 from abdoseg.training.fit import make_optimiser
 from abdoseg.training.losses import mixed_loss
-from abdoseg.training.recipes import RECIPES, TrainingConfig, find_recipe, from_json
+from abdoseg.training.recipes import RECIPES, TrainingConfig, check_recipe, find_recipe, from_json
 from abdoseg.training.sampling import Sampler
 
 
@@ -20,6 +20,8 @@ from abdoseg.training.sampling import Sampler
 def test_a_recipe_survives_json(name):
     recipe = RECIPES[name]
     assert recipe.recipe == name and from_json(recipe.to_json()) == recipe
+    if recipe.network["name"] == "vnet":
+        check_recipe(recipe)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -43,9 +45,7 @@ def test_each_recipe_trains_a_few_steps(name, tmp_path):
     batch = Sampler(packed(tmp_path), ["case0", "case1"], config).batch(0)
     losses = []
     for _ in range(4):
-        loss = mixed_loss(
-            network(batch.image), batch.target, batch.annotated, config.loss_weights, config.class_weights
-        )
+        loss = mixed_loss(network(batch.image), batch.target, batch.annotated, config.loss_weights, config.dice_weights)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -55,10 +55,28 @@ def test_each_recipe_trains_a_few_steps(name, tmp_path):
 
 def test_a_recipe_for_weights_has_their_network_window_and_the_grid_that_they_segment_on():
     theirs = replace(TrainingConfig(), window_hu=(-50, 200), patch=(8, 8, 8), learning_rate=7.0)
+    ours = replace(TrainingConfig(), progressive=((10, 2.0),))
     plan = replace(theirs.plan(), asked_mm=(1.5, 1.5, 2.0))
-    assert TrainingConfig().fitting(plan) == replace(
+    assert ours.fitting(plan) == replace(
         TrainingConfig(), window_hu=(-50, 200), patch=(8, 8, 8), spacing_mm=(1.5, 1.5, 2.0)
     )
+
+
+def test_in_dice_what_is_delivered_counts_most_unless_the_recipe_says_otherwise():
+    config = TrainingConfig(organs=("liver", "aorta", "spleen"), delivered=("liver", "spleen"))
+    assert config.dice_weights == (0, 1, 0.125, 1)
+    assert replace(config, class_weights=(1, 2, 3, 4)).dice_weights == (1, 2, 3, 4)
+
+
+def test_a_patch_that_the_network_cannot_halve_is_told():
+    with pytest.raises(UsageError, match="a patch of 96 x 90 x 64 voxels, but the network needs multiples of 16 x 16"):
+        check_recipe(replace(TrainingConfig(), patch=(96, 90, 64)))
+
+
+def test_coarse_patches_are_what_the_network_can_halve():
+    recipe = replace(TrainingConfig(), progressive=((10, 2.0), (5, 1.5)))
+    seen = [recipe.seen_at(step) for step in (0, 9, 10, 15)]
+    assert seen == [(2, (48, 48, 32)), (2, (48, 48, 32)), (1.5, (64, 64, 48)), (1, (96, 96, 64))]
 
 
 def test_the_grid_to_be_asked_on_and_the_certainty_go_from_a_recipe_into_the_plan():

@@ -64,6 +64,17 @@ def test_patches_are_centred_on_organs_as_often_as_asked(tmp_path):
     assert all((sampler.batch(step).target > 0).any() for step in range(8))
 
 
+def test_a_run_begins_with_coarse_patches_that_show_as_much(tmp_path):
+    cache, whole = packed(tmp_path, 1), replace(STILL, foreground=0.0)
+    coarse = Sampler(cache, ["case0"], replace(whole, progressive=((2, 2.0), (1, 1.4))))
+    batches = [coarse.batch(step) for step in range(4)]
+    assert [tuple(batch.image.shape[2:]) for batch in batches] == [(8, 8, 8)] * 2 + [(12, 12, 12), (16, 16, 16)]
+    fine = Sampler(cache, ["case0"], whole)
+    assert same(batches[3], fine.batch(3))
+    ball = torch.nn.functional.avg_pool3d(fine.batch(0).image, 2)
+    assert float((ball - batches[0].image).abs().mean()) < 0.2 * float(ball.std())
+
+
 def test_organs_nobody_looked_for_are_marked(tmp_path):
     cache = packed(tmp_path, 1, annotated=("liver", "kidney_right"))
     assert Sampler(cache, ["case0"], RECIPE).batch(0).annotated[0].tolist() == [False, True, True, False, False]
