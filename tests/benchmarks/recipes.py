@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from statistics import mean
 
 from abdoseg.anatomy import MAIN
 from abdoseg.model.plan import members
-from abdoseg.training.recipes import RECIPES
+from abdoseg.training.recipes import RECIPES, from_json
 
 
 def train(recipe: str, data: list[str], run: Path, arguments: argparse.Namespace) -> None:
@@ -56,8 +55,9 @@ def table(runs: list[Path]) -> str:
     """Markdown, a recipe a line."""
     lines = [f"| recipe | steps | {' | '.join(MAIN)} | mean | s a million voxels |", f"|---|{'---|' * (len(MAIN) + 3)}"]
     for run in runs:
-        recipe, last = json.loads((run / "recipe.json").read_text()), rows(run / "log.csv")[-1]
-        megavoxels = int(last["step"]) * recipe["batch"] * math.prod(recipe["patch"]) / 1e6
+        recipe, last = from_json((run / "recipe.json").read_text()), rows(run / "log.csv")[-1]
+        seen = (math.prod(recipe.seen_at(step)[1]) for step in range(int(last["step"])))
+        megavoxels = recipe.batch * sum(seen) / 1e6
         dice = reached(run)
         cells = [f"{dice[organ]:.3f}" if organ in dice else "" for organ in MAIN]
         average = f"{mean(dice[organ] for organ in MAIN if organ in dice):.3f}" if set(dice) & set(MAIN) else ""
