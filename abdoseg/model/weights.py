@@ -76,8 +76,7 @@ def load_model(name: str | Path | None = None, device: str = "auto") -> Model:
             f"{path}: no abdoseg weights (their header would have {FORMAT!r}); name a file that train wrote"
         )
     plan = Plan.from_json(metadata[FORMAT])
-    with torch.device("meta"):  # nothing is drawn that is replaced at once
-        network = build_network(plan.network)
+    network = build_network(plan.network)
     uncounted = [key for key in network.state_dict() if key.endswith("num_batches_tracked")]
     tensors |= {key: torch.zeros((), dtype=torch.long) for key in uncounted}
     try:

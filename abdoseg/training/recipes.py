@@ -11,8 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-import torch
-
 from abdoseg.anatomy import MAIN
 from abdoseg.errors import UsageError
 from abdoseg.model.plan import Plan
@@ -96,8 +94,7 @@ class TrainingConfig:
     @cached_property
     def multiples(self) -> tuple[int, int, int]:
         """Of how many voxels the network wants its patches to be. Raises ModelError when it cannot be built."""
-        with torch.device("meta"):
-            return build_network(self.plan().network).multiples  # type: ignore[return-value]
+        return build_network(self.plan().network).multiples  # type: ignore[return-value]
 
     @property
     def dice_weights(self) -> tuple[float, ...]:
