@@ -139,7 +139,7 @@ def _settle_torch(flags: dict[str, Any]) -> None:
 
 
 def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
-    """The recipe, with the fields that flags replace. Weights to begin with bring their network and grid."""
+    """The recipe, with the fields that flags replace. Weights to begin with bring their network, organs and grid."""
     from abdoseg.model.weights import load_model
     from abdoseg.training.recipes import check_recipe, find_recipe
 
@@ -147,8 +147,10 @@ def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
     resumed = flags["resume"] and kept.is_file()
     recipe = find_recipe(flags["recipe"] or (kept if resumed else "default"))
     if flags["begin_from"] and not resumed:
-        theirs = load_model(flags["begin_from"], "cpu").plan
-        recipe = replace(recipe, progressive=()) if flags["recipe"] else recipe.fitting(theirs)
+        if flags["recipe"]:
+            recipe = replace(recipe, progressive=())
+        else:
+            recipe = recipe.fitting(load_model(flags["begin_from"], "cpu").plan)
     check_recipe(recipe)
     fields = ("epochs", "batch", "learning_rate", "painted", "seed")
     return replace(recipe, **{f: flags[f] for f in fields if flags[f] is not None})

@@ -7,6 +7,7 @@ doi:10.1109/ACCESS.2020.3025372; Chen et al. 2018, "DeepLabV3+", doi:10.1007/978
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ class SliceNetConfig:
     classes: int = 5
     architecture: str = "unetplusplus"
     encoder: str = "resnet34"
+    multiples: ClassVar[tuple[int, int, int]] = (2**HALVINGS, 2**HALVINGS, 1)  # of voxels, which patches must be
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -36,7 +38,7 @@ class SliceNet(nn.Module):
     Raises ModelError when the library is not installed; nothing is downloaded.
     """
 
-    multiples = (2**HALVINGS, 2**HALVINGS, 1)
+    multiples = SliceNetConfig.multiples
     layout = torch.channels_last
 
     def __init__(self, config: SliceNetConfig) -> None:

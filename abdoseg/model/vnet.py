@@ -64,6 +64,11 @@ class VNetConfig:
         """Patches must be a multiple of this many voxels on each axis."""
         return int(self.stem * 2 ** (len(self.widths) - 1))
 
+    @property
+    def multiples(self) -> tuple[int, int, int]:
+        """The stride on each axis."""
+        return (self.stride,) * 3
+
     def receptive_field(self) -> int:
         """Voxels that an output voxel sees along an axis, as table 1 of the paper counts them: 551 there.
 
@@ -130,7 +135,7 @@ class VNet(nn.Module):
     def __init__(self, config: VNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.multiples = (config.stride,) * 3
+        self.multiples = config.multiples
         widths, depths = config.widths, config.depths
         first = 1 if config.stem == 1 else widths[0]
         self.stem = nn.Identity() if config.stem == 1 else nn.Conv3d(1, first, config.stem, stride=config.stem)

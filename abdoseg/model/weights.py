@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,18 +33,32 @@ class Model:
     digest: str
 
 
-def build_network(description: dict[str, Any]) -> nn.Module:
-    """The untrained network that a plan's `network` describes. Raises ModelError."""
+def network_config(description: dict[str, Any]) -> VNetConfig | SliceNetConfig:
+    """The shape of the network that a plan's `network` describes; nothing is built. Raises ModelError."""
     name = description.get("name")
     if name not in NETWORKS:
         raise ModelError(f"the network {name!r} is not known here; known are {', '.join(NETWORKS)}")
-    network, config = NETWORKS[name]
+    config = NETWORKS[name][1]
     known = {f.name for f in fields(config)}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items() if k != "name"}
     if not set(values) <= known:
         raise ModelError(f"the network's description has unknown fields: {', '.join(sorted(set(values) - known))}")
+    with _holding_together():
+        shape: VNetConfig | SliceNetConfig = config(**values)
+    return shape
+
+
+def build_network(description: dict[str, Any]) -> nn.Module:
+    """The untrained network that a plan's `network` describes. Raises ModelError."""
+    config = network_config(description)
+    with _holding_together():
+        return NETWORKS[description["name"]][0](config)
+
+
+@contextmanager
+def _holding_together() -> Iterator[None]:
     try:
-        return network(config(**values))
+        yield
     except (TypeError, ValueError) as error:
         raise ModelError(f"the network's description does not hold together ({error})") from error
 

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from abdoseg.anatomy import MAIN
 from abdoseg.errors import UsageError
 from abdoseg.model.plan import Plan
 from abdoseg.model.slices import ARCHITECTURES
-from abdoseg.model.weights import build_network
+from abdoseg.model.weights import build_network, network_config
 from abdoseg.training.augment import NONE, Augmentation
 
 NEIGHBOUR = 0.125  # of a delivered organ's weight in Dice, where one is learnt beside them
@@ -91,10 +90,10 @@ class TrainingConfig:
             step -= steps
         return 1.0, self.patch
 
-    @cached_property
+    @property
     def multiples(self) -> tuple[int, int, int]:
-        """Of how many voxels the network wants its patches to be. Raises ModelError when it cannot be built."""
-        return build_network(self.plan().network).multiples  # type: ignore[return-value]
+        """Of how many voxels the network wants its patches to be. Raises ModelError."""
+        return network_config(self.network).multiples
 
     @property
     def dice_weights(self) -> tuple[float, ...]:
@@ -242,6 +241,7 @@ def find_recipe(name: str | Path) -> TrainingConfig:
 
 def check_recipe(recipe: TrainingConfig) -> None:
     """What cannot be trained is said before anything is packed. Raises ModelError, UsageError."""
+    build_network(recipe.plan().network)
     if any(n % multiple for n, multiple in zip(recipe.patch, recipe.multiples, strict=True)):
         size, wanted = (" x ".join(map(str, numbers)) for numbers in (recipe.patch, recipe.multiples))
         raise UsageError(f"{recipe.recipe}: a patch of {size} voxels, but the network needs multiples of {wanted}")

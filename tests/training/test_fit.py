@@ -67,8 +67,9 @@ def test_a_run_leaves_weights_checkpoint_and_log(task, tmp_path):
     assert [row["step"] for row in rows] == ["2", "4"] and len(rows[0]["weights"]) == 64
     assert 0 <= float(rows[1]["dice_liver"]) <= 1 and 0 < float(rows[1]["accuracy"]) < 1
     assert 0 <= float(rows[1]["iou_at_0.5"]) <= float(rows[1]["mean_iou"]) + 0.5
-    model = load_model(outcome.weights, "cpu")
-    assert model.plan.organs == RECIPE.organs and model.plan.training["steps"] == outcome.progress.best_step
+    best, last = load_model(outcome.weights, "cpu"), load_model(tmp_path / "run" / LAST, "cpu")
+    assert last.plan.organs == best.plan.organs == RECIPE.organs and last.plan.training["steps"] == 4
+    assert best.plan.training["steps"] == outcome.progress.best_step
 
 
 def test_two_runs_are_the_same_bit_for_bit(task, tmp_path):

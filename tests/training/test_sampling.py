@@ -71,8 +71,15 @@ def test_a_run_begins_with_coarse_patches_that_show_as_much(tmp_path):
     assert [tuple(batch.image.shape[2:]) for batch in batches] == [(8, 8, 8)] * 2 + [(12, 12, 12), (16, 16, 16)]
     fine = Sampler(cache, ["case0"], whole)
     assert same(batches[3], fine.batch(3))
-    ball = torch.nn.functional.avg_pool3d(fine.batch(0).image, 2)
-    assert float((ball - batches[0].image).abs().mean()) < 0.2 * float(ball.std())
+    halved = torch.nn.functional.avg_pool3d(fine.batch(0).image, 2)
+    assert float((halved - batches[0].image).abs().mean()) < 0.2 * float(halved.std())
+
+
+def test_drawing_coarse_patches_takes_no_random_number_from_the_network(tmp_path):
+    coarse = Sampler(packed(tmp_path, 1), ["case0"], replace(RECIPE, progressive=((2, 2.0),)))
+    before = torch.get_rng_state()
+    coarse.batch(0)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_organs_nobody_looked_for_are_marked(tmp_path):
