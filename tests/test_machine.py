@@ -1,3 +1,5 @@
+"""Cores that may be used, and memory that was."""
+
 import os
 
 import pytest

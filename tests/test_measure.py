@@ -1,3 +1,5 @@
+"""Volumes, HU and touched faces of organs, worked by hand."""
+
 import csv
 
 import numpy as np

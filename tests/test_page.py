@@ -1,3 +1,5 @@
+"""HTML pages and PNG pictures: escaped, exact, sortable."""
+
 import io
 
 import numpy as np

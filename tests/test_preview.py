@@ -1,3 +1,5 @@
+"""Overlays: which way is up and right, scale and places in millimetres."""
+
 import numpy as np
 import pytest
 from PIL import Image

@@ -1,3 +1,5 @@
+"""abdoseg compare: models side by side, as files and as JSON."""
+
 import csv
 import json
 

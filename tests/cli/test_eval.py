@@ -1,3 +1,5 @@
+"""abdoseg eval: tables, JSON, exit codes and what is said of cases that are missing."""
+
 import csv
 import json
 import subprocess

@@ -1,3 +1,5 @@
+"""abdoseg export: files beside the labelmap, the scan found or refused."""
+
 import csv
 import json
 import subprocess

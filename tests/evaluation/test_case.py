@@ -1,3 +1,5 @@
+"""The row of one organ of one case: numbers worked by hand, and each kind of empty."""
+
 import math
 from concurrent.futures import ThreadPoolExecutor
 

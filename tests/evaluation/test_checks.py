@@ -1,3 +1,5 @@
+"""Checks on rows and cohorts: what contradicts itself stops the run, what is odd is pointed at."""
+
 from dataclasses import replace
 
 import pytest

@@ -1,3 +1,5 @@
+"""Models compared case by case: pairs, p values, missing cases."""
+
 import math
 
 import numpy as np

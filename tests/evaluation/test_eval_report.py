@@ -1,3 +1,5 @@
+"""The report of an evaluation: whole, self-contained, the worst first."""
+
 import re
 from html.parser import HTMLParser
 

@@ -1,3 +1,5 @@
+"""The official FLARE22 script's numbers, and why they differ from ours."""
+
 import math
 
 import nibabel as nib

@@ -1,3 +1,5 @@
+"""Grids that differ: told in millimetres, tolerated by a hair, resampled when asked."""
+
 import numpy as np
 import pytest
 from phantom_labels import body, labelmap

@@ -1,3 +1,5 @@
+"""Which prediction belongs to which truth, whatever the files are called."""
+
 import pytest
 
 from abdoseg.errors import DatasetError

@@ -1,3 +1,5 @@
+"""A whole evaluation: missing and extra cases, grids that differ, organs left out."""
+
 import numpy as np
 import pytest
 from phantom_labels import body, cohort, write

@@ -1,3 +1,5 @@
+"""Statistics over cases and organs, against numpy."""
+
 import math
 
 import numpy as np

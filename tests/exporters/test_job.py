@@ -1,3 +1,5 @@
+"""The registry of export formats, and the names of what they write."""
+
 import ast
 import os
 import subprocess

@@ -1,3 +1,5 @@
+"""Labelmaps in other formats: grid, names, colours and codes."""
+
 from itertools import permutations, product
 
 import nibabel

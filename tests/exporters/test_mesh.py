@@ -1,3 +1,5 @@
+"""STL, PLY, OBJ and GLB read back: place, volume, winding and layout."""
+
 import struct
 from dataclasses import replace
 

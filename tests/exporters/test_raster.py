@@ -1,3 +1,5 @@
+"""The picture of a turning body: sides, up, and what hides what."""
+
 import numpy as np
 import pytest
 from organs import make

@@ -1,3 +1,5 @@
+"""The HTML report of a case: what it says, well-formed, fetching nothing."""
+
 import re
 import shutil
 import subprocess

@@ -1,3 +1,5 @@
+"""Surfaces of organs: closed, outward, true in volume and place."""
+
 import numpy as np
 import pytest
 import trimesh

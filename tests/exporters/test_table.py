@@ -1,3 +1,5 @@
+"""Tables of volumes: of a case, and of a cohort long and wide."""
+
 import csv
 from dataclasses import replace
 

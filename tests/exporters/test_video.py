@@ -1,3 +1,5 @@
+"""MP4 and GIF as decoded: codec, length, rate, and the pictures drawn."""
+
 import json
 import shutil
 import subprocess

@@ -1,3 +1,5 @@
+"""The area and direction of surface elements, worked by hand."""
+
 import itertools
 import math
 

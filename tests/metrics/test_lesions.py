@@ -1,3 +1,5 @@
+"""Lesions found, missed and false, counted by hand."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Dice, IoU, precision and recall by hand and against SimpleITK."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Hausdorff, HD95, ASSD and NSD by hand."""
+
 import math
 
 import numpy as np
