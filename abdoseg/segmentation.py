@@ -20,6 +20,7 @@ from abdoseg.components import box_of, positive
 from abdoseg.errors import ModelError, ResourceError
 from abdoseg.machine import peak_memory
 from abdoseg.measure import OrganVolume, measure
+from abdoseg.model.locate import locate
 from abdoseg.model.plan import Plan, members
 from abdoseg.model.predict import MOST_VOXELS, predict
 from abdoseg.model.weights import Model, fast_type, load_model
@@ -70,9 +71,11 @@ def segment(
     with watch("resample"):
         grid = network_grid(volume.geometry, plan)
         image = resample_image(volume.voxels, volume.geometry, grid, outside=plan.window_hu[0])
+    channels = tuple(dict.fromkeys(_channel(plan, organ) for organ in names))
+    with watch("locate"):
+        region = locate(model, image, channels, most, track)
     with watch("network"):
-        channels = tuple(dict.fromkeys(_channel(plan, organ) for organ in names))
-        fields = predict(model, image, channels, most, track=track).values
+        fields = predict(model, image, channels, most, within=region, track=track).values
     with watch("postprocess"):
         middle = middle_of(image > plan.window_hu[0])
         fields = _by_organ(fields, channels, names, (grid.shape[0] - 1) / 2 if middle is None else middle)

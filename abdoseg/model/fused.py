@@ -18,10 +18,13 @@ CHANNELS_LAST = torch.channels_last_3d
 ROWS = 8192  # of features that become logits at a time: 2 MB in bfloat16 for 13 classes
 
 
-def fuse(network: nn.Module, dtype: torch.dtype, order: Sequence[int] | None = None) -> FusedVNet | None:
+def fuse(
+    network: nn.Module, dtype: torch.dtype, size: Sequence[int], order: Sequence[int] | None = None
+) -> FusedVNet | None:
     """The network for this processor, or None where it or PyTorch cannot: then the network runs as it is.
 
-    order: of the output channels, the network's own if not given.
+    size: (I, J, K) of the images to come, for which weights are laid out; others are only slower. order: of the output
+    channels, the network's own if not given.
     """
     if not isinstance(network, VNet) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
@@ -29,7 +32,7 @@ def fuse(network: nn.Module, dtype: torch.dtype, order: Sequence[int] | None = N
     if config.norm == "instance" or config.activation != "relu" or set(config.downs) != {"strided"}:
         return None
     try:
-        fused = FusedVNet(network, dtype, order)
+        fused = FusedVNet(network, dtype, size, order)
         fused(torch.zeros(1, 1, *[2 * config.stride] * 3))
     except (AttributeError, RuntimeError):  # an operator is missing, or does not know this processor
         return None
@@ -39,14 +42,19 @@ def fuse(network: nn.Module, dtype: torch.dtype, order: Sequence[int] | None = N
 class FusedVNet:
     """A VNet with ReLU and batch norm or none, for inference."""
 
-    def __init__(self, network: VNet, dtype: torch.dtype, order: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, network: VNet, dtype: torch.dtype, size: Sequence[int], order: Sequence[int] | None = None
+    ) -> None:
         config = network.config
         self.dtype, self.step, self.classes, self.join = dtype, config.stem, config.classes, config.join
-        self.stem = None if isinstance(network.stem, nn.Identity) else Packed(network.stem, None, dtype)
-        self.encoder = [FusedStage(stage, dtype) for stage in _stages(network.encoder)]
-        self.downs = [Packed(down.layers[0], None, dtype) for down in network.downs if isinstance(down, Down)]
-        self.ups = [Packed(up, None, dtype) for up in network.ups]
-        self.decoder = [FusedStage(stage, dtype) for stage in _stages(network.decoder)]
+        halved = range(len(config.widths))
+        sizes = [[n // config.stem // 2**times for n in size] for times in halved]  # of the encoder's stages
+        self.stem = None if isinstance(network.stem, nn.Identity) else Packed(network.stem, None, dtype, size)
+        self.encoder = [FusedStage(*of, dtype) for of in zip(_stages(network.encoder), sizes, strict=True)]
+        downs = [down.layers[0] for down in network.downs if isinstance(down, Down)]
+        self.downs = [Packed(down, None, dtype, above) for down, above in zip(downs, sizes[:-1], strict=True)]
+        self.ups = [Packed(up, None, dtype, below) for up, below in zip(network.ups, sizes[:0:-1], strict=True)]
+        self.decoder = [FusedStage(*of, dtype) for of in zip(_stages(network.decoder), sizes[-2::-1], strict=True)]
         assert isinstance(network.head, nn.Conv3d | nn.ConvTranspose3d)
         weight, bias = folded(network.head, None)
         weight = weight if network.head.transposed else weight.transpose(0, 1)  # (inputs, classes, s, s, s)
@@ -90,12 +98,12 @@ class FusedVNet:
 class FusedStage:
     """Convolutions with their norm and activation in one pass each; the last adds the stage's input as well."""
 
-    def __init__(self, stage: Stage, dtype: torch.dtype) -> None:
+    def __init__(self, stage: Stage, size: Sequence[int], dtype: torch.dtype) -> None:
         layers = zip(stage.convolutions, stage.norms, strict=True)
-        self.convolutions = [Packed(convolution, norm, dtype) for convolution, norm in layers]
+        self.convolutions = [Packed(convolution, norm, dtype, size) for convolution, norm in layers]
         self.residual = stage.residual
         plain = isinstance(stage.shortcut, nn.Identity)
-        self.shortcut = None if plain else Packed(stage.shortcut, None, dtype)
+        self.shortcut = None if plain else Packed(stage.shortcut, None, dtype, size)
 
     def __call__(self, x: Tensor) -> Tensor:
         y = x
@@ -111,9 +119,12 @@ class FusedStage:
 
 
 class Packed:
-    """One convolution, transposed or not, its norm folded in and its weights in the layout that oneDNN asks for."""
+    """One convolution, transposed or not, its norm folded in and its weights in the layout that oneDNN asks for.
 
-    def __init__(self, layer: nn.Module, norm: nn.Module | None, dtype: torch.dtype) -> None:
+    It asks for another one by the size of the input; a guess has cost a layer eight times its time.
+    """
+
+    def __init__(self, layer: nn.Module, norm: nn.Module | None, dtype: torch.dtype, size: Sequence[int]) -> None:
         assert isinstance(layer, nn.Conv3d | nn.ConvTranspose3d)
         self.ops: Any = torch.ops.mkldnn
         self.transposed = isinstance(layer, nn.ConvTranspose3d)
@@ -125,7 +136,8 @@ class Packed:
         pack = (
             self.ops._reorder_convolution_transpose_weight if self.transposed else self.ops._reorder_convolution_weight
         )
-        self.weight = pack(weight.to(dtype), *reach, self.stride, self.dilation, 1, None)
+        sample = [1, layer.in_channels, *size]
+        self.weight = pack(weight.to(dtype), *reach, self.stride, self.dilation, 1, sample)
 
     def __call__(self, x: Tensor, then: str = "none", added: Tensor | None = None) -> Tensor:
         """The convolution of `x`; `added` is summed before the activation `then`, 'relu' or 'none'."""

@@ -24,6 +24,7 @@ class Plan:
     spacing_mm: (I, J, K) grid that the network was trained on; None when the whole scan is resized to `patch` whatever
     its size. asked_mm: the grid that it does better on when it is asked; None when that is the same.
     certain: the mean probability from which an organ shows that there is an abdomen; None when nobody measured it.
+    locating: how many times coarser a grid may be for the network to find the delivered organs' box; None likewise.
     patch: voxels that the network sees at a time. window_hu: HU are clipped to it and scaled onto `scaled_to`.
     organs: names of the output channels after background, organs or GROUPS. delivered: those written unless the user
     asks for others.
@@ -41,6 +42,7 @@ class Plan:
     training: dict[str, Any] = field(default_factory=dict)
     asked_mm: tuple[float, float, float] | None = None
     certain: float | None = None
+    locating: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("spacing_mm", "asked_mm", "patch", "organs", "delivered", "window_hu", "scaled_to"):

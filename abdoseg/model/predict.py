@@ -9,16 +9,16 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from abdoseg.model.fused import fuse
-from abdoseg.model.patches import Box, tile
+from abdoseg.model.patches import Box, Shape, Tiling, tile
 from abdoseg.model.plan import Plan
 from abdoseg.model.weights import Model, fast_type
 from abdoseg.progress import Track, silent
 
 OVERLAP = 0.25  # of a patch
-MOST_VOXELS = 600_000  # of a tile: larger ones save overlap, but the network does best on what it was trained on
+MOST_VOXELS = 1_200_000  # of a tile: twice a patch; larger ones save overlap, but cost Dice: `segment.py tiles`
 CONTEXT = 8  # voxels around the body that the network sees
 SPARSE = 0.005  # share of voxels above the window's floor below which a plane or tile is air
 
@@ -41,18 +41,20 @@ def predict(
     organs: tuple[str, ...] | None = None,
     most_voxels: int = MOST_VOXELS,
     overlap: float = OVERLAP,
+    within: Box | None = None,
     track: Track = silent,
 ) -> Fields:
     """The fields of `organs`, the plan's delivered ones if not named, in an image (I, J, K) of HU on the plan's grid.
 
-    Air is not looked at: planes around the body and tiles with next to nothing above the window's floor.
+    Only the box `within` is looked at, the body's if not given; and in it no tile with next to nothing above the
+    window's floor.
     """
     organs = organs or model.plan.delivered
-    run = _runner(model, [1 + model.plan.organs.index(organ) for organ in organs])
     floor = model.plan.window_hu[0]
-    body = body_box(image, floor)
+    body = within or body_box(image, floor)
     inside = image[body]
-    tiling = tile(inside.shape, model.plan.patch, _multiples(model.network), overlap, most_voxels)
+    tiling = tiles_of(model, inside.shape, most_voxels, overlap)
+    run = _runner(model, [1 + model.plan.organs.index(organ) for organ in organs], tiling.size)
     values = torch.full((len(organs), *image.shape), -1.0, dtype=torch.float16, device=model.device)
     view = values[:, *body]
     if len(tiling) > 1:
@@ -70,6 +72,12 @@ def predict(
     return Fields(values.cpu().numpy(), organs)
 
 
+def tiles_of(model: Model, shape: Shape, most_voxels: int = MOST_VOXELS, overlap: float = OVERLAP) -> Tiling:
+    """The tiles in which the model sees an image of `shape`."""
+    multiples = getattr(model.network, "multiples", (1, 1, 1))
+    return tile(shape, model.plan.patch, multiples, overlap, most_voxels)
+
+
 def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
     """The box of planes that hold more than air, with some context around; the whole image when all are air."""
     dense = image > floor
@@ -78,16 +86,16 @@ def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
         shares = dense.mean(axis=tuple(other for other in range(3) if other != axis))
         filled = np.flatnonzero(shares > SPARSE)
         if not len(filled):
-            return slice(None), slice(None), slice(None)
+            return slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2])
         spans.append(slice(max(0, int(filled[0]) - CONTEXT), min(length, int(filled[-1]) + 1 + CONTEXT)))
     return spans[0], spans[1], spans[2]
 
 
-def _runner(model: Model, channels: list[int]) -> Callable[[Tensor], Tensor]:
-    """(1, 1, I, J, K) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
+def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor], Tensor]:
+    """(1, 1, *size) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
     network, kind, dtype = model.network.eval(), model.device.type, fast_type(model.device)
     order = [*channels, *(c for c in range(len(model.plan.organs) + 1) if c not in channels)]
-    fused = fuse(network, dtype, order) if kind == "cpu" else None
+    fused = fuse(network, dtype, size, order) if kind == "cpu" else None
 
     @torch.inference_mode()
     def run(image: Tensor) -> Tensor:
@@ -135,8 +143,3 @@ def _scaled(voxels: npt.NDArray[np.float32], plan: Plan) -> npt.NDArray[np.float
     scaled *= gain
     scaled += start
     return np.ascontiguousarray(scaled, dtype=np.float32)
-
-
-def _multiples(network: nn.Module) -> tuple[int, int, int]:
-    """Multiples of how many voxels the network takes, an axis each."""
-    return getattr(network, "multiples", (1, 1, 1))

@@ -30,7 +30,8 @@ class TrainingConfig:
     without, what is delivered counts most.
     clip: largest norm of the gradient, 0 for none. foreground: share of patches centred on an organ. painted: share
     of patches whose HU are painted from a label map. ema: decay of the running average of the weights that is kept in
-    the end, 0 for none. asked_mm, certain: the plan's own; nothing here measures them, so None until you have.
+    the end, 0 for none. asked_mm, certain, locating: the plan's own; nothing here measures them, so None until you
+    have.
     """
 
     recipe: str = "default"
@@ -64,6 +65,7 @@ class TrainingConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
     asked_mm: tuple[float, float, float] | None = None
     certain: float | None = None
+    locating: int | None = None
     seed: int = 0
 
     def plan(self) -> Plan:
@@ -79,6 +81,7 @@ class TrainingConfig:
             training={"recipe": self.recipe, "seed": self.seed, "epochs": self.epochs},
             asked_mm=self.asked_mm,
             certain=self.certain,
+            locating=self.locating,
         )
 
     def seen_at(self, step: int) -> tuple[float, tuple[int, ...]]:

@@ -33,7 +33,7 @@ def seconds(work: Callable[[], object], repeat: int = 7) -> float:
 def timed(dtype: torch.dtype, hint: str, threads: int) -> Iterator[tuple[str, float]]:
     """Each way to run the bundled network on one patch, in one precision."""
     network, image, last = load_model(device="cpu").network, torch.randn(1, 1, *PATCH), torch.channels_last_3d
-    fused = fuse(network, dtype)
+    fused = fuse(network, dtype, PATCH)
     if fused is not None:
         yield f"fused, to fields, {hint}", seconds(lambda: fused(image, lambda logits: lead(logits, 4)))
     if importlib.util.find_spec("openvino"):

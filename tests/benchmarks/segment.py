@@ -112,7 +112,9 @@ def tiled(model, loaded, most: int, overlap: float) -> tuple[float, np.ndarray]:
     from abdoseg.metrics import dice
     from abdoseg.model.predict import predict
 
-    segmentation.predict = lambda model, image, organs, _, track: predict(model, image, organs, most, overlap, track)
+    segmentation.predict = lambda model, image, organs, _, within, track: predict(
+        model, image, organs, most, overlap, within, track
+    )
     scores, seconds = [], 0.0
     for volume, truth in loaded:
         found = segmentation.segment(volume, model)

@@ -56,16 +56,23 @@ def test_the_fused_network_gives_the_networks_logits(changes):
     network = random_network(**changes)
     image = torch.randn(1, 1, 16, 24, 32)
     order = [3, 0, 5, 1, 2, 4]
-    fused = FusedVNet(network, torch.float32, order)
+    fused = FusedVNet(network, torch.float32, image.shape[2:], order)
     with torch.inference_mode():
         truth, logits = network(image)[0][order], fused(image)
     torch.testing.assert_close(logits.float(), truth, atol=2e-3, rtol=2e-3)  # logits are float16
 
 
+def test_weights_laid_out_for_one_size_serve_another():
+    network, image = random_network(), torch.randn(1, 1, 8, 16, 24)
+    fused = FusedVNet(network, torch.float32, (32, 32, 16))
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(image).float(), network(image)[0], atol=2e-3, rtol=2e-3)
+
+
 @pytest.mark.parametrize("changes", [{"activation": "prelu"}, {"norm": "instance"}, {"down": "maxpool"}])
 def test_what_cannot_be_fused_runs_as_it_is(changes):
     network = random_network(**changes)
-    assert fuse(network, torch.float32) is None
+    assert fuse(network, torch.float32, (16, 16, 16)) is None
     fields = predict(model_of(network), np.random.default_rng(0).normal(0, 100, (16, 16, 16)).astype(np.float32))
     assert fields.values.shape == (4, 16, 16, 16)
 
@@ -73,9 +80,10 @@ def test_what_cannot_be_fused_runs_as_it_is(changes):
 def test_logits_are_finished_a_part_at_a_time(monkeypatch):
     monkeypatch.setattr("abdoseg.model.fused.ROWS", 100)
     network, image, sizes = random_network(), torch.randn(1, 1, 16, 24, 32), []
-    whole = FusedVNet(network, torch.float32)(image)
+    fused = FusedVNet(network, torch.float32, image.shape[2:])
+    whole = fused(image)
     monkeypatch.setattr("abdoseg.model.fused.ROWS", 10**6)
-    parts = FusedVNet(network, torch.float32)(image, lambda logits: sizes.append(logits.shape) or logits[:2])
+    parts = fused(image, lambda logits: sizes.append(logits.shape) or logits[:2])
     assert sizes == [(6, 16 * 24 * 32)]
     torch.testing.assert_close(parts, whole[:2], atol=1e-3, rtol=1e-3)
 

@@ -1,0 +1,81 @@
+"""How far beyond the coarse look's finds the organs reach, and what the coarse look saves and costs.
+
+python tests/benchmarks/locate.py SCAN... --truth LABELS... --labels flare22 [--model FILE] [--dice] [--perturbed]
+
+A row a scan: mm by which the true organs reach beyond the pieces that the coarse look finds (MARGIN_MM of
+abdoseg.model.locate must be more), and the share of voxels that the fine look still computes. With --dice, the mean
+Dice without and with the coarse look; with --perturbed, a row for each of robustness.py's perturbations too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import numpy as np
+from robustness import Perturbed, perturbed
+
+from abdoseg.components import box_of
+from abdoseg.machine import keep_freed_memory
+from abdoseg.metrics import dice
+from abdoseg.model import locate
+from abdoseg.model.predict import body_box, tiles_of
+from abdoseg.model.weights import Model, load_model
+from abdoseg.resample import resample_image, resample_labels
+from abdoseg.scans import read_labels, read_scan
+from abdoseg.segmentation import network_grid, segment
+from abdoseg.volume import Labelmap
+
+
+def row(model: Model, scan: Perturbed, truth: Labelmap, with_dice: bool) -> str:
+    """What the coarse look does to one scan."""
+    plan, volume = model.plan, scan.scan
+    grid = network_grid(volume.geometry, plan)
+    image = resample_image(volume.voxels, volume.geometry, grid, plan.window_hu[0])
+    wanted = [label for label, organ in truth.organs.items() if organ in plan.delivered]
+    there = resample_labels(truth.labels, truth.geometry, scan.lies)  # on the scan's voxels, wherever those truly lie
+    organs = box_of(np.isin(resample_labels(there, volume.geometry, grid), wanted))
+    body = body_box(image, plan.window_hu[0])
+    locate.MARGIN_MM, margin = 0.0, locate.MARGIN_MM
+    bare = locate.locate(model, image, plan.delivered)
+    locate.MARGIN_MM = margin
+    whole, box = (tiles_of(model, image[b].shape).computed for b in (body, locate.locate(model, image, plan.delivered)))
+    if organs is None:
+        return f"no organ   {box / whole:5.2f}"
+    beyond = max(
+        max(b.start - o.start, o.stop - b.stop) * s for b, o, s in zip(bare, organs, grid.spacing_mm, strict=True)
+    )
+    line = f"{beyond:8.0f}   {box / whole:5.2f}"
+    if with_dice:
+        for one in (replace(model, plan=replace(plan, locating=None)), model):
+            found = segment(volume, one).labelmap
+            scores = [dice(there == label, found.mask(truth.organs[label])) for label in wanted]
+            line += "   " + " ".join(f"{score:.3f}" for score in scores)
+    return line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scans", nargs="+")
+    parser.add_argument("--truth", nargs="+", required=True, help="labels, one file a scan in their order")
+    parser.add_argument("--labels", default="abdoseg", help="scheme of the truths")
+    parser.add_argument("--model", help="weights file; the bundled one when not named")
+    parser.add_argument("--dice", action="store_true")
+    parser.add_argument("--perturbed", action="store_true")
+    chosen = parser.parse_args()
+    keep_freed_memory()
+    model = load_model(chosen.model)
+    print(f"{'scan':<44} beyond mm  share" + ("   Dice without, with" if chosen.dice else ""))
+    for scan, labels in zip(chosen.scans, chosen.truth, strict=True):
+        volume, truth = read_scan(scan), read_labels(labels, chosen.labels)
+        cases = [Perturbed("", volume, volume.geometry)]
+        if chosen.perturbed:
+            wanted = np.isin(truth.labels, [n for n, organ in truth.organs.items() if organ in model.plan.delivered])
+            cases += perturbed(volume, wanted * truth.labels, quick=False)
+        for case in cases:
+            name = f"{scan.rsplit('/', 1)[-1].split('.nii')[0]} {case.name}"
+            print(f"{name:<44} {row(model, case, truth, chosen.dice)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

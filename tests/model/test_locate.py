@@ -1,0 +1,88 @@
+"""The coarse look: its box holds the organs with a margin, and it is left out where it could only lose."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from phantom_balls import HU, ORGANS, model, scan
+
+from abdoseg.model import locate as module
+from abdoseg.model.locate import locate
+from abdoseg.model.predict import body_box
+from abdoseg.segmentation import segment
+
+DELIVERED = ORGANS[:4]
+FLOOR = -125.0
+
+
+def locating(**changes):
+    known = model()
+    return replace(known, plan=replace(known.plan, **{"locating": 2, **changes}))
+
+
+@pytest.fixture(autouse=True)
+def _small_scans_are_worth_it(monkeypatch):
+    monkeypatch.setattr(module, "WORTH", 0)
+
+
+def body_with(*places, shape=(100, 90, 80)):
+    """A body of 75 HU to every border but the first planes; cubes of liver of 8 voxels that begin at `places`."""
+    image = np.full(shape, 75.0, np.float32)
+    image[:30] = -1000
+    for i, j, k in places:
+        image[i : i + 8, j : j + 8, k : k + 8] = HU["liver"]
+    return image
+
+
+def test_the_box_is_what_was_found_and_the_margin_within_the_body():
+    box = locate(locating(), body_with((60, 40, 32), (68, 40, 70)), DELIVERED)
+    # 30 mm are 15 voxels of 2 mm and 10 of 3 mm; the body begins 8 voxels before its first plane
+    assert box == (slice(45, 91), slice(25, 63), slice(22, 80))
+    assert locate(locating(), body_with((30, 0, 0)), DELIVERED) == (slice(22, 53), slice(0, 23), slice(0, 18))
+
+
+def test_a_crumb_is_no_reason_to_look():
+    image = body_with((60, 40, 32))
+    image[90:94, 80:84, 70:72] = HU["liver"]  # 0.4 ml
+    assert locate(locating(), image, DELIVERED) == locate(locating(), body_with((60, 40, 32)), DELIVERED)
+
+
+@pytest.mark.parametrize("block", [2, 3, 4])
+def test_an_image_that_blocks_do_not_divide_is_seen_to_its_end(block):
+    image = np.full((61, 47, 31), 75.0, np.float32)
+    image[53:, 39:, 23:] = HU["liver"]
+    box = locate(locating(locating=block), image, DELIVERED)
+    assert [part.stop for part in box] == [61, 47, 31]
+
+
+@pytest.mark.parametrize(
+    ("changes", "organs"),
+    [({"locating": None}, DELIVERED), ({}, ORGANS)],
+    ids=["the plan does not say how coarse", "an organ that is not delivered is asked for"],
+)
+def test_where_nobody_measured_it_the_whole_body_is_looked_at(changes, organs):
+    image = body_with((60, 40, 32))
+    assert locate(locating(**changes), image, organs) == body_box(image, FLOOR)
+
+
+def test_a_small_scan_is_looked_at_whole(monkeypatch):
+    monkeypatch.setattr(module, "WORTH", 10**9)
+    image = body_with((60, 40, 32))
+    assert locate(locating(), image, DELIVERED) == body_box(image, FLOOR)
+
+
+def test_where_nothing_is_found_the_whole_body_is_looked_at():
+    assert locate(locating(), body_with(), DELIVERED) == body_box(body_with(), FLOOR)
+
+
+def test_an_image_of_air_has_a_box_too():
+    air = np.full((40, 30, 20), -1000.0, np.float32)
+    assert locate(locating(), air, DELIVERED) == (slice(0, 40), slice(0, 30), slice(0, 20))
+
+
+def test_a_scan_gets_the_labels_that_it_would_have_got_without():
+    volume, truth = scan(shape=(160, 120, 90), spacing=(1.0, 1.0, 1.5))
+    found = segment(volume, locating())
+    np.testing.assert_array_equal(found.labelmap.labels, segment(volume, model()).labelmap.labels)
+    assert set(np.unique(truth)) == set(np.unique(found.labelmap.labels))
+    assert list(found.record["seconds"])[:3] == ["resample", "locate", "network"]
