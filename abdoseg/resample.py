@@ -14,7 +14,9 @@ from abdoseg.volume import Array, Geometry
 Floats = npt.NDArray[np.float32]
 Block = tuple[slice, slice, Floats]  # rows, columns, the dense weights between them
 BLOCK = 16  # output rows that share one dense product: the filter's band is narrow, a larger block multiplies zeros
-ROWS = 256  # of one product: up to 256 x 16 x 64 OpenBLAS stays on the calling thread; its own threads only spin here
+ALONE = 256 * 16 * 64  # multiplications up to which OpenBLAS stays on the calling thread; its own only spin here
+PLANES = 4  # in one call, as many as a core's cache holds: calls of one plane leave the cores waiting for each other
+DEPTH = 48  # planes of the result that are made at a time
 FACE = 1e-4  # of a voxel: a centre that only rounding puts below a face lies on it
 PARALLEL = 1e-4  # off-diagonal source voxels per target voxel below which axes count as parallel
 
@@ -25,27 +27,34 @@ def resample_image(voxels: Array, source: Geometry, target: Geometry, outside: f
     Along parallel axes an antialiased linear filter an axis: a triangle as wide as the coarser of the two spacings,
     the edge voxel repeated beyond the source. Between other grids the same filter along the source's axes, then
     trilinear, `outside` beyond the source. The order of the sums is that of the canonical axes, so the values are the
-    same to the last bit however the file had its axes; memory in file order, I fastest, is the fastest to read.
+    same to the last bit however the file had its axes. In memory I is fastest, which is the fastest to read, too.
     """
     scale, offset = _mapping(source, target)
     if not _parallel(scale):
         coarse = source.resampled(tuple(np.maximum(source.spacing_mm, target.spacing_mm)))
         return _sample(resample_image(voxels, source, coarse), *_mapping(coarse, target), target.shape, outside)
     across, along, up = (
-        list(_blocks(_triangle(source.shape[a], target.shape[a], scale[a, a], offset[a]))) for a in range(3)
+        _triangle(source.shape[a], target.shape[a], scale[a, a], offset[a], max(1.0, scale[a, a])) for a in range(3)
     )
+    wide, deep = [*_blocks(across)], [*_blocks(along)]
     result = np.empty(target.shape[::-1], np.float32)  # (K', J', I')
-    for rows, needed, weights in up:
-        inner = np.empty((needed.stop - needed.start, *result.shape[1:]), np.float32)
+    for start in range(0, len(result), DEPTH):
+        weights = up[start : start + DEPTH]
+        used = np.flatnonzero(weights.any(axis=0))
+        shrunk = np.empty((used[-1] + 1 - used[0], *result.shape[1:]), np.float32)
+        stacks = range(0, len(shrunk), PLANES)
+        planes, rows = voxels[:, :, used[0] : used[-1] + 1].T, weights[:, used[0] : used[-1] + 1]
 
-        def shrink(n: int, first: int = needed.start, inner: Floats = inner) -> None:
-            _shrink(voxels[:, :, first + n].T.astype(np.float32, order="C"), along, across, inner[n])
+        def shrink(n: int, stacks: range = stacks, planes: Array = planes, shrunk: Floats = shrunk) -> None:
+            stack = slice(stacks[n], stacks[n] + PLANES)
+            _filter(planes[stack].astype(np.float32, order="C"), wide, deep, shrunk[stack])
 
-        _on_all_cores(shrink, len(inner))
-        flat, out = inner.reshape(len(inner), -1), result[rows].reshape(len(weights), -1)
-        for start in range(0, flat.shape[1], ROWS):
-            np.matmul(weights, flat[:, start : start + ROWS], out=out[:, start : start + ROWS])
-    return np.ascontiguousarray(result.T)
+        def combine(n: int, start: int = start, rows: Floats = rows, shrunk: Floats = shrunk) -> None:
+            _combine(shrunk, rows[n], result[start + n])
+
+        _on_all_cores(shrink, len(stacks))
+        _on_all_cores(combine, len(rows))
+    return result.T
 
 
 def resample_labels(labels: Array, source: Geometry, target: Geometry) -> npt.NDArray[np.uint8]:
@@ -87,31 +96,20 @@ def paint_above(
             corner = offset + scale @ np.add(start, (0, 0, n))
             plane[_sample(field, scale, corner, (*(stop - start)[:2], 1), None)[:, :, 0].T > 0] = label
         return i, j, k
-    (left, x), (back, y), (below, z) = (
-        _between(source.shape[a], start[a], stop[a], scale[a, a], offset[a]) for a in range(3)
+    across, along, up = (
+        _triangle(source.shape[a], int(stop[a] - start[a]), scale[a, a], offset[a] + scale[a, a] * start[a], 1.0)
+        for a in range(3)
     )
-    rows = _lerp(field.T.astype(np.float32), left, x, axis=2)
-    for plane, lower, share in zip(planes, below, z, strict=True):
-        upper = min(lower + 1, len(rows) - 1)
-        _paint_plane(rows[lower] + share * (rows[upper] - rows[lower]), back, y, plane, label)
+    wide, deep = [*_blocks(across)], [*_blocks(along)]
+    smooth = np.empty((source.shape[2], *planes.shape[1:]), np.float32)  # (k, J, I)
+    for first in range(0, len(smooth), PLANES):
+        stack = slice(first, first + PLANES)
+        _filter(field.T[stack].astype(np.float32), wide, deep, smooth[stack])
+    between = np.empty(planes.shape[1:], np.float32)
+    for plane, weights in zip(planes, up, strict=True):
+        _combine(smooth, weights, between)
+        np.copyto(plane, label, where=between > 0)
     return i, j, k
-
-
-def _paint_plane(values: Floats, lower: npt.NDArray[np.intp], share: Floats, plane: Array, label: int) -> None:
-    """Writes `label` into `plane` (J, I) where `values` (J', I), interpolated along J as `_lerp` does, are above 0.
-
-    Only what lies between the outermost values above 0 is looked at.
-    """
-    filled = values > 0
-    used, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
-    if not len(used):
-        return
-    rows = slice(*np.searchsorted(lower, (used[0] - 1, used[-1] + 1)))
-    across = slice(columns[0], columns[-1] + 1)
-    values = values[:, across]
-    rise = np.diff(values, axis=0, append=values[-1:]).take(lower[rows], axis=0)
-    rise *= share[rows, None]
-    np.copyto(plane[rows, across], label, where=rise > np.negative(values).take(lower[rows], axis=0))
 
 
 def _on_all_cores(work: Callable[[int], None], count: int) -> None:
@@ -138,9 +136,11 @@ def _parallel(scale: npt.NDArray[np.float64]) -> bool:
     return bool((np.diag(scale) > 0).all() and np.abs(off).max() < PARALLEL)
 
 
-def _triangle(source: int, target: int, scale: float, offset: float) -> Floats:
-    """(target, source) weights of the triangle filter, rows summing to 1; beyond the edge its voxel is repeated."""
-    width = max(1.0, scale)
+def _triangle(source: int, target: int, scale: float, offset: float, width: float) -> Floats:
+    """(target, source) weights of a triangle of that half width in source voxels, at `offset` + `scale` * index.
+
+    Rows sum to 1; beyond the edge its voxel is repeated.
+    """
     centres = offset + scale * np.arange(target)
     reach = int(np.ceil(width))
     taps = np.floor(centres)[:, None] + np.arange(-reach + 1, reach + 1)
@@ -160,15 +160,32 @@ def _blocks(weights: Floats) -> Iterator[Block]:
         yield slice(first, first + len(rows)), columns, np.ascontiguousarray(rows[:, columns])
 
 
-def _shrink(plane: Floats, first: Sequence[Block], second: Sequence[Block], out: Floats) -> None:
-    """out = first @ plane @ second.T, block by block."""
-    narrow = np.empty((len(plane), out.shape[1]), np.float32)
-    for start in range(0, len(plane), ROWS):
-        part = slice(start, start + ROWS)
-        for rows, needed, weights in second:
-            np.matmul(plane[part, needed], weights.T, out=narrow[part, rows])
-    for rows, needed, weights in first:
-        np.matmul(weights, narrow[needed], out=out[rows])
+def _filter(planes: Floats, across: Sequence[Block], along: Sequence[Block], out: Floats) -> None:
+    """out (N, J', I') = planes (N, J, I) filtered along both axes, block by block."""
+    narrow = np.empty((*planes.shape[:2], out.shape[2]), np.float32)
+    for rows, needed, weights in across:
+        columns = np.ascontiguousarray(weights.T)
+        for part in _parts(planes.shape[1], weights):
+            np.matmul(planes[:, part, needed], columns, out=narrow[:, part, rows])
+    for rows, needed, weights in along:
+        for part in _parts(narrow.shape[2], weights):
+            np.matmul(weights, narrow[:, needed, part], out=out[:, rows, part])
+
+
+def _parts(length: int, weights: Floats) -> Iterator[slice]:
+    """Even parts of an axis that is not summed over, as few as OpenBLAS multiplies with `weights` on this thread."""
+    count = max(1, -(-length * weights.size // ALONE))
+    for n in range(count):
+        yield slice(n * length // count, (n + 1) * length // count)
+
+
+def _combine(planes: Floats, weights: Floats, out: Floats) -> None:
+    """out (J, I) = the sum of planes (N, J, I), each by its weight."""
+    used = np.flatnonzero(weights)
+    np.multiply(planes[used[0]], weights[used[0]], out=out)
+    part = np.empty_like(out)
+    for n in used[1:]:
+        out += np.multiply(planes[n], weights[n], out=part)
 
 
 def _sample(
@@ -196,22 +213,3 @@ def _reach(source: Geometry, target: Geometry) -> tuple[npt.NDArray[np.intp], np
     start = np.maximum(0, np.ceil(corners.min(axis=1) - 1e-6)).astype(np.intp)
     stop = np.minimum(target.shape, np.floor(corners.max(axis=1) + 1e-6) + 1).astype(np.intp)
     return start, stop
-
-
-def _between(size: int, start: int, stop: int, scale: float, offset: float) -> tuple[npt.NDArray[np.intp], Floats]:
-    """For target indices from start to stop: the source voxel below each, and how far it lies towards the next."""
-    at = np.clip(offset + scale * np.arange(start, stop), 0, size - 1)
-    lower = np.minimum(np.floor(at), max(0, size - 2)).astype(np.intp)
-    return lower, (at - lower).astype(np.float32)
-
-
-def _lerp(values: Floats, lower: npt.NDArray[np.intp], share: Floats, axis: int) -> Floats:
-    """`values` interpolated along an axis, `share` of the way from `lower` to the next."""
-    if values.shape[axis] == 1:
-        return values.take(lower, axis)
-    shape = [1] * values.ndim
-    shape[axis] = -1
-    result = np.diff(values, axis=axis).take(lower, axis)
-    result *= share.reshape(shape)
-    result += values.take(lower, axis)
-    return result
