@@ -1,8 +1,10 @@
 """The command line: one module a command; this one lists them and turns errors into exit codes."""
 
+import gc
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -38,6 +40,18 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # which click would call a failure
+            return _unheard()
+
+
+def _unheard() -> int:
+    """The exit code when the reader of our pipe has gone, as `head` does: nothing is left to say, and nothing wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="abdoseg")
@@ -62,7 +76,7 @@ def main() -> None:
     except AbdosegError as error:
         click.echo(f"error: {error}", err=True)
         code = error.exit_code
-    except BrokenPipeError:  # the reader of our pipe has gone: nothing is left to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except BrokenPipeError:
+        code = _unheard()
+    gc.freeze()  # or Python would look for cycles among all of PyTorch's objects before it ends: 0.3 s
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,5 +1,6 @@
 """The command line as a whole: fast to start, errors in one line, exit codes as documented."""
 
+import os
 import subprocess
 import sys
 
@@ -44,3 +45,14 @@ def test_a_missing_scan_is_one_line_that_names_it_and_exit_3(tmp_path):
     assert done.returncode == 3
     assert "nowhere.nii.gz" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_reader_that_has_heard_enough_is_no_failure(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"no scan")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", "abdoseg", "check", str(tmp_path)], stdout=writing,
+                          stderr=subprocess.PIPE, text=True)  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
