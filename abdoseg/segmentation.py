@@ -20,9 +20,9 @@ from abdoseg.components import box_of, positive
 from abdoseg.errors import ModelError, ResourceError
 from abdoseg.machine import peak_memory
 from abdoseg.measure import OrganVolume, measure
-from abdoseg.model.locate import locate
+from abdoseg.model.locate import predict_located
 from abdoseg.model.plan import Plan, members
-from abdoseg.model.predict import MOST_VOXELS, predict
+from abdoseg.model.predict import MOST_VOXELS
 from abdoseg.model.weights import Model, fast_type, load_model
 from abdoseg.postprocess import middle_of, part_sides, reject, tidy
 from abdoseg.progress import Track, silent
@@ -71,11 +71,9 @@ def segment(
     with watch("resample"):
         grid = network_grid(volume.geometry, plan)
         image = resample_image(volume.voxels, volume.geometry, grid, outside=plan.window_hu[0])
-    channels = tuple(dict.fromkeys(_channel(plan, organ) for organ in names))
-    with watch("locate"):
-        region = locate(model, image, channels, most, track)
     with watch("network"):
-        fields = predict(model, image, channels, most, within=region, track=track).values
+        channels = tuple(dict.fromkeys(_channel(plan, organ) for organ in names))
+        fields = predict_located(model, image, channels, most, track).values
     with watch("postprocess"):
         middle = middle_of(image > plan.window_hu[0])
         fields = _by_organ(fields, channels, names, (grid.shape[0] - 1) / 2 if middle is None else middle)

@@ -1,4 +1,4 @@
-"""Where in an image the organs lie: a coarse look at all of it, so that the finer one need not see all of it."""
+"""A coarse look at all of an image, and a fine one where it found organs: most of a body need not be seen finely."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from abdoseg.components import box_of, components
+from abdoseg.components import box_of, components, positive
 from abdoseg.model.patches import Box
-from abdoseg.model.plan import Plan
-from abdoseg.model.predict import MOST_VOXELS, body_box, predict, tiles_of
+from abdoseg.model.predict import MOST_VOXELS, Fields, body_box, predict, tiles_of
 from abdoseg.model.weights import Model
 from abdoseg.progress import Track, silent
 
@@ -19,29 +18,50 @@ LEAST_ML = 1.0  # a smaller piece is no reason to look there
 WORTH = 4_000_000  # voxels to compute from which on a coarse look saves more than it takes
 
 
-def locate(
+def predict_located(
     model: Model,
     image: npt.NDArray[np.float32],
     organs: tuple[str, ...],
     most_voxels: int = MOST_VOXELS,
     track: Track = silent,
+) -> Fields:
+    """What `predict` gives, but where no organ is near: there -1, and nothing was looked at.
+
+    An organ that goes on beyond where was looked has the whole body looked at.
+    """
+    body = body_box(image, model.plan.window_hu[0])
+    region = locate(model, image, organs, body, most_voxels, track)
+    fields = predict(model, image, organs, most_voxels, within=region, track=track)
+    if region != body and _is_cut(fields.values, region, body):
+        fields = predict(model, image, organs, most_voxels, within=body, track=track)
+    return fields
+
+
+def locate(
+    model: Model,
+    image: npt.NDArray[np.float32],
+    organs: tuple[str, ...],
+    body: Box,
+    most_voxels: int = MOST_VOXELS,
+    track: Track = silent,
 ) -> Box:
-    """The box of an image (I, J, K) of HU on the plan's grid that holds the organs, with a margin.
+    """The box that holds the organs, with a margin, within the `body` of an image (I, J, K) of HU on the plan's grid.
 
     The network looks at blocks of `plan.locating` voxels along each axis, averaged. It is the whole body where that
     would save nothing, where the plan has no such number, for organs that the model does not deliver, and where
     nothing is found: then nothing is known.
     """
-    plan = model.plan
-    body = body_box(image, plan.window_hu[0])
-    tiling = tiles_of(model, image[body].shape, most_voxels)
-    if plan.locating is None or not set(organs) <= set(plan.delivered) or tiling.computed < WORTH:
+    plan, tiling = model.plan, tiles_of(model, image[body].shape, most_voxels)
+    if plan.locating is None or plan.segmenting_mm is None or not set(organs) <= set(plan.delivered):
         return body
-    coarse = _averaged(image[body], plan.locating)
-    found = _found(predict(model, coarse, organs, most_voxels, track=track).values, _block_ml(plan))
+    if tiling.computed < WORTH:
+        return body
+    fields = predict(model, _averaged(image[body], plan.locating), organs, most_voxels, track=track).values
+    numbers, sizes = components(np.any(positive(fields), axis=0, keepdims=True)[0])
+    least = LEAST_ML * 1000 / np.prod(plan.segmenting_mm) / plan.locating**3  # blocks
+    found = box_of((sizes >= least)[numbers])
     if found is None:
         return body
-    assert plan.segmenting_mm is not None
     box = []
     for part, within, spacing in zip(found, body, plan.segmenting_mm, strict=True):
         margin = round(MARGIN_MM / spacing)
@@ -56,13 +76,12 @@ def _averaged(image: npt.NDArray[np.float32], block: int) -> npt.NDArray[np.floa
     return np.asarray(blocks[0].numpy().T)
 
 
-def _found(fields: npt.NDArray[np.float16], block_ml: float) -> Box | None:
-    """The box of all pieces of any organ that are large enough to count; None when there is none."""
-    numbers, sizes = components(np.any(fields > 0, axis=0, keepdims=True)[0])
-    return box_of((sizes * block_ml >= LEAST_ML)[numbers])
-
-
-def _block_ml(plan: Plan) -> float:
-    assert plan.segmenting_mm is not None
-    assert plan.locating is not None
-    return float(np.prod(plan.segmenting_mm)) * plan.locating**3 / 1000
+def _is_cut(fields: npt.NDArray[np.float16], region: Box, body: Box) -> bool:
+    """Whether an organ reaches a face of the region beyond which the body goes on."""
+    inside = fields[:, *region]
+    return any(
+        bool((inside.take(end, axis) > 0).any())
+        for axis, (part, whole) in enumerate(zip(region, body, strict=True), start=1)
+        for end, goes_on in ((0, part.start > whole.start), (-1, part.stop < whole.stop))
+        if goes_on
+    )

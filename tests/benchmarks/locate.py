@@ -37,9 +37,10 @@ def row(model: Model, scan: Perturbed, truth: Labelmap, with_dice: bool) -> str:
     organs = box_of(np.isin(resample_labels(there, volume.geometry, grid), wanted))
     body = body_box(image, plan.window_hu[0])
     locate.MARGIN_MM, margin = 0.0, locate.MARGIN_MM
-    bare = locate.locate(model, image, plan.delivered)
+    bare = locate.locate(model, image, plan.delivered, body)
     locate.MARGIN_MM = margin
-    whole, box = (tiles_of(model, image[b].shape).computed for b in (body, locate.locate(model, image, plan.delivered)))
+    region = locate.locate(model, image, plan.delivered, body)
+    whole, box = (tiles_of(model, image[part].shape).computed for part in (body, region))
     if organs is None:
         return f"no organ   {box / whole:5.2f}"
     beyond = max(

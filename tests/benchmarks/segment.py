@@ -110,10 +110,11 @@ def tiled(model, loaded, most: int, overlap: float) -> tuple[float, np.ndarray]:
     """Network seconds of all cases, and mean Dice by organ."""
     from abdoseg import segmentation
     from abdoseg.metrics import dice
+    from abdoseg.model import locate
     from abdoseg.model.predict import predict
 
-    segmentation.predict = lambda model, image, organs, _, within, track: predict(
-        model, image, organs, most, overlap, within, track
+    locate.predict = lambda model, image, organs, _, within=None, track=None: predict(
+        model, image, organs, most, overlap, within
     )
     scores, seconds = [], 0.0
     for volume, truth in loaded:

@@ -7,8 +7,8 @@ import pytest
 from phantom_balls import HU, ORGANS, model, scan
 
 from abdoseg.model import locate as module
-from abdoseg.model.locate import locate
-from abdoseg.model.predict import body_box
+from abdoseg.model.locate import locate, predict_located
+from abdoseg.model.predict import body_box, predict
 from abdoseg.segmentation import segment
 
 DELIVERED = ORGANS[:4]
@@ -34,24 +34,28 @@ def body_with(*places, shape=(100, 90, 80)):
     return image
 
 
+def region(known, image, organs=DELIVERED):
+    return locate(known, image, organs, body_box(image, FLOOR))
+
+
 def test_the_box_is_what_was_found_and_the_margin_within_the_body():
-    box = locate(locating(), body_with((60, 40, 32), (68, 40, 70)), DELIVERED)
+    box = region(locating(), body_with((60, 40, 32), (68, 40, 70)))
     # 30 mm are 15 voxels of 2 mm and 10 of 3 mm; the body begins 8 voxels before its first plane
     assert box == (slice(45, 91), slice(25, 63), slice(22, 80))
-    assert locate(locating(), body_with((30, 0, 0)), DELIVERED) == (slice(22, 53), slice(0, 23), slice(0, 18))
+    assert region(locating(), body_with((30, 0, 0))) == (slice(22, 53), slice(0, 23), slice(0, 18))
 
 
 def test_a_crumb_is_no_reason_to_look():
     image = body_with((60, 40, 32))
     image[90:94, 80:84, 70:72] = HU["liver"]  # 0.4 ml
-    assert locate(locating(), image, DELIVERED) == locate(locating(), body_with((60, 40, 32)), DELIVERED)
+    assert region(locating(), image) == region(locating(), body_with((60, 40, 32)))
 
 
 @pytest.mark.parametrize("block", [2, 3, 4])
 def test_an_image_that_blocks_do_not_divide_is_seen_to_its_end(block):
     image = np.full((61, 47, 31), 75.0, np.float32)
     image[53:, 39:, 23:] = HU["liver"]
-    box = locate(locating(locating=block), image, DELIVERED)
+    box = region(locating(locating=block), image)
     assert [part.stop for part in box] == [61, 47, 31]
 
 
@@ -62,22 +66,22 @@ def test_an_image_that_blocks_do_not_divide_is_seen_to_its_end(block):
 )
 def test_where_nobody_measured_it_the_whole_body_is_looked_at(changes, organs):
     image = body_with((60, 40, 32))
-    assert locate(locating(**changes), image, organs) == body_box(image, FLOOR)
+    assert region(locating(**changes), image, organs) == body_box(image, FLOOR)
 
 
 def test_a_small_scan_is_looked_at_whole(monkeypatch):
     monkeypatch.setattr(module, "WORTH", 10**9)
     image = body_with((60, 40, 32))
-    assert locate(locating(), image, DELIVERED) == body_box(image, FLOOR)
+    assert region(locating(), image) == body_box(image, FLOOR)
 
 
 def test_where_nothing_is_found_the_whole_body_is_looked_at():
-    assert locate(locating(), body_with(), DELIVERED) == body_box(body_with(), FLOOR)
+    assert region(locating(), body_with()) == body_box(body_with(), FLOOR)
 
 
 def test_an_image_of_air_has_a_box_too():
     air = np.full((40, 30, 20), -1000.0, np.float32)
-    assert locate(locating(), air, DELIVERED) == (slice(0, 40), slice(0, 30), slice(0, 20))
+    assert region(locating(), air) == (slice(0, 40), slice(0, 30), slice(0, 20))
 
 
 def test_a_scan_gets_the_labels_that_it_would_have_got_without():
@@ -85,4 +89,20 @@ def test_a_scan_gets_the_labels_that_it_would_have_got_without():
     found = segment(volume, locating())
     np.testing.assert_array_equal(found.labelmap.labels, segment(volume, model()).labelmap.labels)
     assert set(np.unique(truth)) == set(np.unique(found.labelmap.labels))
-    assert list(found.record["seconds"])[:3] == ["resample", "locate", "network"]
+
+
+def test_only_what_is_near_an_organ_is_looked_at():
+    image = body_with((60, 40, 32))
+    values = predict_located(locating(), image, DELIVERED).values
+    inside = region(locating(), image)
+    np.testing.assert_array_equal(values[:, *inside], predict(model(), image, within=inside).values[:, *inside])
+    assert (values[:, :45] == -1).all()
+    assert (values[:, :, 63:] == -1).all()
+
+
+def test_an_organ_that_goes_on_beyond_the_box_is_looked_at_whole():
+    image = body_with((60, 40, 32))
+    image[62, 42, 5:75] = HU["liver"]  # a strand too thin for the coarse look, and longer than the margin
+    values = predict_located(locating(), image, DELIVERED).values
+    np.testing.assert_array_equal(values, predict(model(), image).values)
+    assert (values[0, 62, 42, 5:75] > 0).all()
