@@ -22,7 +22,7 @@ from abdoseg.machine import peak_memory
 from abdoseg.measure import OrganVolume, measure
 from abdoseg.model.locate import predict_located
 from abdoseg.model.plan import Plan, members
-from abdoseg.model.predict import MOST_VOXELS
+from abdoseg.model.predict import MOST_VOXELS, precision
 from abdoseg.model.weights import Model, fast_type, load_model
 from abdoseg.postprocess import middle_of, part_sides, reject, tidy
 from abdoseg.progress import Track, silent
@@ -101,7 +101,7 @@ def segment(
         "versions": versions(),
         "model": {"digest": model.digest, "organs": list(names)},
         "device": str(model.device),
-        "precision": str(fast_type(model.device)).removeprefix("torch."),
+        "precision": str(precision(model)).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "seconds": watch.seconds,
         "peak_memory_bytes": peak_memory(),
@@ -156,8 +156,8 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
     return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-# Measured on two cores, 512 x 512 x 300 and x 1000, in float32; in bfloat16 before there was a coarse look, and the
-# seconds are that share of those. See tests/benchmarks.
+# Measured on two cores, 512 x 512 x 300 and x 1000, in float32, which bytes better; in bfloat16 before there was a
+# coarse look, and the seconds are that share of those. See tests/benchmarks.
 START_SECONDS, START_BYTES = 2.2, 420 * 2**20
 SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 1.8e-8, 3.3  # of the scan: reading, labels, writing
 SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 0.7e-7, torch.float32: 2.8e-7}

@@ -1,7 +1,8 @@
 """A V-Net as the processor likes it: norms folded into convolutions, activations and sums fused, weights packed once.
 
 Through oneDNN's own operators, which PyTorch's compiler uses too; no compiler is needed here. Measured against eager
-channels-last, OpenVINO and TorchScript in tests/benchmarks/network.py.
+channels-last and OpenVINO in tests/benchmarks/network.py. torch.int8 as a type means float32 with the wide convolutions
+in bytes, which a processor with VNNI instructions multiplies four times as fast.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from abdoseg.model.vnet import Down, Stage, VNet
 
 CHANNELS_LAST = torch.channels_last_3d
+BYTES_FROM = 32  # input channels from which on a convolution is worth turning its input into bytes
 ROWS = 8192  # of features that become logits at a time: 2 MB in bfloat16 for 13 classes
 
 
@@ -26,17 +28,23 @@ def fuse(
     size: (I, J, K) of the images to come, for which weights are laid out; others are only slower. order: of the output
     channels, the network's own if not given.
     """
-    if not isinstance(network, VNet) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if not fusable(network):
         return None
-    config = network.config
-    if config.norm == "instance" or config.activation != "relu" or set(config.downs) != {"strided"}:
-        return None
+    assert isinstance(network, VNet)
     try:
         fused = FusedVNet(network, dtype, size, order)
-        fused(torch.zeros(1, 1, *[2 * config.stride] * 3))
+        fused(torch.zeros(1, 1, *[2 * network.config.stride] * 3))
     except (AttributeError, RuntimeError):  # an operator is missing, or does not know this processor
-        return None
+        return fuse(network, torch.float32, size, order) if dtype == torch.int8 else None
     return fused
+
+
+def fusable(network: nn.Module) -> bool:
+    """Whether the network is one that FusedVNet knows, and PyTorch has the operators for it."""
+    if not isinstance(network, VNet) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    config = network.config
+    return config.norm != "instance" and config.activation == "relu" and set(config.downs) == {"strided"}
 
 
 class FusedVNet:
@@ -46,7 +54,8 @@ class FusedVNet:
         self, network: VNet, dtype: torch.dtype, size: Sequence[int], order: Sequence[int] | None = None
     ) -> None:
         config = network.config
-        self.dtype, self.step, self.classes, self.join = dtype, config.stem, config.classes, config.join
+        self.dtype = features_type(dtype)
+        self.step, self.classes, self.join = config.stem, config.classes, config.join
         halved = range(len(config.widths))
         sizes = [[n // config.stem // 2**times for n in size] for times in halved]  # of the encoder's stages
         self.stem = None if isinstance(network.stem, nn.Identity) else Packed(network.stem, None, dtype, size)
@@ -60,8 +69,8 @@ class FusedVNet:
         weight = weight if network.head.transposed else weight.transpose(0, 1)  # (inputs, classes, s, s, s)
         order = list(range(config.classes)) if order is None else list(order)
         weight, bias = weight[:, order], bias[order]
-        self.head = weight.flatten(1).t().contiguous().to(dtype)  # (classes * s^3, inputs)
-        self.head_bias = bias.to(dtype).view(-1, 1)
+        self.head = weight.flatten(1).t().contiguous().to(self.dtype)  # (classes * s^3, inputs)
+        self.head_bias = bias.to(self.dtype).view(-1, 1)
 
     def __call__(self, image: Tensor, finish: Callable[[Tensor], Tensor] = lambda logits: logits) -> Tensor:
         """(1, 1, I, J, K) image -> (D, I, J, K) float16: what `finish` makes of the logits.
@@ -100,7 +109,10 @@ class FusedStage:
 
     def __init__(self, stage: Stage, size: Sequence[int], dtype: torch.dtype) -> None:
         layers = zip(stage.convolutions, stage.norms, strict=True)
-        self.convolutions = [Packed(convolution, norm, dtype, size) for convolution, norm in layers]
+        first = stage.convolutions[0]
+        assert isinstance(first, nn.Conv3d)
+        kind = PackedBytes if dtype == torch.int8 and first.in_channels >= BYTES_FROM else Packed
+        self.convolutions = [kind(convolution, norm, dtype, size) for convolution, norm in layers]
         self.residual = stage.residual
         plain = isinstance(stage.shortcut, nn.Identity)
         self.shortcut = None if plain else Packed(stage.shortcut, None, dtype, size)
@@ -131,6 +143,7 @@ class Packed:
         self.outputs = layer.out_channels
         self.stride, self.padding, self.dilation = list(layer.stride), [int(p) for p in layer.padding], [1, 1, 1]
         weight, bias = folded(layer, norm)
+        dtype = features_type(dtype)
         self.bias = bias.to(dtype)
         reach = (self.padding, [0, 0, 0]) if self.transposed else (self.padding,)
         pack = (
@@ -154,6 +167,44 @@ class Packed:
             )
         result: Tensor = y
         return result
+
+
+class PackedBytes(Packed):
+    """A convolution in bytes: each output channel's weights of one scale, the input's range found anew every time.
+
+    On scans its Dice is that of float32 to .0003: see tests/benchmarks/segment.py precision.
+    """
+
+    def __init__(self, layer: nn.Module, norm: nn.Module | None, dtype: torch.dtype, size: Sequence[int]) -> None:
+        super().__init__(layer, norm, dtype, size)
+        assert isinstance(layer, nn.Conv3d)
+        weight, _ = folded(layer, norm)
+        self.scales = weight.abs().amax(dim=(1, 2, 3, 4)).clamp(min=1e-12) / 127
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        whole = (weight / self.scales.view(-1, 1, 1, 1, 1)).round().to(torch.int8)
+        self.ops = torch.ops.onednn
+        how = (self.stride, self.padding, self.dilation, 1, [1, layer.in_channels, *size])
+        self.weight = self.ops.qconv_prepack(whole, self.scales, 1.0, 1, *how)  # for an input whose 0 may be any byte
+
+    def __call__(self, x: Tensor, then: str = "none", added: Tensor | None = None) -> Tensor:
+        rows = x.permute(0, 2, 3, 4, 1)  # as it lies in memory
+        low, high = (float(end) for end in torch.aminmax(rows))
+        scale = max(max(high, 0.0) - min(low, 0.0), 1e-6) / 255
+        zero = round(-min(low, 0.0) / scale)
+        whole = torch.add(torch.tensor(zero + 0.5), rows, alpha=1 / scale).to(torch.uint8).permute(0, 4, 1, 2, 3)
+        where = (self.stride, self.padding, self.dilation, 1)
+        y: Tensor = self.ops.qconv3d_pointwise(
+            whole, scale, zero, self.weight, self.scales, self.zeros, self.bias, *where, 1.0, 0, torch.float32, "none",
+            [], None,
+        )  # fmt: skip
+        if added is not None:
+            y += added
+        return y.relu_() if then == "relu" else y
+
+
+def features_type(dtype: torch.dtype) -> torch.dtype:
+    """What features and sums are in when the network computes in `dtype`."""
+    return torch.float32 if dtype == torch.int8 else dtype
 
 
 def folded(layer: nn.Conv3d | nn.ConvTranspose3d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from abdoseg.progress import Track, silent
 
 MARGIN_MM = 30.0  # around what the coarse look finds: see tests/benchmarks/locate.py
 LEAST_ML = 1.0  # a smaller piece is no reason to look there
+CUT_MM2 = 100.0  # an organ's section with a face beyond which it must be looked for
 WORTH = 4_000_000  # voxels to compute from which on a coarse look saves more than it takes
 
 
@@ -27,14 +28,16 @@ def predict_located(
 ) -> Fields:
     """What `predict` gives, but where no organ is near: there -1, and nothing was looked at.
 
-    An organ that goes on beyond where was looked has the whole body looked at.
+    Where an organ goes on beyond what was looked at, that grows to the body's end, and is looked at again.
     """
     body = body_box(image, model.plan.window_hu[0])
     region = locate(model, image, organs, body, most_voxels, track)
-    fields = predict(model, image, organs, most_voxels, within=region, track=track)
-    if region != body and _is_cut(fields.values, region, body):
-        fields = predict(model, image, organs, most_voxels, within=body, track=track)
-    return fields
+    while True:
+        fields = predict(model, image, organs, most_voxels, within=region, track=track)
+        grown = _grown(fields.values, region, body, model.plan.segmenting_mm or (1, 1, 1))
+        if grown == region:
+            return fields
+        region = grown
 
 
 def locate(
@@ -76,12 +79,12 @@ def _averaged(image: npt.NDArray[np.float32], block: int) -> npt.NDArray[np.floa
     return np.asarray(blocks[0].numpy().T)
 
 
-def _is_cut(fields: npt.NDArray[np.float16], region: Box, body: Box) -> bool:
-    """Whether an organ reaches a face of the region beyond which the body goes on."""
-    inside = fields[:, *region]
-    return any(
-        bool((inside.take(end, axis) > 0).any())
-        for axis, (part, whole) in enumerate(zip(region, body, strict=True), start=1)
-        for end, goes_on in ((0, part.start > whole.start), (-1, part.stop < whole.stop))
-        if goes_on
-    )
+def _grown(fields: npt.NDArray[np.float16], region: Box, body: Box, spacing_mm: tuple[float, float, float]) -> Box:
+    """The region, carried on to the body's end where an organ's section at its face is as large as CUT_MM2."""
+    inside, box = fields[:, *region], []
+    for axis, (part, whole) in enumerate(zip(region, body, strict=True)):
+        pixel_mm2 = float(np.prod(spacing_mm)) / spacing_mm[axis]
+        sections = [positive(np.take(inside, [end], axis + 1)).sum(axis=(1, 2, 3)).max() for end in (0, -1)]
+        first, last = (section * pixel_mm2 >= CUT_MM2 for section in sections)
+        box.append(slice(whole.start if first else part.start, whole.stop if last else part.stop))
+    return box[0], box[1], box[2]

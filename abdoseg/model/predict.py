@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from abdoseg.model.fused import fuse
+from abdoseg.model.fused import fusable, fuse
 from abdoseg.model.patches import Box, Shape, Tiling, tile
 from abdoseg.model.plan import Plan
 from abdoseg.model.weights import Model, fast_type
@@ -95,7 +95,7 @@ def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor]
     """(1, 1, *size) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
     network, kind, dtype = model.network.eval(), model.device.type, fast_type(model.device)
     order = [*channels, *(c for c in range(len(model.plan.organs) + 1) if c not in channels)]
-    fused = fuse(network, dtype, size, order) if kind == "cpu" else None
+    fused = fuse(network, precision(model), size, order) if kind == "cpu" else None
 
     @torch.inference_mode()
     def run(image: Tensor) -> Tensor:
@@ -106,6 +106,13 @@ def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor]
         return lead(logits[order], len(channels)).to(torch.float16)
 
     return run
+
+
+def precision(model: Model) -> torch.dtype:
+    """What the model computes in when it is asked. torch.int8 is float32 with the wide convolutions in bytes."""
+    dtype = fast_type(model.device)
+    in_bytes = model.device.type == "cpu" and getattr(torch.cpu, "_is_vnni_supported", bool)()
+    return torch.int8 if dtype == torch.float32 and in_bytes and fusable(model.network) else dtype
 
 
 def lead(logits: Tensor, count: int) -> Tensor:

@@ -1,15 +1,17 @@
-"""Times whole `abdoseg segment` processes: one scan, ten in a call, a whole body; and Dice by tile size and overlap.
+"""Times whole `abdoseg segment` processes: one scan, ten in a call, a whole body; and Dice by tiles and by precision.
 
 python tests/benchmarks/segment.py scan 300 scan.nii.gz     (a made-up scan of 512 x 512 x 300)
 python tests/benchmarks/segment.py scan 1000 body.nii.gz
 python tests/benchmarks/segment.py process scan.nii.gz body.nii.gz
 python tests/benchmarks/segment.py ten scan.nii.gz
 python tests/benchmarks/segment.py tiles ../shared/data/FLARE22 btcv_0021 btcv_0027 btcv_0031 btcv_0039
+python tests/benchmarks/segment.py precision ../shared/data/FLARE22 btcv_0021 btcv_0027 btcv_0031 btcv_0039
 python tests/benchmarks/segment.py info scan.nii.gz
 
 Any of them but `scan` and `info` takes `--model FILE` at its end.
 """
 
+import itertools
 import json
 import os
 import statistics
@@ -83,21 +85,18 @@ def made_up(slices: int, path: Path) -> None:
 
 def tiles(data: Path, cases: list[str]) -> None:
     """Mean Dice and network seconds by tile size and overlap, and which of them to take."""
-    from abdoseg.model.weights import load_model
-    from abdoseg.scans import read_labels, read_scan
+    from abdoseg.model import locate
+    from abdoseg.model.predict import predict
 
-    model = load_model(EXTRA[1] if EXTRA else None)
-    loaded = [
-        (read_scan(data / "images" / f"{case}_0000.nii.gz"), read_labels(data / "labels" / f"{case}.nii.gz", "flare22"))
-        for case in cases
-    ]
+    model, loaded, rows = *_loaded(data, cases), []
     print(f"{'most voxels':>12} {'overlap':>8} {'seconds':>8}  Dice")
-    rows = []
-    for most in (600_000, 1_200_000, 5_000_000):
-        for overlap in (0.0, 0.125, 0.25, 0.5):
-            seconds, dice = tiled(model, loaded, most, overlap)
-            rows.append((seconds, most, overlap, dice.mean()))
-            print(f"{most:>12} {overlap:>8} {seconds:>8.2f}  {dice.mean():.4f}  {np.round(dice, 4)}", flush=True)
+    for most, overlap in itertools.product((600_000, 1_200_000, 2_400_000), (0.125, 0.25, 0.5)):
+        locate.predict = lambda model, image, organs, _, within=None, track=None, most=most, overlap=overlap: predict(
+            model, image, organs, most, overlap, within
+        )
+        seconds, dice = scored(model, loaded)
+        rows.append((seconds, most, overlap, dice.mean()))
+        print(f"{most:>12} {overlap:>8} {seconds:>8.2f}  {dice.mean():.4f}  {np.round(dice, 4)}", flush=True)
     best = max(dice for *_, dice in rows)
     seconds, most, overlap, dice = min(row for row in rows if row[3] >= best - ALLOWED)
     print(
@@ -106,19 +105,41 @@ def tiles(data: Path, cases: list[str]) -> None:
     )
 
 
-def tiled(model, loaded, most: int, overlap: float) -> tuple[float, np.ndarray]:
-    """Network seconds of all cases, and mean Dice by organ."""
-    from abdoseg import segmentation
-    from abdoseg.metrics import dice
-    from abdoseg.model import locate
-    from abdoseg.model.predict import predict
+def precisions(data: Path, cases: list[str]) -> None:
+    """Mean Dice and network seconds by what the network computes in."""
+    import torch
 
-    locate.predict = lambda model, image, organs, _, within=None, track=None: predict(
-        model, image, organs, most, overlap, within
-    )
+    from abdoseg.model import predict
+
+    model, loaded = _loaded(data, cases)
+    for dtype in (torch.float32, torch.int8, torch.bfloat16):
+        predict.precision = lambda model, dtype=dtype: dtype
+        seconds, dice = scored(model, loaded)
+        print(f"{dtype!s:<16} {seconds:>8.2f} s  {dice.mean():.4f}  {np.round(dice, 4)}", flush=True)
+
+
+def _loaded(data: Path, cases: list[str]):
+    """The model, and each case's scan and truth."""
+    from abdoseg.machine import keep_freed_memory
+    from abdoseg.model.weights import load_model
+    from abdoseg.scans import read_labels, read_scan
+
+    keep_freed_memory()
+    loaded = [
+        (read_scan(data / "images" / f"{case}_0000.nii.gz"), read_labels(data / "labels" / f"{case}.nii.gz", "flare22"))
+        for case in cases
+    ]
+    return load_model(EXTRA[1] if EXTRA else None), loaded
+
+
+def scored(model, loaded) -> tuple[float, np.ndarray]:
+    """Network seconds of all cases, and mean Dice by organ."""
+    from abdoseg.metrics import dice
+    from abdoseg.segmentation import segment
+
     scores, seconds = [], 0.0
     for volume, truth in loaded:
-        found = segmentation.segment(volume, model)
+        found = segment(volume, model)
         seconds += found.record["seconds"]["network"]
         scores.append([dice(truth.mask(organ), found.labelmap.mask(organ)) for organ in found.labelmap.organs.values()])
     return seconds, np.nanmean(scores, axis=0)
@@ -138,4 +159,4 @@ if __name__ == "__main__":
     elif what == "scan":
         made_up(int(rest[0]), Path(rest[1]))
     else:
-        tiles(Path(rest[0]), rest[1:])
+        {"tiles": tiles, "precision": precisions}[what](Path(rest[0]), rest[1:])

@@ -100,9 +100,12 @@ def test_only_what_is_near_an_organ_is_looked_at():
     assert (values[:, :, 63:] == -1).all()
 
 
-def test_an_organ_that_goes_on_beyond_the_box_is_looked_at_whole():
+@pytest.mark.parametrize(("deep", "followed"), [(30, True), (20, False)])
+def test_an_organ_that_goes_on_beyond_the_box_is_followed_to_the_bodys_end(deep, followed):
     image = body_with((60, 40, 32))
-    image[62, 42, 5:75] = HU["liver"]  # a strand too thin for the coarse look, and longer than the margin
-    values = predict_located(locating(), image, DELIVERED).values
-    np.testing.assert_array_equal(values, predict(model(), image).values)
-    assert (values[0, 62, 42, 5:75] > 0).all()
+    image[62, 30 : 30 + deep, 34:80] = HU["liver"]  # a sheet too thin for the coarse look, and longer than the margin
+    values = predict_located(locating(locating=4), image, DELIVERED).values
+    assert region(locating(locating=4), image)[2].stop < 60
+    # its section is 120 mm2, or 80
+    assert (values[0, 62, 30 : 30 + deep, 60:80] > 0).all() == followed
+    assert (values[0, 62, 40:48, 34:40] > 0).all()

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from abdoseg.model.fused import FusedVNet, fuse
+from abdoseg.model.fused import FusedVNet, PackedBytes, fuse
 from abdoseg.model.plan import Plan
-from abdoseg.model.predict import body_box, lead, predict
+from abdoseg.model.predict import body_box, lead, precision, predict
 from abdoseg.model.vnet import VNet, VNetConfig
 from abdoseg.model.weights import Model
 
@@ -60,6 +60,45 @@ def test_the_fused_network_gives_the_networks_logits(changes):
     with torch.inference_mode():
         truth, logits = network(image)[0][order], fused(image)
     torch.testing.assert_close(logits.float(), truth, atol=2e-3, rtol=2e-3)  # logits are float16
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.onednn, "qconv3d_pointwise"), reason="this PyTorch has no such operator")
+@pytest.mark.parametrize("changes", [{}, {"stem": 1}, {"join": "add", "norm": "none"}, {"residual": False}])
+def test_in_bytes_the_fused_network_comes_close(changes, monkeypatch):
+    monkeypatch.setattr("abdoseg.model.fused.BYTES_FROM", 8)
+    network, image = random_network(**changes), torch.randn(1, 1, 16, 24, 32)
+    fused = FusedVNet(network, torch.int8, image.shape[2:])
+    kinds = {type(layer) for stage in (*fused.encoder, *fused.decoder) for layer in stage.convolutions}
+    assert PackedBytes in kinds
+    with torch.inference_mode():
+        truth, logits = network(image)[0], fused(image).float()
+    assert (logits - truth).abs().mean() < 0.02 * truth.abs().mean()
+
+
+def test_in_bytes_a_convolution_of_nothing_is_its_bias():
+    layer = nn.Conv3d(16, 16, 3, padding=1)
+    packed = PackedBytes(layer, None, torch.int8, (4, 4, 4))
+    x = torch.zeros(1, 16, 4, 4, 4).contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(packed(x), layer.bias.detach().view(1, -1, 1, 1, 1).expand(1, 16, 4, 4, 4))
+
+
+def test_where_bytes_cannot_be_multiplied_features_are_float32(monkeypatch):
+    monkeypatch.setattr("abdoseg.model.fused.BYTES_FROM", 8)
+    monkeypatch.setattr(PackedBytes, "__call__", lambda *_: torch.ops.onednn.no_such_operator())
+    network, image = random_network(), torch.randn(1, 1, 16, 24, 32)
+    with torch.inference_mode():
+        logits = fuse(network, torch.int8, image.shape[2:])(image).float()
+        torch.testing.assert_close(logits, network(image)[0], atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize(("vnni", "fast", "expected"), [
+    (True, torch.float32, torch.int8), (False, torch.float32, torch.float32), (True, torch.bfloat16, torch.bfloat16),
+])  # fmt: skip
+def test_bytes_are_for_processors_that_are_fast_with_them_and_have_no_bfloat16(monkeypatch, vnni, fast, expected):
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: vnni, raising=False)
+    monkeypatch.setattr("abdoseg.model.predict.fast_type", lambda device: fast)
+    assert precision(model_of(random_network())) == expected
+    assert precision(model_of(random_network(norm="instance"))) == fast
 
 
 def test_weights_laid_out_for_one_size_serve_another():
