@@ -2,7 +2,7 @@
 
 Through oneDNN's own operators, which PyTorch's compiler uses too; no compiler is needed here. Measured against eager
 channels-last and OpenVINO in tests/benchmarks/network.py. torch.int8 as a type means float32 with the wide convolutions
-in bytes, which a processor with VNNI instructions multiplies four times as fast.
+in bytes, which a processor with AVX2 multiplies faster, and one with VNNI four times as fast.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Packed:
 class PackedBytes(Packed):
     """A convolution in bytes: each output channel's weights of one scale, the input's range found anew every time.
 
-    On scans its Dice is that of float32 to .0003: see tests/benchmarks/segment.py precision.
+    On scans its Dice is that of float32 to .0005: see tests/benchmarks/segment.py precision.
     """
 
     def __init__(self, layer: nn.Module, norm: nn.Module | None, dtype: torch.dtype, size: Sequence[int]) -> None:

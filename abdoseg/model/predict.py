@@ -111,7 +111,7 @@ def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor]
 def precision(model: Model) -> torch.dtype:
     """What the model computes in when it is asked. torch.int8 is float32 with the wide convolutions in bytes."""
     dtype = fast_type(model.device)
-    in_bytes = model.device.type == "cpu" and getattr(torch.cpu, "_is_vnni_supported", bool)()
+    in_bytes = model.device.type == "cpu" and getattr(torch.cpu, "_is_avx2_supported", bool)()
     return torch.int8 if dtype == torch.float32 and in_bytes and fusable(model.network) else dtype
 
 

@@ -91,11 +91,11 @@ def test_where_bytes_cannot_be_multiplied_features_are_float32(monkeypatch):
         torch.testing.assert_close(logits, network(image)[0], atol=2e-3, rtol=2e-3)
 
 
-@pytest.mark.parametrize(("vnni", "fast", "expected"), [
+@pytest.mark.parametrize(("able", "fast", "expected"), [
     (True, torch.float32, torch.int8), (False, torch.float32, torch.float32), (True, torch.bfloat16, torch.bfloat16),
 ])  # fmt: skip
-def test_bytes_are_for_processors_that_are_fast_with_them_and_have_no_bfloat16(monkeypatch, vnni, fast, expected):
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: vnni, raising=False)
+def test_bytes_are_for_processors_that_are_fast_with_them_and_have_no_bfloat16(monkeypatch, able, fast, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: able, raising=False)
     monkeypatch.setattr("abdoseg.model.predict.fast_type", lambda device: fast)
     assert precision(model_of(random_network())) == expected
     assert precision(model_of(random_network(norm="instance"))) == fast
