@@ -3,9 +3,9 @@
     abdoseg prepare --data FLARE22/ --data extra/ --data labelmaps/ --cache prepared/
     python tests/benchmarks/guard.py prepared/* [--model FILE] [--patients 2]
 
-Of every packed case the part above its organs and the part below them, where there are 40 mm of it, and the whole; of
-maps without an image, or with tissues, so many painted patients as well. A line where something is wrong, and in the
-end the two numbers between which `certain` of the weights' plan must lie.
+Of every packed case the part above its organs and the part below them, where there are 40 mm of it, the whole, and its
+halves above and below the organs' middle; where there are maps of tissues, the same of so many painted patients. A line
+where something is wrong, and in the end the two numbers between which `certain` of the weights' plan must lie.
 """
 
 from __future__ import annotations
@@ -43,16 +43,17 @@ def images(packed: Packed, patients: int) -> Iterator[tuple[str, Array]]:
 
 
 def parts(labels: Array, spacing_mm: float) -> Iterator[tuple[str, slice]]:
-    """The planes above all organs, those below, and all of them."""
+    """The planes above all organs and those below, where they are enough; all planes, and both halves."""
     filled = np.flatnonzero(np.isin(labels, MAIN).any(axis=(0, 1)))
-    apart, least = round(APART_MM / spacing_mm), round(LEAST_MM / spacing_mm)
+    apart, least, count = round(APART_MM / spacing_mm), round(LEAST_MM / spacing_mm), labels.shape[2]
     for name, planes in (
-        ("above", slice(filled[-1] + 1 + apart, labels.shape[2])),
+        ("above", slice(filled[-1] + 1 + apart, count)),
         ("below", slice(0, filled[0] - apart)),
     ):
         if planes.stop - planes.start >= least:
             yield name, planes
-    yield "whole", slice(0, labels.shape[2])
+    middle = int(filled[[0, -1]].mean())
+    yield from (("whole", slice(0, count)), ("upper half", slice(middle, count)), ("lower half", slice(0, middle)))
 
 
 def judged(model: Model, voxels: Array, spacing_mm: tuple[float, ...]) -> tuple[dict[int, int], float]:
@@ -84,8 +85,8 @@ def main() -> None:
         for name, voxels in images(packed, chosen.patients):
             for part, planes in parts(labels, packed.spacing_mm[2]):
                 found, surest = judged(model, np.asfortranarray(voxels[:, :, planes]), packed.spacing_mm)
-                truth = {label: int((labels == label).sum()) for label in MAIN}
-                if part == "whole":
+                truth = {label: int((labels[:, :, planes] == label).sum()) for label in MAIN}
+                if any(truth.values()):
                     wholes.append(surest)
                     bad = {label for label in MAIN if found[label] < LOST * truth[label]}
                 else:
