@@ -56,8 +56,7 @@ class FusedVNet:
         config = network.config
         self.dtype = features_type(dtype)
         self.step, self.classes, self.join = config.stem, config.classes, config.join
-        halved = range(len(config.widths))
-        sizes = [[n // config.stem // 2**times for n in size] for times in halved]  # of the encoder's stages
+        sizes = [[n // config.stem // 2**times for n in size] for times in range(len(config.widths))]  # of the stages
         self.stem = None if isinstance(network.stem, nn.Identity) else Packed(network.stem, None, dtype, size)
         self.encoder = [FusedStage(*of, dtype) for of in zip(_stages(network.encoder), sizes, strict=True)]
         downs = [down.layers[0] for down in network.downs if isinstance(down, Down)]
@@ -145,12 +144,16 @@ class Packed:
         weight, bias = folded(layer, norm)
         dtype = features_type(dtype)
         self.bias = bias.to(dtype)
+        self.weight = self._packed(weight.to(dtype), [1, layer.in_channels, *size])
+
+    def _packed(self, weight: Tensor, sample: Sequence[int]) -> Tensor:
+        """The weights as oneDNN wants them for inputs of the shape `sample`."""
         reach = (self.padding, [0, 0, 0]) if self.transposed else (self.padding,)
         pack = (
             self.ops._reorder_convolution_transpose_weight if self.transposed else self.ops._reorder_convolution_weight
         )
-        sample = [1, layer.in_channels, *size]
-        self.weight = pack(weight.to(dtype), *reach, self.stride, self.dilation, 1, sample)
+        packed: Tensor = pack(weight, *reach, self.stride, self.dilation, 1, sample)
+        return packed
 
     def __call__(self, x: Tensor, then: str = "none", added: Tensor | None = None) -> Tensor:
         """The convolution of `x`; `added` is summed before the activation `then`, 'relu' or 'none'."""
@@ -175,16 +178,16 @@ class PackedBytes(Packed):
     On scans its Dice is that of float32 to .0005: see tests/benchmarks/segment.py precision.
     """
 
-    def __init__(self, layer: nn.Module, norm: nn.Module | None, dtype: torch.dtype, size: Sequence[int]) -> None:
-        super().__init__(layer, norm, dtype, size)
-        assert isinstance(layer, nn.Conv3d)
-        weight, _ = folded(layer, norm)
+    def _packed(self, weight: Tensor, sample: Sequence[int]) -> Tensor:
         self.scales = weight.abs().amax(dim=(1, 2, 3, 4)).clamp(min=1e-12) / 127
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
         whole = (weight / self.scales.view(-1, 1, 1, 1, 1)).round().to(torch.int8)
         self.ops = torch.ops.onednn
-        how = (self.stride, self.padding, self.dilation, 1, [1, layer.in_channels, *size])
-        self.weight = self.ops.qconv_prepack(whole, self.scales, 1.0, 1, *how)  # for an input whose 0 may be any byte
+        how = (self.stride, self.padding, self.dilation, 1, sample)
+        packed: Tensor = self.ops.qconv_prepack(
+            whole, self.scales, 1.0, 1, *how
+        )  # for an input whose 0 may be any byte
+        return packed
 
     def __call__(self, x: Tensor, then: str = "none", added: Tensor | None = None) -> Tensor:
         rows = x.permute(0, 2, 3, 4, 1)  # as it lies in memory
