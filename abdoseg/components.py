@@ -36,6 +36,19 @@ def holes(mask: Mask) -> Mask:
     return np.asarray(enclosed[numbers])
 
 
+def interior(mask: Mask) -> Mask:
+    """The voxels of the mask whose six neighbours are in it too; what lies at the grid's border has none beyond it."""
+    inner = np.zeros_like(mask)
+    core = mask[1:-1, 1:-1, 1:-1].copy()
+    for axis in range(3):
+        for shift in (0, 2):
+            around = [slice(1, -1)] * 3
+            around[axis] = slice(shift, mask.shape[axis] - 2 + shift)
+            core &= mask[tuple(around)]
+    inner[1:-1, 1:-1, 1:-1] = core
+    return inner
+
+
 def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice] | None:
     """The smallest box that holds the mask, `margin` voxels wider on each side within the grid; None when empty."""
     flat: Mask = np.any(mask, axis=2)

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from abdoseg.components import box_of, components, holes, largest
+from abdoseg.components import box_of, components, holes, interior, largest
 
 
 def mask_of(*voxels, shape=(5, 5, 5)):
@@ -35,6 +35,14 @@ def test_an_enclosed_voxel_is_a_hole_and_an_open_one_is_not():
     assert np.argwhere(holes(shell)).tolist() == [[2, 2, 2]]
     shell[2, 2, 3] = False
     assert not holes(shell).any()
+
+
+def test_interior_is_what_six_neighbours_enclose():
+    rng = np.random.default_rng(0)
+    mask = rng.random((9, 8, 7)) < 0.9
+    np.testing.assert_array_equal(interior(mask), ndimage.binary_erosion(mask))
+    assert not interior(np.ones((5, 2, 5), bool)).any()
+    assert not interior(np.ones((1, 1, 1), bool)).any()
 
 
 def test_background_at_the_border_is_no_hole():

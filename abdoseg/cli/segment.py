@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -108,18 +109,21 @@ def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
 def loading(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
     """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile.
 
-    From here on, memory that was freed stays with the process, for the next tensor.
+    From here on, memory that was freed stays with the process, for the next tensor, and threads wait less for Python.
     """
-    from abdoseg.machine import keep_freed_memory, use_cores
+    from abdoseg.machine import keep_freed_memory, share_python, use_cores
 
     keep_freed_memory()
+    share_python()
     use_cores(threads)
 
     def load() -> Model:
+        gc.disable()  # or Python would look for garbage among what PyTorch's import makes, which is none: 0.3 s
         import torch
 
         from abdoseg.model.weights import load_model
 
+        gc.enable()
         if threads:
             torch.set_num_threads(threads)
         return load_model(name, device)

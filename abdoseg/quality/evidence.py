@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.components import box_of, positive
+from abdoseg.components import Mask, box_of, interior, positive
 from abdoseg.volume import Geometry
 
 Fields = npt.NDArray[np.float16]
@@ -22,7 +22,8 @@ class Evidence:
     """What the network's grid shows of one organ.
 
     confidence: mean probability over its voxels against the likeliest other organ. entropy: mean bits of that choice.
-    hu: median. cut: it reaches the grid's border. points_mm: (N, 3) RAS, some APART_MM from each other.
+    hu: median. cut: it reaches the grid's border. points_mm: (N, 3) RAS, some APART_MM from each other. outer: (N,)
+    which of them are not enclosed by others.
     """
 
     volume_ml: float
@@ -31,6 +32,7 @@ class Evidence:
     hu: float
     cut: bool
     points_mm: Points
+    outer: Mask
 
     @property
     def centre_mm(self) -> Points:
@@ -52,8 +54,10 @@ def examine(
         bits = (np.logaddexp(0, lead) - lead * sure) / np.log(2)  # (N,) of a choice with the odds exp(lead) to 1
         cut = any(part.start == 0 or part.stop == n for part, n in zip(box, geometry.shape, strict=True))
         i, j, k = np.maximum(1, np.round(APART_MM / geometry.spacing_mm)).astype(int)
-        voxels = np.argwhere(mask[::i, ::j, ::k]) * (i, j, k)
-        voxels = (voxels if len(voxels) else np.argwhere(mask)) + [part.start for part in box]
+        apart = mask[::i, ::j, ::k]
+        if not apart.any():
+            i, j, k, apart = 1, 1, 1, mask
+        voxels = np.argwhere(apart) * (i, j, k) + [part.start for part in box]
         found[organ] = Evidence(
             len(lead) * geometry.voxel_ml,
             float(sure.mean()),
@@ -61,6 +65,7 @@ def examine(
             float(np.median(image[box][mask])),
             cut,
             voxels @ geometry.affine[:3, :3].T + geometry.affine[:3, 3],
+            ~interior(apart)[apart],
         )
     return found
 
@@ -69,7 +74,8 @@ def gaps_mm(evidence: Mapping[str, Evidence], reach_mm: float) -> dict[str, dict
     """For each organ the gap to every other, mm between their nearest points, to some APART_MM; inf beyond reach."""
     gaps: dict[str, dict[str, float]] = {organ: {} for organ in evidence}
     for one, other in combinations(evidence, 2):
-        gap = _gap_mm(evidence[one].points_mm, evidence[other].points_mm, reach_mm)
+        here, there = (evidence[organ].points_mm[evidence[organ].outer] for organ in (one, other))
+        gap = _gap_mm(here, there, reach_mm)
         gaps[one][other] = gaps[other][one] = gap
     return gaps
 

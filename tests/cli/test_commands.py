@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,13 @@ def test_a_reader_that_has_heard_enough_is_no_failure(tmp_path):
                           stderr=subprocess.PIPE, text=True)  # fmt: skip
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_under_standard_output_is_told_in_one_line(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"no scan")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "abdoseg", "check", str(tmp_path)], stdout=full,
+                              stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert done.returncode == 8
+    assert done.stderr.splitlines() == ["error: standard output: the disk is full; free some space and call again"]

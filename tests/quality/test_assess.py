@@ -35,7 +35,7 @@ def findings(middle=MIDDLE, removed=None, places=None, **rows):
         corrections[organ] = Changes(pieces=int(dropped > 0), dropped_ml=dropped)
         if row.voxels:
             points = np.array((places or {}).get(organ, PLACES[organ]), float)
-            evidence[organ] = Evidence(row.volume_ml, confidence, 0.2, 100.0, False, points)
+            evidence[organ] = Evidence(row.volume_ml, confidence, 0.2, 100.0, False, points, np.ones(len(points), bool))
     return replace(found, rows=listed, evidence=evidence, corrections=corrections)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from abdoseg.quality.evidence import Evidence
-from abdoseg.quality.guard import body_hu, implausible, shows_trunk
+from abdoseg.quality.guard import implausible, shows_trunk, tissue_counts
 
-LIVER = Evidence(1500.0, 0.95, 0.2, 100.0, False, np.zeros((1, 3)))
+LIVER = Evidence(1500.0, 0.95, 0.2, 100.0, False, np.zeros((1, 3)), np.ones(1, bool))
 KIDNEY = replace(LIVER, volume_ml=150.0, confidence=0.9)
 
 
@@ -82,7 +82,7 @@ def test_an_organ_that_fills_the_body_is_none():
 
 
 def shows(image):
-    return shows_trunk(body_hu(image))
+    return shows_trunk(tissue_counts(image))
 
 
 def test_air_water_noise_and_a_clipped_scan():
