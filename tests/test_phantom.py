@@ -140,3 +140,22 @@ def test_the_tissues_are_those_of_the_scan():
     assert np.array_equal(labelmap.labels, same.labels)
     assert (tissues[labelmap.mask("liver")] == Tissue.LIVER).all()
     assert tissues.max() < 64
+
+
+@pytest.mark.parametrize("region", ["head", "legs"])
+def test_a_head_and_legs_have_tissues_and_no_labels(region):
+    scan, labelmap = phantom(3, (96, 96, 60), (2.5, 2.5, 4.0), region=region)
+    tissues, _ = phantom_tissues(3, (96, 96, 60), (2.5, 2.5, 4.0), region=region)
+    assert not labelmap.labels.any()
+    for tissue in (Tissue.SKIN, Tissue.FAT, Tissue.MUSCLE, Tissue.BONE_CORTEX, Tissue.BONE_MARROW):
+        assert (tissues == tissue).sum() > 50
+    assert scan.voxels[tissues == Tissue.BONE_CORTEX].mean() > 300
+    assert -1024 <= scan.voxels.min() < -950
+
+
+def test_a_brain_lies_in_a_skull():
+    tissues, _ = phantom_tissues(5, (120, 130, 90), (1.6, 1.6, 2.4), region="head")
+    brain = tissues == Tissue.NERVE
+    assert 800 < brain.sum() * 1.6 * 1.6 * 2.4 / 1000 < 1700
+    around = ndimage.binary_dilation(brain, iterations=2) & ~brain
+    assert not np.isin(tissues[around], [Tissue.AIR, Tissue.SKIN]).any()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,13 @@ from scipy import ndimage
 
 from abdoseg.anatomy import BY_NAME, MAIN
 from abdoseg.phantom.body import Body, build
+from abdoseg.phantom.elsewhere import head, legs
 from abdoseg.phantom.shapes import Field, noise
 from abdoseg.tissues import LUMEN_TIERS, TISSUE_COUNT, Phase, Tissue, patient_hu
 from abdoseg.volume import Geometry, Labelmap, Stored, Volume
+
+Region = Literal["abdomen", "head", "legs"]
+_BUILD: Mapping[Region, Callable[..., Body]] = {"abdomen": build, "head": head, "legs": legs}
 
 
 def phantom(
@@ -23,16 +28,17 @@ def phantom(
     phase: Phase = "portal",
     noise_hu: float = 12.0,
     organs: Sequence[str] = MAIN,
+    region: Region = "abdomen",
 ) -> tuple[Volume, Labelmap]:
     """A CT of a procedural abdomen, and its labels: exact, for they were there first.
 
     The grid lies around the first lumbar vertebra, RAS+; the default covers the abdomen. A seed is one patient on
-    every grid and in every phase. voxels: int16 HU. organs: names from anatomy.ORGANS; those that the phantom has
-    are liver, kidneys, spleen, pancreas, aorta, inferior vena cava, adrenal glands, gallbladder, oesophagus, stomach
-    and duodenum.
+    every grid and in every phase. region: the head or the legs, which have no labels, lie around their own middles.
+    voxels: int16 HU. organs: names from anatomy.ORGANS; those that the phantom has are liver, kidneys, spleen,
+    pancreas, aorta, inferior vena cava, adrenal glands, gallbladder, oesophagus, stomach and duodenum.
     """
     rng = np.random.default_rng(seed)
-    body = build(shape, spacing_mm, rng)
+    body = _BUILD[region](shape, spacing_mm, rng)
     hu = _hu(body, phase, rng)
     _add_table(hu, body)
     hu = ndimage.gaussian_filter(hu, [0.9 / s for s in spacing_mm[:2]] + [1.2 / spacing_mm[2]], mode="nearest")
@@ -50,9 +56,10 @@ def phantom_tissues(
     spacing_mm: Sequence[float] = (2.0, 2.0, 2.5),
     *,
     organs: Sequence[str] = MAIN,
+    region: Region = "abdomen",
 ) -> tuple[npt.NDArray[np.uint8], Labelmap]:
     """The same patient as a map of `tissues.Tissue` numbers, (I, J, K), to paint other scans of; and the labels."""
-    body = build(shape, spacing_mm, np.random.default_rng(seed))
+    body = _BUILD[region](shape, spacing_mm, np.random.default_rng(seed))
     return body.tissues, _labelmap(body, spacing_mm, organs)
 
 
@@ -95,7 +102,7 @@ _LUMENS = (Tissue.STOMACH_LUMEN, Tissue.SMALL_BOWEL_LUMEN, Tissue.COLON_LUMEN)
 _GRAIN_HU = {
     Tissue.LIVER: 4, Tissue.SPLEEN: 4, Tissue.KIDNEY_CORTEX: 6, Tissue.KIDNEY_MEDULLA: 8, Tissue.KIDNEY_SINUS: 25,
     Tissue.PANCREAS: 18, Tissue.MUSCLE: 8, Tissue.FAT: 6, Tissue.GAP: 8, Tissue.BONE_MARROW: 45,
-    Tissue.BONE_CORTEX: 120, Tissue.LUNG: 40, Tissue.BOWEL_WALL: 8,
+    Tissue.BONE_CORTEX: 120, Tissue.LUNG: 40, Tissue.BOWEL_WALL: 8, Tissue.NERVE: 4,
 }  # fmt: skip
 
 

@@ -1,16 +1,18 @@
 """Scans without an abdomen must give no organ, scans with one must lose none: what is kept, and how sure the surest is.
 
     abdoseg prepare --data FLARE22/ --data extra/ --data labelmaps/ --cache prepared/
-    python tests/benchmarks/guard.py prepared/* [--model FILE] [--patients 2]
+    python tests/benchmarks/guard.py prepared/* [--model FILE] [--patients 2] [--made-up 10]
 
 Of every packed case the part above its organs and the part below them, where there are 40 mm of it, the whole, and its
-halves above and below the organs' middle; where there are maps of tissues, the same of so many painted patients. A line
-where something is wrong, and in the end the two numbers between which `certain` of the weights' plan must lie.
+halves above and below the organs' middle; where there are maps of tissues, the same of so many painted patients. And
+made-up heads, legs, phantoms of water, and noise. A line where something is wrong, and in the end the numbers between
+which `certain` of the weights' plan must lie, of the scans that their HU alone do not give away.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,10 +24,14 @@ from abdoseg.machine import keep_freed_memory
 from abdoseg.model.weights import Model, load_model
 from abdoseg.quality import implausible
 from abdoseg.quality.evidence import Evidence
+from abdoseg.quality.guard import shows_trunk, tissue_counts
 from abdoseg.training.cache import Packed, load_prepared
 from abdoseg.training.draws import Draws
 from abdoseg.training.painting import paint
 from abdoseg.volume import Array, Geometry, Stored, Volume
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from phantom_parts import SPACING_MM, no_abdomens
 
 MAIN = (1, 2, 3, 4)
 LEAST_MM, APART_MM = 40.0, 3.0
@@ -56,51 +62,64 @@ def parts(labels: Array, spacing_mm: float) -> Iterator[tuple[str, slice]]:
     yield from (("whole", slice(0, count)), ("upper half", slice(middle, count)), ("lower half", slice(0, middle)))
 
 
-def judged(model: Model, voxels: Array, spacing_mm: tuple[float, ...]) -> tuple[dict[int, int], float]:
-    """Voxels by label in the result, and the confidence of the surest organ before anything was removed."""
-    geometry = Geometry(voxels.shape, np.diag([*spacing_mm, 1.0]))
-    seen: dict[str, Evidence] = {}
+def scans(folders: list[Path], patients: int, made_up: int) -> Iterator[tuple[str, Array, Array, tuple[float, ...]]]:
+    """Name, HU, labels (I, J, K) and spacing of everything to be looked at."""
+    for packed in (packed for folder in folders for packed in load_prepared(folder)):
+        labels = packed.array("labels")
+        for name, voxels in images(packed, patients):
+            for part, planes in parts(labels, packed.spacing_mm[2]):
+                yield f"{name}, {part}", voxels[:, :, planes], labels[:, :, planes], packed.spacing_mm
+    for seed in range(made_up):
+        for name, voxels in no_abdomens(seed):
+            yield f"{name} {seed}", voxels, np.zeros(voxels.shape, np.uint8), SPACING_MM
 
-    def watched(evidence: Mapping[str, Evidence], *rest):
-        seen.update(evidence)
-        return implausible(evidence, *rest)
+
+def judged(model: Model, voxels: Array, spacing_mm: tuple[float, ...]) -> tuple[dict[int, int], float | None]:
+    """Voxels by label in the result, and the confidence of the surest organ before anything was removed.
+
+    None when the HU gave away that there is no trunk, so that no confidence was asked for.
+    """
+    geometry = Geometry(voxels.shape, np.diag([*spacing_mm, 1.0]))
+    surest: list[float] = []
+
+    def watched(evidence: Mapping[str, Evidence], image: Array, *rest):
+        if shows_trunk(tissue_counts(image)):
+            surest.append(max((found.confidence for found in evidence.values()), default=0.0))
+        return implausible(evidence, image, *rest)
 
     segmentation.implausible = watched
-    found = segmentation.segment(Volume(voxels, geometry, Stored(geometry)), model)
-    surest = max((evidence.confidence for evidence in seen.values()), default=0.0)
-    return {row.label: row.voxels for row in found.rows}, surest
+    found = segmentation.segment(Volume(np.asfortranarray(voxels), geometry, Stored(geometry)), model)
+    return {row.label: row.voxels for row in found.rows}, surest[0] if surest else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--model", help="weights file; the bundled one when not named")
     parser.add_argument("--patients", type=int, default=1, help="painted from each map of tissues")
+    parser.add_argument("--made-up", type=int, default=10, help="of each kind")
     chosen = parser.parse_args()
     keep_freed_memory()
     model = load_model(chosen.model)
-    without, wholes, wrong = [0.0], [1.0], 0
-    for packed in (packed for folder in chosen.folders for packed in load_prepared(folder)):
-        labels = packed.array("labels")
-        for name, voxels in images(packed, chosen.patients):
-            for part, planes in parts(labels, packed.spacing_mm[2]):
-                found, surest = judged(model, np.asfortranarray(voxels[:, :, planes]), packed.spacing_mm)
-                truth = {label: int((labels[:, :, planes] == label).sum()) for label in MAIN}
-                if any(truth.values()):
-                    wholes.append(surest)
-                    bad = {label for label in MAIN if found[label] < LOST * truth[label]}
-                else:
-                    without.append(surest)
-                    bad = {label for label in MAIN if found[label]}
-                wrong += bool(bad)
-                if bad:
-                    ml = np.prod(packed.spacing_mm) / 1000
-                    told = ", ".join(
-                        f"label {n}: {found[n] * ml:.1f} ml (truth {truth[n] * ml:.1f})" for n in sorted(bad)
-                    )
-                    print(f"{name}, {part}: {told}; the surest organ {surest:.3f}", flush=True)
-    print(f"{len(without) - 1} scans without organs, {len(wholes) - 1} with; {wrong} wrong")
-    print(f"the surest organ: at most {max(without):.3f} without an abdomen, at least {min(wholes):.3f} with one")
+    without: list[float | None] = []
+    wholes: list[float | None] = []
+    wrong = 0
+    for name, voxels, labels, spacing_mm in scans(chosen.folders, chosen.patients, chosen.made_up):
+        found, surest = judged(model, voxels, spacing_mm)
+        truth = {label: int((labels == label).sum()) for label in MAIN}
+        seen = any(truth.values())
+        (wholes if seen else without).append(surest)
+        bad = [label for label in MAIN if (found[label] < LOST * truth[label] if seen else found[label])]
+        wrong += bool(bad)
+        if bad:
+            ml = np.prod(spacing_mm) / 1000
+            told = ", ".join(f"label {n}: {found[n] * ml:.1f} ml (truth {truth[n] * ml:.1f})" for n in bad)
+            print(f"{name}: {told}; the surest organ {surest or 0:.3f}", flush=True)
+    print(f"{len(without)} scans without organs, {len(wholes)} with; {wrong} wrong")
+    for which, them in (("without", without), ("with", wholes)):
+        sure = [one for one in them if one is not None]
+        print(f"{which} an abdomen: {len(them) - len(sure)} given away by their HU, the surest organ of the others "
+              f"{min(sure, default=0):.3f} to {max(sure, default=0):.3f}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -4,9 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from phantom_parts import SPACING_MM, no_abdomens
 
+from abdoseg.model.weights import load_model
 from abdoseg.quality.evidence import Evidence
 from abdoseg.quality.guard import implausible, shows_trunk, tissue_counts
+from abdoseg.segmentation import segment
+from abdoseg.volume import Geometry, Stored, Volume
 
 LIVER = Evidence(1500.0, 0.95, 0.2, 100.0, False, np.zeros((1, 3)), np.ones(1, bool))
 KIDNEY = replace(LIVER, volume_ml=150.0, confidence=0.9)
@@ -93,5 +97,21 @@ def test_air_water_noise_and_a_clipped_scan():
     assert shows(patient().clip(-125, 275))
 
 
+def test_what_bone_encloses_is_a_brain_and_vouches_for_nothing():
+    brain = replace(LIVER, walled=0.95)
+    assert "bone" in removed(liver=brain)["liver"]
+    assert removed(liver=brain, spleen=replace(LIVER, confidence=0.84)).keys() == {"liver", "spleen"}
+    assert removed(liver=replace(LIVER, walled=0.3)) == {}
+
+
 def test_organs_without_references_are_let_be():
     assert removed(np.zeros((4, 4, 4), np.float32), pancreas=LIVER) == {}
+
+
+@pytest.mark.parametrize(("name", "voxels"), [pytest.param(*made, id=made[0]) for made in no_abdomens(0)])
+def test_scans_without_an_abdomen_give_the_bundled_weights_no_organ(name, voxels):
+    geometry = Geometry(voxels.shape, np.diag([*SPACING_MM, 1.0]))
+    found = segment(Volume(voxels, geometry, Stored(geometry)), load_model(device="cpu"))
+    assert not found.labelmap.labels.any()
+    assert "found" in found.warnings[0]
+    assert all(quality.review for quality in found.quality.values())
