@@ -77,7 +77,7 @@ def segment(
     with watch("postprocess"):
         middle = middle_of(image > plan.window_hu[0])
         fields = _by_organ(fields, channels, names, (grid.shape[0] - 1) / 2 if middle is None else middle)
-        changes = tidy(fields, names, grid, middle)
+        changes = tidy(fields, names, image, grid, middle)
         evidence = examine(fields, names, image, grid)
         removed = implausible(evidence, image, grid.voxel_ml, plan.certain)
         for organ in removed:

@@ -28,8 +28,7 @@ class Evidence:
 
     confidence: mean probability over its voxels against the likeliest other organ. entropy: mean bits of that choice.
     hu: median. cut: it reaches the grid's border. points_mm: (N, 3) RAS, some APART_MM from each other. outer: (N,)
-    which of them are not enclosed by others. walled: share of the directions from its middle in which bone comes before
-    air or lung, of those in which the scan shows either; 0 where it shows them in less than half.
+    which of them are not enclosed by others.
     """
 
     volume_ml: float
@@ -39,7 +38,6 @@ class Evidence:
     cut: bool
     points_mm: Points
     outer: Mask
-    walled: float = 0.0
 
     @property
     def centre_mm(self) -> Points:
@@ -73,29 +71,8 @@ def examine(
             cut,
             voxels @ geometry.affine[:3, :3].T + geometry.affine[:3, 3],
             ~interior(apart)[apart],
-            _walled(field, image, voxels, geometry.spacing_mm),
         )
     return found
-
-
-def _walled(
-    field: npt.NDArray[np.float16], image: npt.NDArray[np.float32], voxels: Points, spacing_mm: Points
-) -> float:
-    """Evidence.walled of an organ with these voxels (N, 3), by rays that look like a golden spiral around a ball."""
-    middle = voxels[np.square((voxels - voxels.mean(axis=0)) * spacing_mm).sum(axis=1).argmin()]
-    up = np.linspace(-1, 1, RAYS)
-    turn, aside = np.pi * (1 + 5**0.5) * np.arange(RAYS), np.sqrt(1 - up**2)
-    directions = np.stack([aside * np.cos(turn), aside * np.sin(turn), up], axis=1)
-    along = directions[:, None] * np.arange(0, FAR_MM, STEP_MM)[:, None] / spacing_mm
-    at = np.round(middle + along).astype(int)  # (RAYS, steps, 3)
-    shown = ((at >= 0) & (at < image.shape)).all(axis=2)
-    i, j, k = np.moveaxis(np.where(shown[:, :, None], at, 0), 2, 0)
-    hu = image[i, j, k]
-    bone, gas = ((hu > BONE_HU) & (field[i, j, k] <= 0) & shown).argmax(1), ((hu < GAS_HU) & shown).argmax(1)
-    known = (bone > 0) | (gas > 0)
-    if known.mean() < 0.5:
-        return 0.0
-    return float(((bone > 0) & ((bone < gas) | (gas == 0))).sum() / known.sum())
 
 
 def gaps_mm(evidence: Mapping[str, Evidence], reach_mm: float) -> dict[str, dict[str, float]]:

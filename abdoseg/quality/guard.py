@@ -18,7 +18,6 @@ TRACE_ML = 1.0
 # 1.6 times what is between; soft tissue 0.29 to 0.72; bone at most 0.07. Made-up heads have 0.17 to 0.21 of bone.
 TISSUES_HU = (-120.0, -40.0, -10.0, 300.0)
 LEAST_FAT, LEAST_SOFT, MOST_BONE = 0.05, 0.22, 0.12
-MOST_WALLED = 0.7  # of the directions from an organ's middle, in which bone lies around it: see Evidence
 MOST_FILLED = 0.5  # of the body by one organ; in slabs through 23 patients' livers at most 0.24
 
 
@@ -48,8 +47,6 @@ def _why_not(organ: str, found: Evidence, body_ml: float, certain: float | None)
     """Why the organ alone cannot be; None when it can."""
     if found.volume_ml > MOST_FILLED * body_ml:
         return f"it would fill {found.volume_ml / body_ml:.0%} of the body"
-    if found.walled > MOST_WALLED:
-        return "bone encloses it on all sides, as it does a brain"
     low, high = expected_hu(organ) or (-np.inf, np.inf)
     if not low - HU_SLACK <= found.hu <= high + HU_SLACK:
         return f"a median of {found.hu:.0f} HU is not its tissue's"

@@ -4,9 +4,10 @@
     python tests/benchmarks/guard.py prepared/* [--model FILE] [--patients 2] [--made-up 10]
 
 Of every packed case the part above its organs and the part below them, where there are 40 mm of it, the whole, and its
-halves above and below the organs' middle; where there are maps of tissues, the same of so many painted patients. And
-made-up heads, legs, phantoms of water, and noise. A line where something is wrong, and in the end the numbers between
-which `certain` of the weights' plan must lie, of the scans that their HU alone do not give away.
+halves above and below the organs' middle; where there are maps of tissues, the same of so many painted patients, and
+those with a head set upon them. And made-up heads, legs, phantoms of water, and noise. A line where something is wrong,
+and in the end the numbers between which `certain` of the weights' plan must lie, of the scans that their HU alone do not
+give away.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from abdoseg import segmentation
 from abdoseg.machine import keep_freed_memory
 from abdoseg.model.weights import Model, load_model
+from abdoseg.phantom import phantom_tissues
 from abdoseg.quality import implausible
 from abdoseg.quality.evidence import Evidence
 from abdoseg.quality.guard import shows_trunk, tissue_counts
@@ -35,17 +37,29 @@ from phantom_parts import SPACING_MM, no_abdomens
 
 MAIN = (1, 2, 3, 4)
 LEAST_MM, APART_MM = 40.0, 3.0
+HEAD_MM, HEADED = 220.0, " with a head"
 LOST = 0.5  # an organ with less than this share of its voxels
 
 
-def images(packed: Packed, patients: int) -> Iterator[tuple[str, Array]]:
-    """The case's own HU, and those of painted patients."""
+def images(packed: Packed, patients: int) -> Iterator[tuple[str, Array, Array]]:
+    """The case's own HU and labels; those of painted patients, and of the same with a head set upon them."""
+    labels = packed.array("labels")
     if packed.has_image:
-        yield packed.case, np.array(packed.array("image"))
+        yield packed.case, packed.array("image"), labels
     for seed in range(patients if "tissues" in packed.digests else 0):
-        tissues = torch.from_numpy(np.array(packed.array("tissues")))
-        painted = paint(tissues, packed.spacing_mm, Draws(1000 + seed)).numpy()
-        yield f"{packed.case} painted {seed}", painted.round().clip(-1024, 3071).astype(np.int16)
+        tissues = packed.array("tissues")
+        shape = (*tissues.shape[:2], round(HEAD_MM / packed.spacing_mm[2]))
+        head, none = phantom_tissues(seed, shape, packed.spacing_mm, region="head")
+        for name, map_, truth in (
+            (f"{packed.case} painted {seed}", tissues, labels),
+            (f"{packed.case} painted {seed}{HEADED}", *_joined((tissues, head), (labels, none.labels))),
+        ):
+            hu = paint(torch.from_numpy(np.array(map_)), packed.spacing_mm, Draws(1000 + seed)).numpy()
+            yield name, hu.round().clip(-1024, 3071).astype(np.int16), truth
+
+
+def _joined(*stacks: tuple[Array, Array]) -> list[Array]:
+    return [np.concatenate(stack, axis=2) for stack in stacks]
 
 
 def parts(labels: Array, spacing_mm: float) -> Iterator[tuple[str, slice]]:
@@ -65,9 +79,10 @@ def parts(labels: Array, spacing_mm: float) -> Iterator[tuple[str, slice]]:
 def scans(folders: list[Path], patients: int, made_up: int) -> Iterator[tuple[str, Array, Array, tuple[float, ...]]]:
     """Name, HU, labels (I, J, K) and spacing of everything to be looked at."""
     for packed in (packed for folder in folders for packed in load_prepared(folder)):
-        labels = packed.array("labels")
-        for name, voxels in images(packed, patients):
+        for name, voxels, labels in images(packed, patients):
             for part, planes in parts(labels, packed.spacing_mm[2]):
+                if name.endswith(HEADED) and part not in ("above", "whole"):
+                    continue
                 yield f"{name}, {part}", voxels[:, :, planes], labels[:, :, planes], packed.spacing_mm
     for seed in range(made_up):
         for name, voxels in no_abdomens(seed):

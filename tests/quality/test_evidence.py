@@ -54,35 +54,3 @@ def test_gaps_lie_between_the_nearest_points():
     found = examined((slice(2, 5),) * 3, (slice(10, 13), slice(2, 5), slice(2, 5)))
     assert gaps_mm(found, 70.0) == {"liver": {"spleen": 60}, "spleen": {"liver": 60}}  # 4 to 10, 10 mm each
     assert gaps_mm(found, 50.0)["liver"] == {"spleen": np.inf}
-
-
-def walled(image, lead=None):
-    fine = Geometry((40, 40, 40), np.diag([4.0, 4.0, 4.0, 1.0]))
-    field = np.where(distance() < 8, 3, -3).astype(np.float16)[None] if lead is None else lead
-    return examine(field, ["liver"], image.astype(np.float32), fine)["liver"].walled
-
-
-def distance():
-    return np.sqrt(sum((x - 19.5) ** 2 for x in np.indices((40, 40, 40))))
-
-
-def test_a_skull_walls_in_what_lies_in_it_and_half_of_one_half_of_it():
-    body = np.where(distance() < 15, 40, -1000)
-    skull = np.where((distance() > 10) & (distance() < 12), 700, body)
-    assert walled(skull) == 1
-    assert walled(skull.clip(-125, 275)) == 1
-    assert walled(body) == 0
-    below = np.indices((40, 40, 40))[2] < 20
-    assert walled(np.where(below, skull, body)) == pytest.approx(0.5, abs=0.1)
-
-
-def test_bone_beyond_lung_walls_nothing_in_and_a_bright_cortex_is_no_bone():
-    lung = np.where(distance() > 10, -800, 40)
-    assert walled(np.where(distance() > 13, 700, lung)) == 0
-    assert walled(np.where((distance() > 6) & (distance() < 7.5), 300, np.where(distance() < 15, 40, -1000))) == 0
-
-
-def test_a_scan_that_ends_before_bone_or_air_says_nothing():
-    image = np.full((40, 40, 40), 40)
-    image[:4] = 700
-    assert walled(image) == 0

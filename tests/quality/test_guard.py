@@ -97,13 +97,6 @@ def test_air_water_noise_and_a_clipped_scan():
     assert shows(patient().clip(-125, 275))
 
 
-def test_what_bone_encloses_is_a_brain_and_vouches_for_nothing():
-    brain = replace(LIVER, walled=0.95)
-    assert "bone" in removed(liver=brain)["liver"]
-    assert removed(liver=brain, spleen=replace(LIVER, confidence=0.84)).keys() == {"liver", "spleen"}
-    assert removed(liver=replace(LIVER, walled=0.3)) == {}
-
-
 def test_organs_without_references_are_let_be():
     assert removed(np.zeros((4, 4, 4), np.float32), pancreas=LIVER) == {}
 
