@@ -14,9 +14,10 @@ from abdoseg.volume import Array, Geometry
 
 CLEARLY_MM = 15.0  # beyond the body's middle, where a piece of kidney is on the other side for certain
 JOINED = 0.1  # of the largest piece: how large another must be to count as the same organ, cut by the scan's border
-# A skull is bone in all directions: in at least .8 of those from a made-up brain, in at most .4 from patients' organs.
-# The HU are low enough for thin bone and for scans that were clipped.
-BONE_HU, GAS_HU, WALLED = 180.0, -300.0, 0.65
+# A brain is dark, and around it is bone in all directions, without fat between. By `_walled` made-up ones have .8 and
+# more; patients' organs at most .53, but a bright kidney amid bowel full of contrast medium .74. The HU of bone do for
+# thin skulls and for scans that were clipped.
+BRAIN_HU, BONE_HU, FAT_HU, WALLED = 70.0, 180.0, -70.0, 0.7
 RAYS, STEP_MM, FAR_MM = 128, 1.5, 240.0
 WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
 
@@ -98,20 +99,23 @@ def _without_walled(
     image: npt.NDArray[np.float32],
     geometry: Geometry,
 ) -> int:
-    """Voxels of the largest pieces that bone encloses, one after the other; their sizes become 0.
+    """Voxels of the largest pieces that are a brain's, one after the other; their sizes become 0.
 
     numbers: (I, J, K) from `start` of the image on.
     """
-    walled = 0
+    walled, inside = 0, image[tuple(slice(a, a + n) for a, n in zip(start, numbers.shape, strict=True))]
     for number in np.argsort(sizes)[::-1]:
-        if sizes[number] * geometry.voxel_ml < WORTH_ML or _walled(numbers == number, start, image, geometry) < WALLED:
+        piece = np.asarray(numbers == number)
+        if sizes[number] * geometry.voxel_ml < WORTH_ML or np.median(inside[piece]) > BRAIN_HU:
+            break
+        if _walled(piece, start, image, geometry) < WALLED:
             break
         walled, sizes[number] = walled + int(sizes[number]), 0
     return walled
 
 
 def _walled(piece: Mask, start: tuple[int, ...], image: npt.NDArray[np.float32], geometry: Geometry) -> float:
-    """The share of directions from a piece's middle in which bone comes before gas, of those that show either.
+    """The share of directions from a piece's middle in which bone comes before fat or gas, of those that show either.
 
     0 where less than half of them do. Directions are a golden spiral around a ball; along them means of 2 x 2 x 2
     voxels are looked at, which noise makes no bone of, and the piece itself is passed over.
@@ -126,11 +130,11 @@ def _walled(piece: Mask, start: tuple[int, ...], image: npt.NDArray[np.float32],
     own = _at(piece, at, False)
     eight = [_at(image, at + start - corner, np.nan) for corner in np.ndindex(2, 2, 2)]
     hu = np.where(own, np.nan, np.mean(eight, axis=0))  # no number beyond the image
-    bone, gas = (hu > BONE_HU).argmax(axis=1), (hu < GAS_HU).argmax(axis=1)  # 0: none, for the middle is neither
-    known = (bone > 0) | (gas > 0)
+    bone, fat = (hu > BONE_HU).argmax(axis=1), (hu < FAT_HU).argmax(axis=1)  # 0: none, for the middle is neither
+    known = (bone > 0) | (fat > 0)
     if known.mean() < 0.5:
         return 0.0
-    return float(((bone > 0) & ((bone < gas) | (gas == 0))).sum() / known.sum())
+    return float(((bone > 0) & ((bone < fat) | (fat == 0))).sum() / known.sum())
 
 
 def _at(values: Array, at: npt.NDArray[np.intp], beyond: float) -> Array:

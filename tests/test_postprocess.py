@@ -116,6 +116,10 @@ def test_what_lies_in_a_skull_is_dropped():
     assert kept(np.full(FINE.shape, 40, np.float32)) == (whole, 0)
 
 
+def test_a_bright_kidney_amid_bowel_full_of_contrast_medium_is_no_brain():
+    assert kept(np.where(FROM_MIDDLE < 12, 140, SKULL).astype(np.float32)) == (int((BALL > 0).sum()), 0)
+
+
 def test_bone_beyond_lung_a_bright_cortex_and_noise_enclose_nothing():
     whole = int((BALL > 0).sum())
     lung = np.where((FROM_MIDDLE > 13) & (FROM_MIDDLE < 17), -800, SKULL)
