@@ -13,6 +13,8 @@ from abdoseg.scans import case_name
 LABEL_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 ENDINGS = re.compile(r"(?<=.)([_-](0000|ct|seg|segmentation|labels?|mask|pred|prediction|gt|truth))$", re.IGNORECASE)
 
+SCAN = re.compile(r"[_-](0000|ct)[.][a-z.]+$", re.IGNORECASE)  # where the case has a file of another name too
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -54,7 +56,7 @@ def find_pairs(prediction: Path, truth: Path) -> Pairing:
 
 
 def label_files(place: Path, needed: bool = True) -> dict[str, Path]:
-    """The label files of a folder, or the one file, by case name. Hidden files are no cases."""
+    """The label files of a folder, or the one file, by case name: not hidden files, nor scans beside their labels."""
     if not place.exists():
         raise DatasetError(f"{place}: no such file or folder")
     files = [place] if place.is_file() else sorted(path for path in place.iterdir() if _is_label_file(path))
@@ -63,9 +65,12 @@ def label_files(place: Path, needed: bool = True) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in files:
         case = case_of(path)
-        if case in found:
+        if case in found and _is_scan(path) != _is_scan(found[case]):
+            found[case] = found[case] if _is_scan(path) else path
+        elif case in found:
             raise DatasetError(f"{place}: {found[case].name} and {path.name} are both case {case!r}; leave one of them")
-        found[case] = path
+        else:
+            found[case] = path
     return found
 
 
@@ -75,6 +80,10 @@ def case_of(path: Path) -> str:
     while ENDINGS.search(name):
         name = ENDINGS.sub("", name)
     return name
+
+
+def _is_scan(path: Path) -> bool:
+    return bool(SCAN.search(path.name))
 
 
 def _is_label_file(path: Path) -> bool:

@@ -51,6 +51,13 @@ def test_two_files_of_one_case_are_refused_by_name(tmp_path):
         find_pairs(pred, touch(tmp_path / "gt", "a.nii.gz"))
 
 
+def test_a_scan_beside_its_labels_is_none_and_one_alone_is_taken_at_its_word(tmp_path):
+    truth = touch(tmp_path / "gt", "a_ct.nii.gz", "a_seg.nii.gz", "b.nii.gz", "b_0000.nii.gz", "c_0000.nii.gz")
+    found = find_pairs(touch(tmp_path / "pred", "a_ct_seg.nii.gz", "c_seg.nii.gz"), truth)
+    assert [pair.truth.name for pair in found.pairs] == ["a_seg.nii.gz", "b.nii.gz", "c_0000.nii.gz"]
+    assert found.missing == ("b",)
+
+
 def test_folders_without_a_common_case_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="PREDICTIONS TRUTHS"):
         find_pairs(touch(tmp_path / "pred", "a.nii.gz"), touch(tmp_path / "gt", "b.nii.gz"))
