@@ -15,6 +15,8 @@ from abdoseg.progress import Track, silent
 
 MARGIN_MM = 30.0  # around what the coarse look finds: see tests/benchmarks/locate.py
 LEAST_ML = 1.0  # a smaller piece is no reason to look there
+MISSED_ML = 20.0  # of an organ; where the coarse look found less, it may be anywhere beside the others, and within
+MISSED_MM = 150.0  # above and below
 CUT_MM2 = 100.0  # an organ's section with a face beyond which it must be looked for
 WORTH = 4_000_000  # voxels to compute from which on a coarse look saves more than it takes
 
@@ -52,7 +54,8 @@ def locate(
 
     The network looks at blocks of `plan.locating` voxels along each axis, averaged. It is the whole body where that
     would save nothing, where the plan has no such number, for organs that the model does not deliver, and where
-    nothing is found: then nothing is known.
+    nothing is found: then nothing is known. Where an organ is all but missing, the box goes to the body's sides, its
+    front and its back.
     """
     plan, tiling = model.plan, tiles_of(model, image[body].shape, most_voxels)
     if plan.locating is None or plan.segmenting_mm is None or not set(organs) <= set(plan.delivered):
@@ -60,14 +63,17 @@ def locate(
     if tiling.computed < WORTH:
         return body
     fields = predict(model, _averaged(image[body], plan.locating), organs, most_voxels, track=track).values
-    numbers, sizes = components(np.any(positive(fields), axis=0, keepdims=True)[0])
-    least = LEAST_ML * 1000 / np.prod(plan.segmenting_mm) / plan.locating**3  # blocks
-    found = box_of((sizes >= least)[numbers])
+    seen = positive(fields)
+    numbers, sizes = components(np.any(seen, axis=0, keepdims=True)[0])
+    block_ml = float(np.prod(plan.segmenting_mm)) * plan.locating**3 / 1000
+    found = box_of((sizes * block_ml >= LEAST_ML)[numbers])
     if found is None:
         return body
+    missed = min(np.count_nonzero(organ) for organ in seen) * block_ml < MISSED_ML
+    margins_mm = (np.inf, np.inf, MISSED_MM) if missed else (MARGIN_MM,) * 3
     box = []
-    for part, within, spacing in zip(found, body, plan.segmenting_mm, strict=True):
-        margin = round(MARGIN_MM / spacing)
+    for part, within, spacing, margin_mm in zip(found, body, plan.segmenting_mm, margins_mm, strict=True):
+        margin = round(min(margin_mm / spacing, within.stop))
         start, stop = within.start + part.start * plan.locating, within.start + part.stop * plan.locating
         box.append(slice(max(within.start, start - margin), min(within.stop, stop + margin)))
     return box[0], box[1], box[2]

@@ -23,6 +23,7 @@ def locating(**changes):
 @pytest.fixture(autouse=True)
 def _small_scans_are_worth_it(monkeypatch):
     monkeypatch.setattr(module, "WORTH", 0)
+    monkeypatch.setattr(module, "MISSED_ML", 0)  # of four organs most of these scans have one
 
 
 def body_with(*places, shape=(100, 90, 80)):
@@ -77,6 +78,16 @@ def test_a_small_scan_is_looked_at_whole(monkeypatch):
 
 def test_where_nothing_is_found_the_whole_body_is_looked_at():
     assert region(locating(), body_with()) == body_box(body_with(), FLOOR)
+
+
+def test_an_organ_that_the_coarse_look_misses_is_looked_for_on_all_sides(monkeypatch):
+    monkeypatch.setattr(module, "MISSED_ML", 5)
+    image = body_with((60, 40, 70), shape=(100, 90, 200))  # a cube has 6 ml
+    for n, organ in enumerate(DELIVERED[1:3]):
+        image[60:68, 60:68, 60 + 10 * n : 68 + 10 * n] = HU[organ]
+    assert region(locating(), image) == (slice(22, 100), slice(0, 90), slice(10, 128))  # the spleen is missing
+    image[60:68, 30:38, 70:78] = HU[DELIVERED[3]]
+    assert region(locating(), image) == (slice(45, 83), slice(15, 83), slice(50, 88))
 
 
 def test_an_image_of_air_has_a_box_too():
