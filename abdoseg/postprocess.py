@@ -26,7 +26,7 @@ WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
 class Changes:
     """What was changed of one organ, in millilitres: pieces dropped, holes filled, pieces taken from the other side.
 
-    pieces: how many were dropped. walled_ml: of those that bone encloses.
+    pieces: how many were dropped. walled_ml: what was dropped because bone encloses it.
     """
 
     pieces: int = 0
@@ -38,12 +38,12 @@ class Changes:
     @property
     def total_ml(self) -> float:
         """All that changed hands."""
-        return self.dropped_ml + self.walled_ml + self.filled_ml + self.moved_ml
+        return self.dropped_ml + self.filled_ml + self.moved_ml
 
     def sentences(self, organ: str) -> list[str]:
         """The changes that are worth a note."""
         told = (
-            (self.dropped_ml, "lay apart from the largest piece and were dropped"),
+            (self.dropped_ml - self.walled_ml, "lay apart from the largest piece and were dropped"),
             (self.walled_ml, "lay in bone on all sides, as a brain does, and were dropped"),
             (self.filled_ml, "of holes were filled"),
             (self.moved_ml, "lay on this side under the other side's name and were given to it"),
@@ -82,7 +82,7 @@ def tidy(
         enclosed = holes(positive(inside)) & ~positive(fields[:, *box]).any(axis=0)
         inside[enclosed] = np.maximum(np.abs(inside[enclosed]), np.float16(1e-3))
         changes[organ].pieces += int(np.count_nonzero(~belonging[1:]))
-        changes[organ].dropped_ml += float(loose.sum()) * ml - changes[organ].walled_ml
+        changes[organ].dropped_ml += float(loose.sum()) * ml
         changes[organ].filled_ml += float(enclosed.sum()) * ml
     return changes
 

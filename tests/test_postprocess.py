@@ -137,5 +137,6 @@ def test_below_a_larger_piece_in_the_skull_the_organ_stays():
     values = field[None].copy()
     changes = tidy(values, ["liver"], image, grid, None)["liver"]
     assert np.argwhere(values[0] > 0).max(axis=0).tolist() == [29, 29, 29]
-    assert (changes.pieces, changes.dropped_ml) == (1, 0)
-    assert any("as a brain does" in line for line in changes.sentences("liver"))
+    assert changes.pieces == 1
+    assert changes.dropped_ml == changes.walled_ml > 0
+    assert ["as a brain does" in line for line in changes.sentences("liver")] == [True]
