@@ -15,8 +15,8 @@ from abdoseg.volume import Array, Geometry
 CLEARLY_MM = 15.0  # beyond the body's middle, where a piece of kidney is on the other side for certain
 JOINED = 0.1  # of the largest piece: how large another must be to count as the same organ, cut by the scan's border
 # A brain is dark, and around it is bone in all directions, without fat between. By `_walled` made-up ones have .8 and
-# more; patients' organs at most .53, but a bright kidney amid bowel full of contrast medium .74. The HU of bone do for
-# thin skulls and for scans that were clipped.
+# more; organs of 25 patients, as they are and painted, at most .62, but a bright kidney amid bowel full of contrast
+# medium .74. The HU of bone do for thin skulls and for scans that were clipped.
 BRAIN_HU, BONE_HU, FAT_HU, WALLED = 70.0, 180.0, -70.0, 0.7
 RAYS, STEP_MM, FAR_MM = 128, 1.5, 240.0
 WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
@@ -74,8 +74,7 @@ def tidy(
             continue
         inside = field[box]
         numbers, sizes = components(positive(inside))
-        start = tuple(part.start for part in box)
-        changes[organ].walled_ml = _without_walled(numbers, sizes, start, image, geometry) * ml
+        changes[organ].walled_ml = _without_walled(numbers, sizes, box, image, geometry) * ml
         belonging = _belonging(numbers, sizes, box, field.shape)
         loose = (numbers > 0) & ~belonging[numbers]
         inside[loose] = -inside[loose]
@@ -95,18 +94,15 @@ def reject(field: npt.NDArray[np.float16]) -> None:
 def _without_walled(
     numbers: npt.NDArray[np.uint32],
     sizes: npt.NDArray[np.int64],
-    start: tuple[int, ...],
+    box: tuple[slice, ...],
     image: npt.NDArray[np.float32],
     geometry: Geometry,
 ) -> int:
-    """Voxels of the largest pieces that are a brain's, one after the other; their sizes become 0.
-
-    numbers: (I, J, K) from `start` of the image on.
-    """
-    walled, inside = 0, image[tuple(slice(a, a + n) for a, n in zip(start, numbers.shape, strict=True))]
+    """Voxels of the largest pieces in the `box` that are a brain's, one after the other; their sizes become 0."""
+    walled, start = 0, tuple(part.start for part in box)
     for number in np.argsort(sizes)[::-1]:
         piece = np.asarray(numbers == number)
-        if sizes[number] * geometry.voxel_ml < WORTH_ML or np.median(inside[piece]) > BRAIN_HU:
+        if sizes[number] * geometry.voxel_ml < WORTH_ML or np.median(image[box][piece]) > BRAIN_HU:
             break
         if _walled(piece, start, image, geometry) < WALLED:
             break

@@ -21,13 +21,13 @@ def no_abdomens(seed: int) -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
     rng = np.random.default_rng(seed)
     for region, shape in SHAPES.items():
         tissues, _ = phantom_tissues(seed, shape, SPACING_MM, region=region)
-        yield region, _stored(paint(torch.from_numpy(tissues), SPACING_MM, Draws(seed)).numpy())
-    yield "phantom of water", _stored(_water(rng))
+        yield region, stored(paint(torch.from_numpy(tissues), SPACING_MM, Draws(seed)).numpy())
+    yield "phantom of water", stored(_water(rng))
     for name, mean, deviation in (("noise", 40.0, 40.0), ("loud noise", 0.0, 400.0), ("air", -1000.0, 20.0)):
-        yield name, _stored(rng.normal(mean, deviation, (120, 110, 80)))
+        yield name, stored(rng.normal(mean, deviation, (120, 110, 80)))
 
 
-def _stored(hu: npt.NDArray[np.floating]) -> npt.NDArray[np.int16]:
+def stored(hu: npt.NDArray[np.floating]) -> npt.NDArray[np.int16]:
     """Whole HU, as a scanner writes them."""
     return np.asfortranarray(hu.round().clip(-1024, 3071).astype(np.int16))
 

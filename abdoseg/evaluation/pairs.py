@@ -12,7 +12,6 @@ from abdoseg.scans import case_name
 
 LABEL_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 ENDINGS = re.compile(r"(?<=.)([_-](0000|ct|seg|segmentation|labels?|mask|pred|prediction|gt|truth))$", re.IGNORECASE)
-
 SCAN = re.compile(r"[_-](0000|ct)[.][a-z.]+$", re.IGNORECASE)  # where the case has a file of another name too
 
 
@@ -65,11 +64,9 @@ def label_files(place: Path, needed: bool = True) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in files:
         case = case_of(path)
-        if case in found and _is_scan(path) != _is_scan(found[case]):
-            found[case] = found[case] if _is_scan(path) else path
-        elif case in found:
+        if case in found and _is_scan(path) == _is_scan(found[case]):
             raise DatasetError(f"{place}: {found[case].name} and {path.name} are both case {case!r}; leave one of them")
-        else:
+        if case not in found or not _is_scan(path):
             found[case] = path
     return found
 

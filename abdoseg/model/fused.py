@@ -184,9 +184,7 @@ class PackedBytes(Packed):
         whole = (weight / self.scales.view(-1, 1, 1, 1, 1)).round().to(torch.int8)
         self.ops = torch.ops.onednn
         how = (self.stride, self.padding, self.dilation, 1, sample)
-        packed: Tensor = self.ops.qconv_prepack(
-            whole, self.scales, 1.0, 1, *how
-        )  # for an input whose 0 may be any byte
+        packed: Tensor = self.ops.qconv_prepack(whole, self.scales, 1.0, 1, *how)  # the input's 0 may be any byte
         return packed
 
     def __call__(self, x: Tensor, then: str = "none", added: Tensor | None = None) -> Tensor:

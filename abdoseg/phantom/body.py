@@ -44,6 +44,11 @@ class Body:
     tissues: Codes
     labels: Codes
 
+    @classmethod
+    def empty(cls, space: Space) -> Body:
+        """Air."""
+        return cls(space, np.zeros(space.x.shape, np.uint8), np.zeros(space.x.shape, np.uint8))
+
     def claim(self, box: Box, mask: Mask, tissue: int | Codes, organ: str | None = None) -> Mask:
         """Gives the free places of the mask to a tissue; returns those places."""
         part = self.tissues[box]
@@ -60,7 +65,7 @@ def build(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Gene
     size = float(rng.normal(1.0, 0.03))
     for positions in (space.x, space.y, space.z):
         positions /= np.float32(size)
-    body = Body(space, np.zeros(space.x.shape, np.uint8), np.zeros(space.x.shape, np.uint8))
+    body = Body.empty(space)
     depth = _wall(body, rng)
     _bones(body, depth)
     _vessels(body)

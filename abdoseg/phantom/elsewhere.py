@@ -18,7 +18,7 @@ def head(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Gener
 
     The grid lies around the skull's base; everything below ends with the neck.
     """
-    body = _empty(shape, spacing_mm, rng)
+    body = Body.empty(warped_space(shape, spacing_mm, rng))
     fat_mm, bone_mm, furrows = rng.uniform(3, 14), rng.uniform(4, 10), rng.uniform(0.9, 1.6)
     _tube(body, [(0, -20, 0), (0, -20, -300)], (62, 66), [(0, Tissue.SKIN), (2, Tissue.FAT), (fat_mm, Tissue.MUSCLE)])
     _ball(body, (0, 45, -30), (62, 50, 75),
@@ -47,7 +47,7 @@ def head(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Gener
 
 def legs(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Generator) -> Body:
     """Both thighs: skin, fat, muscles with fat between them, a femur and its vessels."""
-    body = _empty(shape, spacing_mm, rng)
+    body = Body.empty(warped_space(shape, spacing_mm, rng))
     upper, fat_mm = rng.uniform(68, 88), rng.uniform(6, 24)
     seams = np.abs(noise(body.space.axes, 40, rng)) < 0.05
     for side in (-1.0, 1.0):
@@ -59,11 +59,6 @@ def legs(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Gener
         _tube(body, [(side * 66, 18, 300), (side * 75, -34, -300)], (4.5, 4), [(0, Tissue.ARTERY)])
         _tube(body, [(side * 58, 12, 300), (side * 70, -40, -300)], (5.5, 5), [(0, Tissue.VEIN)])
     return body
-
-
-def _empty(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Generator) -> Body:
-    space = warped_space(shape, spacing_mm, rng)
-    return Body(space, np.zeros(space.x.shape, np.uint8), np.zeros(space.x.shape, np.uint8))
 
 
 def _ball(body: Body, centre: Point, radii: Point, layers: Layers) -> Field:

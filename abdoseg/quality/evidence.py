@@ -15,11 +15,6 @@ from abdoseg.volume import Geometry
 Fields = npt.NDArray[np.float16]
 Points = npt.NDArray[np.float64]
 APART_MM = 4.0  # between an organ's points, along each axis
-BONE_HU, GAS_HU = (
-    240.0,
-    -300.0,
-)  # above and below which a ray has come to bone, or to lung or the air; clipped scans too
-RAYS, STEP_MM, FAR_MM = 128, 1.5, 240.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ from abdoseg.training.painting import paint
 from abdoseg.volume import Array, Geometry, Stored, Volume
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from phantom_parts import SPACING_MM, no_abdomens
+from phantom_parts import SPACING_MM, no_abdomens, stored
 
 MAIN = (1, 2, 3, 4)
 LEAST_MM, APART_MM = 40.0, 3.0
@@ -55,7 +55,7 @@ def images(packed: Packed, patients: int) -> Iterator[tuple[str, Array, Array]]:
             (f"{packed.case} painted {seed}{HEADED}", *_joined((tissues, head), (labels, none.labels))),
         ):
             hu = paint(torch.from_numpy(np.array(map_)), packed.spacing_mm, Draws(1000 + seed)).numpy()
-            yield name, hu.round().clip(-1024, 3071).astype(np.int16), truth
+            yield name, stored(hu), truth
 
 
 def _joined(*stacks: tuple[Array, Array]) -> list[Array]:
