@@ -51,9 +51,9 @@ def interior(mask: Mask) -> Mask:
 
 def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice] | None:
     """The smallest box that holds the mask, `margin` voxels wider on each side within the grid; None when empty."""
-    flat: Mask = np.any(mask, axis=2)
+    flat: Mask = np.any(mask, axis=0)  # along the slowest axis, as results have them: several times faster
     spans = []
-    for length, filled in zip(mask.shape, (flat.any(axis=1), flat.any(axis=0), mask.any(axis=(0, 1))), strict=True):
+    for length, filled in zip(mask.shape, (mask.any(axis=(1, 2)), flat.any(axis=1), flat.any(axis=0)), strict=True):
         found = np.flatnonzero(filled)
         if not len(found):
             return None
@@ -61,6 +61,6 @@ def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice] | None:
     return spans[0], spans[1], spans[2]
 
 
-def positive(field: npt.NDArray[np.float16]) -> Mask:
+def positive(field: npt.NDArray[np.floating]) -> Mask:
     """Where a field is above 0, by its sign bit: comparing float16 itself is many times slower."""
-    return np.asarray(field.view(np.int16) > 0)
+    return np.asarray(field.view(f"i{field.itemsize}") > 0)

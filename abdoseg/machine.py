@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # Source: glibc's malloc.h, mallopt(3)
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # Source: glibc's malloc.h, mallopt(3)
 _MOST = 2**31 - 1
 _limit: int | None = None
 
@@ -15,6 +17,24 @@ def cores() -> int:
     """Cores that this process may compute on: what the scheduler lets it have, which on a cluster is not the node's."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, _limit or allowed)
+
+
+def on_all_cores(work: Callable[[int], None], count: int) -> None:
+    """work(0) to work(count - 1), in any order: numpy lets other threads run while it computes."""
+    workers = min(8, cores(), count)
+    if workers < 2:
+        for n in range(count):
+            work(n)
+        return
+    left = iter(range(count))
+
+    def share(_: int) -> None:
+        for n in left:
+            work(n)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(share, range(workers)):
+            pass
 
 
 def use_cores(count: int | None) -> None:
@@ -36,14 +56,15 @@ def peak_memory() -> int:
 def keep_freed_memory() -> bool:
     """Lets this process keep what its tensors free, for the next ones, instead of returning it to the kernel.
 
-    glibc maps every large block anew, and touching it for the first time costs more than many a layer's arithmetic.
+    glibc maps every large block anew, and gives each thread a heap of its own; touching memory for the first time costs
+    more than many a layer's arithmetic.
     False where there is no glibc: nothing is changed then.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return False
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _MOST))
+    return bool(mallopt(_M_ARENA_MAX, 1) and mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _MOST))
 
 
 def share_python() -> None:

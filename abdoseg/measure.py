@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from abdoseg.errors import GeometryError
-from abdoseg.volume import FACES, Array, Labelmap
+from abdoseg.machine import on_all_cores
+from abdoseg.volume import FACES, Array, Labelmap, memory_order
 
 Box = tuple[slice, slice, slice]
 NOWHERE = slice(0, 0), slice(0, 0), slice(0, 0)
+PLANES = 8  # measured at a time: as many as a core's cache holds
 COLUMNS = ("organ", "label", "voxels", "volume_ml", "mean_hu", "sd_hu", "complete", "touches")
 
 
@@ -93,7 +94,7 @@ def boxes(labels: Array) -> dict[int, Box]:
     """The bounding box of every label above 0 that is there. labels: (I, J, K), in any order of memory."""
     from scipy import ndimage
 
-    order = _memory_order(labels)
+    order = memory_order(labels)
     found: dict[int, Box] = {}
     for label, box in enumerate(ndimage.find_objects(labels.transpose(order)), start=1):
         if box is not None:
@@ -102,23 +103,25 @@ def boxes(labels: Array) -> dict[int, Box]:
     return found
 
 
-def _memory_order(array: Array) -> npt.NDArray[np.intp]:
-    """The axes from the slowest to the fastest: passes over an array are several times faster so."""
-    return np.argsort([-abs(stride) for stride in array.strides], kind="stable")
-
-
 def _inside(labels: Array, hu: Array | None, label: int, box: Box) -> tuple[int, float | None, float | None]:
     """Voxels of a label in a box, their mean HU and its standard deviation."""
-    order = _memory_order(labels)
-    mask = labels[box].transpose(order) == label
-    count = int(np.count_nonzero(mask))
+    order = memory_order(labels)
+    planes = labels[box].transpose(order)
+    over = None if hu is None else hu[box].transpose(order)
+    sums = np.zeros((-(-len(planes) // PLANES), 3))  # of 1, HU and HU squared: of whole HU exact, in whatever order
+
+    def stack(n: int) -> None:
+        some = slice(n * PLANES, (n + 1) * PLANES)
+        mask = planes[some] == label
+        values = np.zeros(0) if over is None else over[some][mask].astype(np.float64)
+        sums[n] = np.count_nonzero(mask), values.sum(), np.square(values).sum()
+
+    on_all_cores(stack, len(sums))
+    count, total, squares = sums.sum(axis=0).tolist()
     if hu is None or count == 0:
-        return count, None, None
-    values = hu[box].transpose(order)[mask].astype(np.float64)
-    mean = float(values.mean())
-    near = round(mean)  # whole HU stay whole, and their sums exact in whatever order
-    values -= near
-    return count, mean, math.sqrt(max(0.0, values.dot(values) / count - (mean - near) ** 2))
+        return int(count), None, None
+    mean = total / count
+    return int(count), mean, math.sqrt(max(0.0, squares / count - mean**2))
 
 
 def _touches(labels: Array, label: int, box: Box) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from abdoseg.anatomy import BY_NAME
 from abdoseg.components import Mask, box_of, components, holes, positive
+from abdoseg.machine import on_all_cores
 from abdoseg.volume import Array, Geometry
 
 CLEARLY_MM = 15.0  # beyond the body's middle, where a piece of kidney is on the other side for certain
@@ -68,21 +69,29 @@ def tidy(
     ml = geometry.voxel_ml
     if middle is not None:
         _sort_sides(fields, organs, geometry, middle, changes)
-    for field, organ in zip(fields, organs, strict=True):
-        box = box_of(positive(field), margin=1)
-        if box is None or BY_NAME[organ].is_lesion:
-            continue
-        inside = field[box]
+    enclosed: list[tuple[tuple[slice, ...], Mask] | None] = [None] * len(organs)
+
+    def prune(n: int) -> None:
+        box = box_of(positive(fields[n]), margin=1)
+        if box is None or BY_NAME[organs[n]].is_lesion:
+            return
+        inside, change = fields[n][box], changes[organs[n]]
         numbers, sizes = components(positive(inside))
-        changes[organ].walled_ml = _without_walled(numbers, sizes, box, image, geometry) * ml
-        belonging = _belonging(numbers, sizes, box, field.shape)
+        change.walled_ml = _without_walled(numbers, sizes, box, image, geometry) * ml
+        belonging = _belonging(numbers, sizes, box, image.shape)
         loose = (numbers > 0) & ~belonging[numbers]
         inside[loose] = -inside[loose]
-        enclosed = holes(positive(inside)) & ~positive(fields[:, *box]).any(axis=0)
-        inside[enclosed] = np.maximum(np.abs(inside[enclosed]), np.float16(1e-3))
-        changes[organ].pieces += int(np.count_nonzero(~belonging[1:]))
-        changes[organ].dropped_ml += float(loose.sum()) * ml
-        changes[organ].filled_ml += float(enclosed.sum()) * ml
+        change.pieces += int(np.count_nonzero(~belonging[1:]))
+        change.dropped_ml += float(loose.sum()) * ml
+        enclosed[n] = box, holes(positive(inside))
+
+    on_all_cores(prune, len(organs))
+    for field, organ, hollow in zip(fields, organs, enclosed, strict=True):
+        if hollow is not None:
+            box, filled = hollow
+            filled &= ~positive(fields[:, *box]).any(axis=0)
+            field[box][filled] = np.maximum(np.abs(field[box][filled]), np.float16(1e-3))
+            changes[organ].filled_ml += float(filled.sum()) * ml
     return changes
 
 

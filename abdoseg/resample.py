@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.machine import cores
+from abdoseg.banded import Floats, band, filter_image, meeting, span
+from abdoseg.components import box_of, positive
+from abdoseg.machine import on_all_cores
 from abdoseg.volume import Array, Geometry
 
-Floats = npt.NDArray[np.float32]
-Block = tuple[slice, slice, Floats]  # rows, columns, the dense weights between them
-BLOCK = 16  # output rows that share one dense product: the filter's band is narrow, a larger block multiplies zeros
-ALONE = 256 * 16 * 64  # multiplications up to which OpenBLAS stays on the calling thread; its own only spin here
-PLANES = 4  # in one call, as many as a core's cache holds: calls of one plane leave the cores waiting for each other
-DEPTH = 48  # planes of the result that are made at a time
+DEPTH = 24  # planes of the result that are made at a time
 FACE = 1e-4  # of a voxel: a centre that only rounding puts below a face lies on it
 PARALLEL = 1e-4  # off-diagonal source voxels per target voxel below which axes count as parallel
 
@@ -36,24 +30,15 @@ def resample_image(voxels: Array, source: Geometry, target: Geometry, outside: f
     across, along, up = (
         _triangle(source.shape[a], target.shape[a], scale[a, a], offset[a], max(1.0, scale[a, a])) for a in range(3)
     )
-    wide, deep = [*_blocks(across)], [*_blocks(along)]
+    deep, wide = band(along, 1), band(across, 2)
     result = np.empty(target.shape[::-1], np.float32)  # (K', J', I')
-    for start in range(0, len(result), DEPTH):
-        weights = up[start : start + DEPTH]
-        used = np.flatnonzero(weights.any(axis=0))
-        shrunk = np.empty((used[-1] + 1 - used[0], *result.shape[1:]), np.float32)
-        stacks = range(0, len(shrunk), PLANES)
-        planes, rows = voxels[:, :, used[0] : used[-1] + 1].T, weights[:, used[0] : used[-1] + 1]
 
-        def shrink(n: int, stacks: range = stacks, planes: Array = planes, shrunk: Floats = shrunk) -> None:
-            stack = slice(stacks[n], stacks[n] + PLANES)
-            _filter(planes[stack].astype(np.float32, order="C"), wide, deep, shrunk[stack])
+    def slab(n: int) -> None:
+        some = slice(n * DEPTH, (n + 1) * DEPTH)
+        used = span(up[some], axis=0)
+        filter_image(voxels[:, :, used].T, (band(up[some, used], 0), deep, wide), result[some])
 
-        def combine(n: int, start: int = start, rows: Floats = rows, shrunk: Floats = shrunk) -> None:
-            _combine(shrunk, rows[n], result[start + n])
-
-        _on_all_cores(shrink, len(stacks))
-        _on_all_cores(combine, len(rows))
+    on_all_cores(slab, -(-len(result) // DEPTH))
     return result.T
 
 
@@ -77,20 +62,29 @@ def resample_labels(labels: Array, source: Geometry, target: Geometry) -> npt.ND
 
 
 def paint_above(
-    field: Array, source: Geometry, target: Geometry, labels: npt.NDArray[np.uint8], label: int
-) -> tuple[slice, slice, slice]:
+    field: npt.NDArray[np.floating],
+    source: Geometry,
+    target: Geometry,
+    labels: npt.NDArray[np.uint8],
+    label: int,
+) -> tuple[slice, slice, slice] | None:
     """Writes `label` into `labels` (I, J, K) of `target` where the linearly interpolated `field` is above 0.
 
-    field: (i, j, k) of `source`, a box of some grid around one organ. The field is carried on by half a voxel and a
-    little more beyond the box, no further. Slices are made one at a time: memory is that of the box. Returns the box of
-    `labels` that was looked at, empty when the field lies beyond the target.
+    field: (i, j, k) of `source`, carried on by half a voxel and a little more beyond it, no further. Only where it is
+    above 0 is looked at, some slices at a time: memory is that of those. Other voxels are not written, so several
+    fields that exclude each other may be painted at once. Returns the box of `labels` that was looked at; None when the
+    field is nowhere above 0, or that lies beyond the target.
     """
+    box = box_of(positive(field), margin=1)
+    if box is None:
+        return None
+    field, source = field[box], source.cropped([part.start for part in box], [part.stop for part in box])
     scale, offset = _mapping(source, target)
     start, stop = _reach(source, target)
-    i, j, k = (slice(int(a), max(int(a), int(b))) for a, b in zip(start, stop, strict=True))
+    if (start >= stop).any():
+        return None
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
     planes = labels[i, j, k].T  # (K, J, I)
-    if not planes.size:
-        return i, j, k
     if not _parallel(scale):
         for n, plane in enumerate(planes):
             corner = offset + scale @ np.add(start, (0, 0, n))
@@ -100,29 +94,21 @@ def paint_above(
         _triangle(source.shape[a], int(stop[a] - start[a]), scale[a, a], offset[a] + scale[a, a] * start[a], 1.0)
         for a in range(3)
     )
-    wide, deep = [*_blocks(across)], [*_blocks(along)]
-    smooth = np.empty((source.shape[2], *planes.shape[1:]), np.float32)  # (k, J, I)
-    for first in range(0, len(smooth), PLANES):
-        stack = slice(first, first + PLANES)
-        _filter(field.T[stack].astype(np.float32), wide, deep, smooth[stack])
-    between = np.empty(planes.shape[1:], np.float32)
-    for plane, weights in zip(planes, up, strict=True):
-        _combine(smooth, weights, between)
-        np.copyto(plane, label, where=between > 0)
+    deep, wide = band(along, 1), band(across, 2)
+    seen = positive(field)
+    before, beside = np.any(seen, axis=0), np.any(seen, axis=1)  # (j, k) and (i, k)
+    for start_k in range(0, len(planes), DEPTH):
+        some = slice(start_k, start_k + DEPTH)
+        used = span(up[some], axis=0)
+        if not before[:, used].any():
+            continue
+        some_deep, rows, from_rows = meeting(deep, span(before[:, used], axis=1))
+        some_wide, columns, from_columns = meeting(wide, span(beside[:, used], axis=1))
+        made = planes[some, rows, columns]
+        between = np.empty(made.shape, np.float32)
+        filter_image(field[from_columns, from_rows, used].T, (band(up[some, used], 0), some_deep, some_wide), between)
+        np.copyto(made, label, where=between > 0)
     return i, j, k
-
-
-def _on_all_cores(work: Callable[[int], None], count: int) -> None:
-    """work(0) to work(count - 1): numpy lets other threads run while it computes."""
-    workers = min(8, cores(), count)
-
-    def share(first: int) -> None:
-        for n in range(first, count, workers):
-            work(n)
-
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(share, range(workers)):
-            pass
 
 
 def _mapping(source: Geometry, target: Geometry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -149,43 +135,6 @@ def _triangle(source: int, target: int, scale: float, offset: float, width: floa
     weights = np.zeros((target, source))
     np.add.at(weights, (np.arange(target)[:, None], np.clip(taps, 0, source - 1).astype(int)), values)
     return weights.astype(np.float32)
-
-
-def _blocks(weights: Floats) -> Iterator[Block]:
-    """A banded matrix as dense blocks: rows, the columns that they need, and the weights between them."""
-    for first in range(0, len(weights), BLOCK):
-        rows = weights[first : first + BLOCK]
-        used = np.flatnonzero(rows.any(axis=0))
-        columns = slice(int(used[0]), int(used[-1]) + 1)
-        yield slice(first, first + len(rows)), columns, np.ascontiguousarray(rows[:, columns])
-
-
-def _filter(planes: Floats, across: Sequence[Block], along: Sequence[Block], out: Floats) -> None:
-    """out (N, J', I') = planes (N, J, I) filtered along both axes, block by block."""
-    narrow = np.empty((*planes.shape[:2], out.shape[2]), np.float32)
-    for rows, needed, weights in across:
-        columns = np.ascontiguousarray(weights.T)
-        for part in _parts(planes.shape[1], weights):
-            np.matmul(planes[:, part, needed], columns, out=narrow[:, part, rows])
-    for rows, needed, weights in along:
-        for part in _parts(narrow.shape[2], weights):
-            np.matmul(weights, narrow[:, needed, part], out=out[:, rows, part])
-
-
-def _parts(length: int, weights: Floats) -> Iterator[slice]:
-    """Even parts of an axis that is not summed over, as few as OpenBLAS multiplies with `weights` on this thread."""
-    count = max(1, -(-length * weights.size // ALONE))
-    for n in range(count):
-        yield slice(n * length // count, (n + 1) * length // count)
-
-
-def _combine(planes: Floats, weights: Floats, out: Floats) -> None:
-    """out (J, I) = the sum of planes (N, J, I), each by its weight."""
-    used = np.flatnonzero(weights)
-    np.multiply(planes[used[0]], weights[used[0]], out=out)
-    part = np.empty_like(out)
-    for n in used[1:]:
-        out += np.multiply(planes[n], weights[n], out=part)
 
 
 def _sample(

@@ -16,9 +16,8 @@ import torch
 
 from abdoseg import __version__
 from abdoseg.anatomy import BY_NAME
-from abdoseg.components import box_of, positive
 from abdoseg.errors import ModelError, ResourceError
-from abdoseg.machine import peak_memory
+from abdoseg.machine import on_all_cores, peak_memory
 from abdoseg.measure import OrganVolume, measure
 from abdoseg.model.locate import predict_located
 from abdoseg.model.plan import Plan, members
@@ -84,14 +83,16 @@ def segment(
             del evidence[organ]
             reject(fields[names.index(organ)])
     with watch("labels"):
-        labels = volume.stored.to_canonical(np.zeros(volume.stored.geometry.shape, np.uint8, order="F"))
+        empty = np.full(volume.stored.geometry.shape, 0, np.uint8, order="F")  # in large pages, as np.zeros is not
+        labels = volume.stored.to_canonical(empty)
+        numbers = [BY_NAME[organ].label for organ in names]
         painted = {}
-        for field, organ in zip(fields, names, strict=True):
-            box = box_of(positive(field), margin=1)
-            if box is not None:
-                lies = grid.cropped([s.start for s in box], [s.stop for s in box])
-                label = BY_NAME[organ].label
-                painted[label] = paint_above(field[box], lies, volume.geometry, labels, label)
+
+        def paint(n: int) -> None:
+            if box := paint_above(fields[n], grid, volume.geometry, labels, numbers[n]):
+                painted[numbers[n]] = box
+
+        on_all_cores(paint, len(names))
     labelmap = Labelmap(labels, volume.geometry, volume.stored, {BY_NAME[organ].label: organ for organ in names})
     with watch("measure"):
         rows = measure(labelmap, volume.voxels, painted)

@@ -197,6 +197,11 @@ class Labelmap:
         raise KeyError(organ)
 
 
+def memory_order(array: Array) -> npt.NDArray[np.intp]:
+    """The axes from the slowest to the fastest: passes over an array are several times faster so."""
+    return np.argsort([-abs(stride) for stride in array.strides], kind="stable")
+
+
 def labels_in(labels: Array) -> list[int]:
     """The labels above 0 that are there, in order; unsigned integers of at most 16 bits, any shape and memory order."""
     flat = labels.ravel(order="K")

@@ -8,8 +8,8 @@ import abdoseg
 ROOT = Path(abdoseg.__file__).parent
 FLOORS = [
     {"errors", "progress", "machine"},
-    {"volume", "anatomy", "tissues", "output", "ledger", "page"},
-    {"scans", "metrics", "resample", "components", "phantom", "measure"},
+    {"volume", "anatomy", "tissues", "output", "ledger", "page", "banded", "components"},
+    {"scans", "metrics", "resample", "phantom", "measure"},
     {"model", "postprocess", "quality", "preview"},
     {"segmentation", "training", "exporters"},
     {"evaluation", "batch"},

@@ -33,6 +33,17 @@ def test_cores_are_no_more_than_was_asked_for():
     assert machine.cores() == there
 
 
+@pytest.mark.parametrize("allowed", [1, 2])
+def test_all_cores_do_every_piece_once_and_an_error_comes_out(allowed):
+    machine.use_cores(allowed)
+    done = []
+    machine.on_all_cores(done.append, 7)
+    machine.on_all_cores(done.append, 0)
+    assert sorted(done) == list(range(7))
+    with pytest.raises(ZeroDivisionError):
+        machine.on_all_cores(lambda n: 1 // (n - 3), 7)
+
+
 def test_peak_memory_counts_what_is_held():
     before = machine.peak_memory()
     held = bytearray(before + 2**26)

@@ -41,6 +41,15 @@ def test_a_hole_is_filled_but_not_where_another_organ_lies():
     assert changes["liver"].filled_ml == pytest.approx(1)
 
 
+@pytest.mark.parametrize("organs", [["liver", "spleen"], ["spleen", "liver"]])
+def test_a_hole_that_held_a_dropped_piece_is_filled_whichever_comes_first(organs):
+    values = fields([BIG], [SMALL])[:: 1 if organs[0] == "liver" else -1].copy()
+    liver, spleen = values[organs.index("liver")], values[organs.index("spleen")]
+    liver[5, 5, 5], spleen[5, 5, 5] = -3, 3
+    tidy(values, organs, SOFT, GRID, None)
+    assert liver[5, 5, 5] > 0 > spleen[5, 5, 5]
+
+
 def test_a_lesion_may_be_in_many_pieces():
     values = fields([BIG, SMALL])
     tidy(values, ["liver_tumour"], SOFT, GRID, None)

@@ -43,13 +43,14 @@ def bench(
     talk = Talk(quiet)
     seconds: dict[str, list[float]] = {}
     with _timed(seconds, "import"):
-        from abdoseg.machine import keep_freed_memory, peak_memory, use_cores
+        from abdoseg.machine import keep_freed_memory, peak_memory, share_python, use_cores
         from abdoseg.model.weights import load_model
         from abdoseg.scans import read_scan, write_nifti
         from abdoseg.segmentation import segment
     import torch
 
     keep_freed_memory()
+    share_python()
     use_cores(threads)
     if threads:
         torch.set_num_threads(threads)

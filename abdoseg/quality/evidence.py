@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.components import Mask, box_of, interior, positive
+from abdoseg.machine import on_all_cores
 from abdoseg.volume import Geometry
 
 Fields = npt.NDArray[np.float16]
@@ -43,31 +44,40 @@ def examine(
     fields: Fields, organs: Sequence[str], image: npt.NDArray[np.float32], geometry: Geometry
 ) -> dict[str, Evidence]:
     """The evidence for each organ that has a voxel. fields (D, I, J, K) and image (I, J, K) HU on one grid."""
-    found = {}
-    for field, organ in zip(fields, organs, strict=True):
-        box = box_of(positive(field))
-        if box is None:
-            continue
-        mask = positive(field[box])
-        lead = field[box][mask].astype(np.float32)
-        sure = 1 / (1 + np.exp(-lead))
-        bits = (np.logaddexp(0, lead) - lead * sure) / np.log(2)  # (N,) of a choice with the odds exp(lead) to 1
-        cut = any(part.start == 0 or part.stop == n for part, n in zip(box, geometry.shape, strict=True))
-        i, j, k = np.maximum(1, np.round(APART_MM / geometry.spacing_mm)).astype(int)
-        apart = mask[::i, ::j, ::k]
-        if not apart.any():
-            i, j, k, apart = 1, 1, 1, mask
-        voxels = np.argwhere(apart) * (i, j, k) + [part.start for part in box]
-        found[organ] = Evidence(
-            len(lead) * geometry.voxel_ml,
-            float(sure.mean()),
-            float(bits.mean()),
-            float(np.median(image[box][mask])),
-            cut,
-            voxels @ geometry.affine[:3, :3].T + geometry.affine[:3, 3],
-            ~interior(apart)[apart],
-        )
-    return found
+    found: dict[str, Evidence] = {}
+
+    def examine_one(n: int) -> None:
+        if evidence := _evidence(fields[n], image, geometry):
+            found[organs[n]] = evidence
+
+    on_all_cores(examine_one, len(organs))
+    return {organ: found[organ] for organ in organs if organ in found}
+
+
+def _evidence(field: npt.NDArray[np.float16], image: npt.NDArray[np.float32], geometry: Geometry) -> Evidence | None:
+    """The evidence for the organ of a field (I, J, K); None when it has no voxel."""
+    box = box_of(positive(field))
+    if box is None:
+        return None
+    mask = positive(field[box])
+    lead = field[box][mask].astype(np.float32)
+    sure = 1 / (1 + np.exp(-lead))
+    bits = (np.logaddexp(0, lead) - lead * sure) / np.log(2)  # (N,) of a choice with the odds exp(lead) to 1
+    cut = any(part.start == 0 or part.stop == n for part, n in zip(box, geometry.shape, strict=True))
+    i, j, k = np.maximum(1, np.round(APART_MM / geometry.spacing_mm)).astype(int)
+    apart = mask[::i, ::j, ::k]
+    if not apart.any():
+        i, j, k, apart = 1, 1, 1, mask
+    voxels = np.argwhere(apart) * (i, j, k) + [part.start for part in box]
+    return Evidence(
+        len(lead) * geometry.voxel_ml,
+        float(sure.mean()),
+        float(bits.mean()),
+        float(np.median(image[box][mask])),
+        cut,
+        voxels @ geometry.affine[:3, :3].T + geometry.affine[:3, 3],
+        ~interior(apart)[apart],
+    )
 
 
 def gaps_mm(evidence: Mapping[str, Evidence], reach_mm: float) -> dict[str, dict[str, float]]:

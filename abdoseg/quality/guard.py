@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from abdoseg.machine import on_all_cores
 from abdoseg.quality.evidence import Evidence
 from abdoseg.quality.expected import NEWBORN_ML, expected_hu
 
@@ -65,9 +66,14 @@ def tissue_counts(image: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
     What lies at the image's lowest value is air, or was clipped.
     """
-    air = float(image.min()) + 5
-    above = [np.count_nonzero(image > max(edge, air)) for edge in TISSUES_HU]
-    return -np.diff([*above, 0])
+    planes, air = image.T, float(image.min()) + 5
+    above = np.zeros((len(planes), len(TISSUES_HU) + 1), np.int64)
+
+    def count(k: int) -> None:
+        above[k, :-1] = [np.count_nonzero(planes[k] > max(edge, air)) for edge in TISSUES_HU]
+
+    on_all_cores(count, len(planes))
+    return np.asarray(-np.diff(above.sum(axis=0)))
 
 
 def shows_trunk(tissues: npt.NDArray[np.int64]) -> bool:

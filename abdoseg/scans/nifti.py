@@ -38,7 +38,7 @@ OTHERS = {
     2304: "RGBA colours",
 }
 MAX_OFFSET = 2**26  # extensions before the voxels; 64 MiB is already absurd
-CHUNK = 2**20  # bytes gunzipped at a time: whatever is asked for at once is held twice
+CHUNK = 2**23  # bytes gunzipped at a time: whatever is asked for at once is held twice
 
 
 def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -> ScanFile:

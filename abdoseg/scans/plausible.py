@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from abdoseg.volume import Array
+from abdoseg.machine import on_all_cores
+from abdoseg.volume import Array, memory_order
 
 SAMPLE = 2_000_000
+AT_ONCE = 2**22  # voxels: what a cache holds, and few calls, for each may wait for Python beside an import
 BEYOND = 3100  # 12 bits from -1024 end at 3071; metal in extended scales goes on, but in few voxels
 TISSUE_HU = (-150, 300)
 
@@ -28,13 +30,25 @@ class Values:
         return f"values from {self.low:g} to {self.high:g}"
 
 
-def values_of(array: Array) -> Values:
-    """low and high are of all voxels."""
+def values_of(array: Array, least: float = -np.inf) -> Values:
+    """low and high are of all voxels, those below `least` having been raised to it where they lie."""
+    planes = array.transpose(memory_order(array))
+    depth = max(1, AT_ONCE // planes[0].size)
+    ends = np.empty((-(-len(planes) // depth), 2))
+
+    def stack(n: int) -> None:
+        part = planes[n * depth : (n + 1) * depth]
+        ends[n] = part.min(), part.max()
+        if ends[n, 0] < least:
+            np.maximum(part, least, out=part, casting="unsafe")
+
+    on_all_cores(stack, len(ends))
+    low, high = np.maximum(ends, least).T
     stride = max(1, round((array.size / SAMPLE) ** (1 / 3)))
     sample = array[::stride, ::stride, ::stride].copy(order="K")
     return Values(
-        float(array.min()),
-        float(array.max()),
+        float(low.min()),
+        float(high.max()),
         np.count_nonzero(sample > BEYOND) / sample.size,
         np.count_nonzero((sample > TISSUE_HU[0]) & (sample < TISSUE_HU[1])) / sample.size,
         bool(sample.dtype.kind in "iu" or np.array_equal(sample, np.round(sample))),

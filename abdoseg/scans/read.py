@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from abdoseg.errors import ScanError
 from abdoseg.scans.pixels import AIR
 from abdoseg.scans.plausible import values_of, why_not_hu
@@ -48,10 +46,7 @@ def read_scan(
             raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
         canonical = file.stored.to_canonical(file.array)
         volume = Volume(canonical, file.stored.canonical(), file.stored, file.notes, file.details)
-    values = values_of(volume.voxels)
-    if values.low < AIR:
-        np.maximum(volume.voxels, AIR, out=volume.voxels)
-        values = replace(values, low=float(AIR))
+    values = values_of(volume.voxels, least=AIR)
     if reason := why_not_hu(values):
         raise ScanError(f"{path}: {reason}; give the CT in HU, as converted from its DICOM")
     seen = {"hu_range": [values.low, values.high], "tissue_share": round(values.tissue, 3)}

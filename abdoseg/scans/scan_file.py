@@ -37,11 +37,11 @@ def scaled(raw: Array, slope: float, intercept: float, notes: list[str]) -> Arra
 
     Voxels that are no numbers become -1024, and a note says how many.
     """
+    if raw.dtype.newbyteorder("=") == np.int16 and (slope, intercept) == (1.0, 0.0):
+        return raw.astype(np.int16, copy=False)
     if raw.dtype.kind in "iu" and slope % 1 == 0 == intercept % 1 and max(abs(slope), abs(intercept)) < 65536:
         low, high = (int(raw.min()) * slope + intercept, int(raw.max()) * slope + intercept)
         if max(abs(low), abs(high)) < 32767:
-            if (slope, intercept) == (1.0, 0.0):
-                return raw.astype(np.int16, copy=False)
             wide = raw.astype(np.int32) * np.int32(slope) + np.int32(intercept)
             return wide.astype(np.int16)
     array: npt.NDArray[np.float32] = raw.astype(np.float32)

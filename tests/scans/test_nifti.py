@@ -110,8 +110,10 @@ def test_voxels_that_are_no_numbers_become_air_and_are_counted(tmp_path):
 
 def test_padding_below_air_becomes_air(tmp_path):
     hu = HU.copy()
-    hu[0], hu[1] = -3024, -2048
-    assert np.array_equal(stored_array(read_scan(save(tmp_path / "a.nii", hu))), np.maximum(hu, -1024))
+    hu[0], hu[1], hu[2] = -3024, -2048, -32768
+    volume = read_scan(save(tmp_path / "a.nii", hu))
+    assert np.array_equal(stored_array(volume), np.maximum(hu, -1024))
+    assert volume.voxels.dtype == np.int16
 
 
 @pytest.mark.parametrize("shape", [(8, 7, 6, 1), (8, 7, 6, 1, 1)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from phantom_dicom import body
 
+from abdoseg.scans import plausible
 from abdoseg.scans.plausible import values_of, why_not_hu
 
 HU = body().astype(np.float32)
@@ -46,3 +47,14 @@ def test_hu_clipped_or_not_are_hu(hu):
 )
 def test_what_is_not_hu_is_named(values, words):
     assert words in refusal(values)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_lies_below_the_least_is_raised_and_all_voxels_are_looked_at(monkeypatch, order):
+    monkeypatch.setattr(plausible, "AT_ONCE", 50)
+    array = np.asarray(np.random.default_rng(0).integers(-500, 500, (5, 6, 7)), np.int16, order=order)
+    array[0, 0, 0], array[4, 5, 6] = -3024, 2999
+    expected = np.maximum(array, -1024)
+    values = values_of(array, least=-1024)
+    assert (values.low, values.high) == (-1024, 2999)
+    np.testing.assert_array_equal(array, expected)

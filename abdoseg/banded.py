@@ -1,0 +1,93 @@
+"""Filters along the axes of an image, each a matrix that is nearly all zeros: multiplied in dense blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+ALONE = 256 * 16 * 64  # multiplications up to which OpenBLAS stays on the calling thread; its own only spin here
+STACK = 2**20  # voxels in one call, as many as a core's cache holds: smaller calls keep threads waiting for Python
+# Rows in one block along K, J and I: more of them multiply the zeros beside the band, fewer are too many calls.
+HEIGHTS = (8, 8, 16)
+
+
+class Block(NamedTuple):
+    """Some rows of a matrix and the columns that they need: weights is what stands where they cross."""
+
+    rows: slice
+    columns: slice
+    weights: Floats
+
+
+Band = list[Block]
+
+
+def band(weights: Floats, axis: int) -> Band:
+    """The blocks of a matrix (target, source) that filters an image (K, J, I) along an axis."""
+    blocks = []
+    for first in range(0, len(weights), HEIGHTS[axis]):
+        rows = weights[first : first + HEIGHTS[axis]]
+        columns = span(rows, axis=0)
+        part = np.ascontiguousarray(rows[:, columns])
+        blocks.append(Block(slice(first, first + len(rows)), columns, part))
+    return blocks
+
+
+def meeting(whole: Band, part: slice) -> tuple[Band, slice, slice]:
+    """The blocks that need a part of the columns, counted from their own corner; all rows of theirs, and columns."""
+    some = [block for block in whole if block.columns.start < part.stop and block.columns.stop > part.start]
+    rows = slice(some[0].rows.start, some[-1].rows.stop)
+    columns = slice(some[0].columns.start, some[-1].columns.stop)
+    moved = [Block(_less(b.rows, rows.start), _less(b.columns, columns.start), b.weights) for b in some]
+    return moved, rows, columns
+
+
+def span(used: npt.NDArray[np.generic], axis: int) -> slice:
+    """From the first to the last along the other axis of two where anything is not 0."""
+    found = np.flatnonzero(np.any(used, axis=axis))
+    return slice(int(found[0]), int(found[-1]) + 1)
+
+
+def filter_image(planes: npt.NDArray[np.number], bands: Sequence[Band], out: Floats) -> None:
+    """out (K', J', I') = planes (K, J, I) filtered by a band an axis: where it shrinks first, where it grows last.
+
+    I comes between: a product along the fastest axis takes longer than one along the others.
+    """
+    shrinks = [new < old for new, old in zip(out.shape, planes.shape, strict=True)]
+    order = [*(axis for axis in (1, 0) if shrinks[axis]), 2, *(axis for axis in (1, 0) if not shrinks[axis])]
+    for axis in order:
+        shape = [out.shape[a] if a == axis else planes.shape[a] for a in range(3)]
+        made = out if axis == order[-1] else np.empty(shape, np.float32)
+        for stack in [slice(None)] if axis == 0 else _parts(len(planes), STACK // planes[0].size):
+            _filter_along(axis, planes[stack].astype(np.float32, order="C", copy=False), bands[axis], made[stack])
+        planes = made
+
+
+def _filter_along(axis: int, planes: Floats, blocks: Band, out: Floats) -> None:
+    """out = planes (K, J, I), both in C order, filtered along one axis."""
+    if axis == 2:
+        lines, filtered = planes.reshape(-1, planes.shape[2]), out.reshape(-1, out.shape[2])
+        for rows, needed, weights in blocks:
+            transposed = np.ascontiguousarray(weights.T)
+            for part in _parts(len(lines), ALONE // weights.size):
+                np.matmul(lines[part, needed], transposed, out=filtered[part, rows])
+        return
+    if axis == 0:
+        planes, out = planes.reshape(1, len(planes), -1), out.reshape(1, len(out), -1)
+    for rows, needed, weights in blocks:
+        for part in _parts(planes.shape[2], ALONE // weights.size):
+            np.matmul(weights, planes[:, needed, part], out=out[:, rows, part])
+
+
+def _parts(length: int, most: int) -> Iterator[slice]:
+    """An axis in parts of at most `most`, or of 1."""
+    for first in range(0, length, max(1, most)):
+        yield slice(first, min(length, first + max(1, most)))
+
+
+def _less(part: slice, by: int) -> slice:
+    return slice(part.start - by, part.stop - by)
