@@ -161,7 +161,7 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
 # coarse look, and the seconds are that share of those. See tests/benchmarks.
 START_SECONDS, START_BYTES = 2.2, 420 * 2**20
 SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 1.8e-8, 3.3  # of the scan: reading, labels, writing
-SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 0.7e-7, torch.float32: 2.8e-7}
+SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 0.7e-7, torch.float32: 2.2e-7}
 BYTES_PER_NETWORK_VOXEL = 4 + 1 + 2 * 4  # image, mask, fields of four organs
 BYTES_PER_TILE_VOXEL = {torch.bfloat16: 60, torch.float32: 120}
 
@@ -248,10 +248,9 @@ def largest_tile(geometry: Geometry, plan: Plan, device: torch.device, max_memor
     if max_memory is None:
         return MOST_VOXELS
     patch = int(np.prod(plan.patch))
-    for most in (MOST_VOXELS, patch):
-        needed = estimate(geometry, plan, device, most)[1]
-        if needed <= max_memory:
-            return most
+    needed = estimate(geometry, plan, device, patch)[1]
+    if needed <= max_memory:
+        return min(MOST_VOXELS, patch + (max_memory - needed) // BYTES_PER_TILE_VOXEL[fast_type(device)])
     size = " x ".join(str(n) for n in geometry.shape)
     raise ResourceError(
         f"a scan of {size} voxels needs about {needed / 2**30:.1f} GB, "

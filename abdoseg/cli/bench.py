@@ -117,8 +117,8 @@ def _large() -> Volume:
 def _floors(scan: Path, volume: Volume, found: Segmentation) -> dict[str, float]:
     """Seconds that the stages' bytes take at best.
 
-    Reading makes the voxels, resampling reads them and makes the image, labels are made, measured (with the HU of the
-    organs alone) and written.
+    Reading makes the voxels, resampling reads them and makes the image, labels are made from the network's fields,
+    measured (with the HU of the organs alone) and written.
     """
     from isal import igzip
 
@@ -126,7 +126,8 @@ def _floors(scan: Path, volume: Volume, found: Segmentation) -> dict[str, float]
 
     a_byte = _seconds_a_byte()
     labels = found.labelmap.labels.nbytes
-    image = 4 * math.prod(found.record["grid"]["shape"])
+    grid = math.prod(found.record["grid"]["shape"])
+    image, fields = 4 * grid, 2 * grid * len(found.rows)
     organs = volume.voxels.itemsize * sum(row.voxels for row in found.rows)
     seconds: dict[str, list[float]] = {}
     with _timed(seconds, "write"):
@@ -134,7 +135,7 @@ def _floors(scan: Path, volume: Volume, found: Segmentation) -> dict[str, float]
     floors = {
         "read": volume.voxels.nbytes * a_byte,
         "resample": (volume.voxels.nbytes + image) * a_byte,
-        "labels": labels * a_byte,
+        "labels": (fields + labels) * a_byte,
         "measure": (labels + organs) * a_byte,
         "write": seconds["write"][0],
     }

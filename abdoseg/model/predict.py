@@ -18,7 +18,7 @@ from abdoseg.model.weights import Model, fast_type
 from abdoseg.progress import Track, silent
 
 OVERLAP = 0.25  # of a patch
-MOST_VOXELS = 1_200_000  # of a tile: twice a patch; larger ones save overlap, but cost Dice: `segment.py tiles`
+MOST_VOXELS = 2_000_000  # of a tile, three patches: larger ones save overlap, but cost memory; `segment.py tiles`
 CONTEXT = 8  # voxels around the body that the network sees
 SPARSE = 0.005  # share of voxels above the window's floor below which a plane or tile is air
 

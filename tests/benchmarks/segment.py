@@ -90,7 +90,7 @@ def tiles(data: Path, cases: list[str]) -> None:
 
     model, loaded, rows = *_loaded(data, cases), []
     print(f"{'most voxels':>12} {'overlap':>8} {'seconds':>8}  Dice")
-    for most, overlap in itertools.product((600_000, 1_200_000, 2_400_000), (0.125, 0.25, 0.5)):
+    for most, overlap in itertools.product((1_200_000, 2_000_000, 3_000_000), (0.125, 0.25, 0.5)):
         locate.predict = lambda model, image, organs, _, within=None, track=None, most=most, overlap=overlap: predict(
             model, image, organs, most, overlap, within
         )
