@@ -161,7 +161,7 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
 # coarse look, and the seconds are that share of those. See tests/benchmarks.
 START_SECONDS, START_BYTES = 2.2, 420 * 2**20
 SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 1.8e-8, 3.3  # of the scan: reading, labels, writing
-SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 0.7e-7, torch.float32: 2.2e-7}
+SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 0.7e-7, torch.float32: 2.8e-7}
 BYTES_PER_NETWORK_VOXEL = 4 + 1 + 2 * 4  # image, mask, fields of four organs
 BYTES_PER_TILE_VOXEL = {torch.bfloat16: 60, torch.float32: 120}
 

@@ -18,7 +18,7 @@ from abdoseg.model.weights import Model, fast_type
 from abdoseg.progress import Track, silent
 
 OVERLAP = 0.25  # of a patch
-MOST_VOXELS = 2_000_000  # of a tile, three patches: larger ones save overlap, but cost memory; `segment.py tiles`
+MOST_VOXELS = 1_200_000  # of a tile, two patches: larger ones save overlap, but see weights/LOG.md, 16
 CONTEXT = 8  # voxels around the body that the network sees
 SPARSE = 0.005  # share of voxels above the window's floor below which a plane or tile is air
 
