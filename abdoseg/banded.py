@@ -47,7 +47,7 @@ def meeting(whole: Band, part: slice) -> tuple[Band, slice, slice]:
 
 
 def span(used: npt.NDArray[np.generic], axis: int) -> slice:
-    """From the first to the last along the other axis of two where anything is not 0."""
+    """From the first index to the last where anything is not 0 along `axis`, one of two: indices of the other."""
     found = np.flatnonzero(np.any(used, axis=axis))
     return slice(int(found[0]), int(found[-1]) + 1)
 

@@ -75,10 +75,12 @@ def paint_above(
     fields that exclude each other may be painted at once. Returns the box of `labels` that was looked at; None when the
     field is nowhere above 0, or that lies beyond the target.
     """
-    box = box_of(positive(field), margin=1)
+    seen = positive(field)
+    box = box_of(seen, margin=1)
     if box is None:
         return None
-    field, source = field[box], source.cropped([part.start for part in box], [part.stop for part in box])
+    field, seen = field[box], seen[box]
+    source = source.cropped([part.start for part in box], [part.stop for part in box])
     scale, offset = _mapping(source, target)
     start, stop = _reach(source, target)
     if (start >= stop).any():
@@ -95,7 +97,6 @@ def paint_above(
         for a in range(3)
     )
     deep, wide = band(along, 1), band(across, 2)
-    seen = positive(field)
     before, beside = np.any(seen, axis=0), np.any(seen, axis=1)  # (j, k) and (i, k)
     for start_k in range(0, len(planes), DEPTH):
         some = slice(start_k, start_k + DEPTH)

@@ -40,7 +40,7 @@ def values_of(array: Array, least: float = -np.inf) -> Values:
         part = planes[n * depth : (n + 1) * depth]
         ends[n] = part.min(), part.max()
         if ends[n, 0] < least:
-            np.maximum(part, least, out=part, casting="unsafe")
+            np.maximum(part, least, out=part)
 
     on_all_cores(stack, len(ends))
     low, high = np.maximum(ends, least).T
