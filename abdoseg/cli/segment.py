@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -118,12 +117,13 @@ def loading(name: str | None, device: str, threads: int | None) -> Callable[[], 
     use_cores(threads)
 
     def load() -> Model:
-        gc.disable()  # or Python would look for garbage among what PyTorch's import makes, which is none: 0.3 s
+        from abdoseg.model.quick_start import import_torch
+
+        import_torch()
         import torch
 
         from abdoseg.model.weights import load_model
 
-        gc.enable()
         if threads:
             torch.set_num_threads(threads)
         return load_model(name, device)

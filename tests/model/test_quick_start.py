@@ -1,0 +1,43 @@
+"""PyTorch without what only its compiler needs: in processes of their own, for it is imported once."""
+
+import subprocess
+import sys
+
+START = "import gc, sys; from abdoseg.model.quick_start import import_torch; import_torch(); import torch\n"
+
+
+def told(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_what_only_the_compiler_needs_is_not_imported_but_can_be():
+    code = (
+        "print('torch._meta_registrations' in sys.modules)\n"
+        "import torch._meta_registrations as late; print(hasattr(late, 'meta_mm'))\n"
+        "from torch._subclasses.fake_tensor import FakeTensorMode\n"
+        "with FakeTensorMode(): print(torch.linalg.svd(torch.empty(3, 4))[0].shape[0])"
+    )
+    assert told(START + code) == ["False", "True", "3"]
+
+
+def test_whoever_has_it_already_gets_it_whole_when_asking_for_anything():
+    code = (
+        "from abdoseg.model import quick_start\n"
+        "made, module = [], quick_start.ModuleType\n"
+        "quick_start.ModuleType = lambda name: made.append(module(name)) or made[0]\n"
+        "quick_start.import_torch()\n"
+        "print(hasattr(made[0], '__path__'), callable(made[0].meta_mm))"
+    )
+    assert told(code) == ["False", "True"]
+
+
+def test_networks_run_and_garbage_is_collected_again():
+    code = "print(torch.nn.Linear(1, 1)(torch.ones(4, 1)).shape[0], gc.isenabled())"
+    assert told(START + code) == ["4", "True"]
+
+
+def test_a_pytorch_that_is_there_is_left_alone():
+    code = "print(torch._meta_registrations is before)"
+    assert told("import torch; before = torch._meta_registrations\n" + START + code) == ["True"]
