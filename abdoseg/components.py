@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
 FACES_ONLY = 6  # neighbours of a voxel; organs that touch along an edge alone are two
 
 
@@ -49,18 +52,37 @@ def interior(mask: Mask) -> Mask:
     return inner
 
 
-def box_of(mask: Mask, margin: int = 0) -> tuple[slice, slice, slice] | None:
-    """The smallest box that holds the mask, `margin` voxels wider on each side within the grid; None when empty."""
+def box_of(mask: Mask) -> Box | None:
+    """The smallest box that holds the mask; None when it is empty."""
     flat: Mask = np.any(mask, axis=0)  # along the slowest axis, as results have them: several times faster
     spans = []
-    for length, filled in zip(mask.shape, (mask.any(axis=(1, 2)), flat.any(axis=1), flat.any(axis=0)), strict=True):
+    for filled in (mask.any(axis=(1, 2)), flat.any(axis=1), flat.any(axis=0)):
         found = np.flatnonzero(filled)
         if not len(found):
             return None
-        spans.append(slice(max(0, int(found[0]) - margin), min(length, int(found[-1]) + 1 + margin)))
+        spans.append(slice(int(found[0]), int(found[-1]) + 1))
     return spans[0], spans[1], spans[2]
 
 
 def positive(field: npt.NDArray[np.floating]) -> Mask:
     """Where a field is above 0, by its sign bit: comparing float16 itself is many times slower."""
     return np.asarray(field.view(f"i{field.itemsize}") > 0)
+
+
+def positive_box(field: npt.NDArray[np.floating], within: Box | None = None) -> Box | None:
+    """The smallest box that holds all of a field (I, J, K) that is above 0; None when nothing is.
+
+    within: a box outside which nothing is.
+    """
+    if within is None:
+        return box_of(positive(field))
+    if (found := box_of(positive(field[within]))) is None:
+        return None
+    box = [slice(part.start + w.start, part.stop + w.start) for part, w in zip(found, within, strict=True)]
+    return box[0], box[1], box[2]
+
+
+def grown(box: Box, margin: int, shape: Sequence[int]) -> Box:
+    """The box, wider by so many voxels on each side within a grid of that shape."""
+    wider = [slice(max(0, part.start - margin), min(n, part.stop + margin)) for part, n in zip(box, shape, strict=True)]
+    return wider[0], wider[1], wider[2]

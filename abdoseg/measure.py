@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from abdoseg.components import Box
 from abdoseg.errors import GeometryError
 from abdoseg.machine import on_all_cores
 from abdoseg.volume import FACES, Array, Labelmap, memory_order
 
-Box = tuple[slice, slice, slice]
 NOWHERE = slice(0, 0), slice(0, 0), slice(0, 0)
 PLANES = 8  # measured at a time: as many as a core's cache holds
 COLUMNS = ("organ", "label", "voxels", "volume_ml", "mean_hu", "sd_hu", "complete", "touches")

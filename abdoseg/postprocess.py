@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy import BY_NAME
-from abdoseg.components import Mask, box_of, components, holes, positive
+from abdoseg.components import Box, Mask, components, grown, holes, positive, positive_box
 from abdoseg.machine import on_all_cores
 from abdoseg.volume import Array, Geometry
 
@@ -27,7 +27,8 @@ WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
 class Changes:
     """What was changed of one organ, in millilitres: pieces dropped, holes filled, pieces taken from the other side.
 
-    pieces: how many were dropped. walled_ml: what was dropped because bone encloses it.
+    pieces: how many were dropped. walled_ml: what was dropped because bone encloses it. within: a box that holds what
+    is left of the organ; None when there was nothing.
     """
 
     pieces: int = 0
@@ -35,6 +36,7 @@ class Changes:
     walled_ml: float = 0.0
     filled_ml: float = 0.0
     moved_ml: float = 0.0
+    within: Box | None = None
 
     @property
     def total_ml(self) -> float:
@@ -72,10 +74,12 @@ def tidy(
     enclosed: list[tuple[tuple[slice, ...], Mask] | None] = [None] * len(organs)
 
     def prune(n: int) -> None:
-        box = box_of(positive(fields[n]), margin=1)
-        if box is None or BY_NAME[organs[n]].is_lesion:
+        change = changes[organs[n]]
+        change.within = positive_box(fields[n])
+        if change.within is None or BY_NAME[organs[n]].is_lesion:
             return
-        inside, change = fields[n][box], changes[organs[n]]
+        box = grown(change.within, 1, image.shape)
+        inside = fields[n][box]
         numbers, sizes = components(positive(inside))
         change.walled_ml = _without_walled(numbers, sizes, box, image, geometry) * ml
         belonging = _belonging(numbers, sizes, box, image.shape)
@@ -207,12 +211,10 @@ def _sort_sides(
         changes[name].moved_ml += float(stray.sum()) * geometry.voxel_ml
 
 
-def _beyond(
-    field: npt.NDArray[np.float16], sign: int, geometry: Geometry, middle: float
-) -> tuple[tuple[slice, slice, slice], Mask]:
+def _beyond(field: npt.NDArray[np.float16], sign: int, geometry: Geometry, middle: float) -> tuple[Box, Mask]:
     """The field's box, and in it the pieces whose centre lies clearly beyond the middle, to the patient's right (1) or
     left (-1)."""
-    box = box_of(positive(field)) or (slice(0, 0),) * 3
+    box = positive_box(field) or (slice(0, 0),) * 3
     numbers, centres = _centres(field[box])
     stray = sign * (centres + box[0].start - middle) * geometry.spacing_mm[0] > CLEARLY_MM
     stray[0] = False

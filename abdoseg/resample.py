@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.banded import Floats, band, filter_image, meeting, span
-from abdoseg.components import box_of, positive
+from abdoseg.components import Box, grown, positive, positive_box
 from abdoseg.machine import on_all_cores
 from abdoseg.volume import Array, Geometry
 
@@ -67,19 +67,22 @@ def paint_above(
     target: Geometry,
     labels: npt.NDArray[np.uint8],
     label: int,
-) -> tuple[slice, slice, slice] | None:
+    within: Box | None = None,
+) -> Box | None:
     """Writes `label` into `labels` (I, J, K) of `target` where the linearly interpolated `field` is above 0.
 
     field: (i, j, k) of `source`, carried on by half a voxel and a little more beyond it, no further. Only where it is
     above 0 is looked at, some slices at a time: memory is that of those. Other voxels are not written, so several
-    fields that exclude each other may be painted at once. Returns the box of `labels` that was looked at; None when the
-    field is nowhere above 0, or that lies beyond the target.
+    fields that exclude each other may be painted at once. within: a box that holds all that is above 0; found here if
+    not given. Returns the box of `labels` that was looked at; None when the field is nowhere above 0, or that lies
+    beyond the target.
     """
-    seen = positive(field)
-    box = box_of(seen, margin=1)
-    if box is None:
+    inside = within or positive_box(field)
+    if inside is None:
         return None
-    field, seen = field[box], seen[box]
+    box = grown(inside, 1, field.shape)
+    field = field[box]
+    seen = positive(field)
     source = source.cropped([part.start for part in box], [part.stop for part in box])
     scale, offset = _mapping(source, target)
     start, stop = _reach(source, target)

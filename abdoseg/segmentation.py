@@ -77,7 +77,8 @@ def segment(
         middle = middle_of(image > plan.window_hu[0])
         fields = _by_organ(fields, channels, names, (grid.shape[0] - 1) / 2 if middle is None else middle)
         changes = tidy(fields, names, image, grid, middle)
-        evidence = examine(fields, names, image, grid)
+        boxes = {organ: change.within for organ, change in changes.items()}
+        evidence = examine(fields, names, image, grid, boxes)
         removed = implausible(evidence, image, grid.voxel_ml, plan.certain)
         for organ in removed:
             del evidence[organ]
@@ -85,14 +86,15 @@ def segment(
     with watch("labels"):
         empty = np.full(volume.stored.geometry.shape, 0, np.uint8, order="F")  # in large pages, as np.zeros is not
         labels = volume.stored.to_canonical(empty)
-        numbers = [BY_NAME[organ].label for organ in names]
-        painted = {}
+        found, painted = list(evidence), {}
 
         def paint(n: int) -> None:
-            if box := paint_above(fields[n], grid, volume.geometry, labels, numbers[n]):
-                painted[numbers[n]] = box
+            organ, label = found[n], BY_NAME[found[n]].label
+            field = fields[names.index(organ)]
+            if box := paint_above(field, grid, volume.geometry, labels, label, boxes[organ]):
+                painted[label] = box
 
-        on_all_cores(paint, len(names))
+        on_all_cores(paint, len(found))
     labelmap = Labelmap(labels, volume.geometry, volume.stored, {BY_NAME[organ].label: organ for organ in names})
     with watch("measure"):
         rows = measure(labelmap, volume.voxels, painted)

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from abdoseg.components import box_of, components, holes, interior, largest
+from abdoseg.components import box_of, components, grown, holes, interior, largest, positive_box
 
 
 def mask_of(*voxels, shape=(5, 5, 5)):
@@ -65,6 +65,15 @@ def test_the_order_in_memory_does_not_matter():
     np.testing.assert_array_equal(holes(np.asfortranarray(mask)), holes(mask))
 
 
-def test_a_box_has_its_margin_within_the_grid():
-    assert box_of(mask_of((0, 2, 4)), margin=1) == (slice(0, 2), slice(1, 4), slice(3, 5))
+def test_a_box_grows_within_the_grid():
+    box = box_of(mask_of((0, 2, 4)))
+    assert box == (slice(0, 1), slice(2, 3), slice(4, 5))
+    assert grown(box, 1, (5, 5, 5)) == (slice(0, 2), slice(1, 4), slice(3, 5))
     assert box_of(mask_of()) is None
+
+
+def test_a_fields_box_is_the_same_when_it_is_looked_for_in_a_part():
+    field = np.where(mask_of((1, 2, 3), (2, 2, 4)), 1, -1).astype(np.float16)
+    assert positive_box(field) == (slice(1, 3), slice(2, 3), slice(3, 5))
+    assert positive_box(field, (slice(1, 4), slice(1, 3), slice(3, 5))) == positive_box(field)
+    assert positive_box(field, (slice(3, 4), slice(1, 3), slice(3, 5))) is None

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from abdoseg.components import Box
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
 from abdoseg.measure import OrganVolume, boxes, measure
@@ -47,7 +48,7 @@ class Made:
     """What has been worked out of a case, once for all its exports."""
 
     rows: list[OrganVolume] | None = None
-    boxes: dict[int, tuple[slice, slice, slice]] = field(default_factory=dict)
+    boxes: dict[int, Box] = field(default_factory=dict)
     surfaces: dict[str, Surface | None] = field(default_factory=dict)
 
 

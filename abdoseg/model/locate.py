@@ -7,8 +7,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from abdoseg.components import box_of, components, positive
-from abdoseg.model.patches import Box
+from abdoseg.components import Box, box_of, components, positive
 from abdoseg.model.predict import MOST_VOXELS, Fields, body_box, predict, tiles_of
 from abdoseg.model.weights import Model
 from abdoseg.progress import Track, silent

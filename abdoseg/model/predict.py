@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from abdoseg.components import Box
 from abdoseg.model.fused import fusable, fuse
-from abdoseg.model.patches import Box, Shape, Tiling, tile
+from abdoseg.model.patches import Shape, Tiling, tile
 from abdoseg.model.plan import Plan
 from abdoseg.model.weights import Model, fast_type
 from abdoseg.progress import Track, silent

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.components import Mask, box_of, interior, positive
+from abdoseg.components import Box, Mask, interior, positive, positive_box
 from abdoseg.machine import on_all_cores
 from abdoseg.volume import Geometry
 
@@ -41,22 +41,31 @@ class Evidence:
 
 
 def examine(
-    fields: Fields, organs: Sequence[str], image: npt.NDArray[np.float32], geometry: Geometry
+    fields: Fields,
+    organs: Sequence[str],
+    image: npt.NDArray[np.float32],
+    geometry: Geometry,
+    within: Mapping[str, Box | None] | None = None,
 ) -> dict[str, Evidence]:
-    """The evidence for each organ that has a voxel. fields (D, I, J, K) and image (I, J, K) HU on one grid."""
+    """The evidence for each organ that has a voxel. fields (D, I, J, K) and image (I, J, K) HU on one grid.
+
+    within: for an organ a box that holds all of it; found here if not given.
+    """
     found: dict[str, Evidence] = {}
 
     def examine_one(n: int) -> None:
-        if evidence := _evidence(fields[n], image, geometry):
+        if evidence := _evidence(fields[n], image, geometry, (within or {}).get(organs[n])):
             found[organs[n]] = evidence
 
     on_all_cores(examine_one, len(organs))
     return {organ: found[organ] for organ in organs if organ in found}
 
 
-def _evidence(field: npt.NDArray[np.float16], image: npt.NDArray[np.float32], geometry: Geometry) -> Evidence | None:
+def _evidence(
+    field: npt.NDArray[np.float16], image: npt.NDArray[np.float32], geometry: Geometry, within: Box | None
+) -> Evidence | None:
     """The evidence for the organ of a field (I, J, K); None when it has no voxel."""
-    box = box_of(positive(field))
+    box = positive_box(field, within)
     if box is None:
         return None
     mask = positive(field[box])
