@@ -19,9 +19,10 @@ from abdoseg.anatomy import BY_NAME
 from abdoseg.errors import ModelError, ResourceError
 from abdoseg.machine import on_all_cores, peak_memory
 from abdoseg.measure import OrganVolume, measure
+from abdoseg.model.fast import precision
 from abdoseg.model.locate import predict_located
 from abdoseg.model.plan import Plan, members
-from abdoseg.model.predict import MOST_VOXELS, precision
+from abdoseg.model.predict import MOST_VOXELS
 from abdoseg.model.weights import Model, fast_type, load_model
 from abdoseg.postprocess import middle_of, part_sides, reject, tidy
 from abdoseg.progress import Track, silent

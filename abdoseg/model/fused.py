@@ -1,8 +1,7 @@
 """A V-Net as the processor likes it: norms folded into convolutions, activations and sums fused, weights packed once.
 
 Through oneDNN's own operators, which PyTorch's compiler uses too; no compiler is needed here. Measured against eager
-channels-last and OpenVINO in tests/benchmarks/network.py. torch.int8 as a type means float32 with the wide convolutions
-in bytes, which a processor with AVX2 multiplies faster, and one with VNNI four times as fast.
+channels-last and OpenVINO in tests/benchmarks/network.py.
 """
 
 from __future__ import annotations
@@ -16,27 +15,11 @@ from torch import Tensor, nn
 from abdoseg.model.vnet import Down, Stage, VNet
 
 CHANNELS_LAST = torch.channels_last_3d
-BYTES_FROM = 32  # input channels from which on a convolution is worth turning its input into bytes
 ROWS = 8192  # of features that become logits at a time: 2 MB in bfloat16 for 13 classes
-
-
-def fuse(
-    network: nn.Module, dtype: torch.dtype, size: Sequence[int], order: Sequence[int] | None = None
-) -> FusedVNet | None:
-    """The network for this processor, or None where it or PyTorch cannot: then the network runs as it is.
-
-    size: (I, J, K) of the images to come, for which weights are laid out; others are only slower. order: of the output
-    channels, the network's own if not given.
-    """
-    if not fusable(network):
-        return None
-    assert isinstance(network, VNet)
-    try:
-        fused = FusedVNet(network, dtype, size, order)
-        fused(torch.zeros(1, 1, *[2 * network.config.stride] * 3))
-    except (AttributeError, RuntimeError):  # an operator is missing, or does not know this processor
-        return fuse(network, torch.float32, size, order) if dtype == torch.int8 else None
-    return fused
+Then = tuple[str, list[float]]  # what follows a convolution, and its numbers
+NOTHING: Then = ("none", [])
+RELU: Then = ("relu", [])
+Logits = Callable[[Tensor], Tensor]
 
 
 def fusable(network: nn.Module) -> bool:
@@ -54,8 +37,7 @@ class FusedVNet:
         self, network: VNet, dtype: torch.dtype, size: Sequence[int], order: Sequence[int] | None = None
     ) -> None:
         config = network.config
-        self.dtype = features_type(dtype)
-        self.step, self.classes, self.join = config.stem, config.classes, config.join
+        self.dtype, self.join = dtype, config.join
         sizes = [[n // config.stem // 2**times for n in size] for times in range(len(config.widths))]  # of the stages
         self.stem = None if isinstance(network.stem, nn.Identity) else Packed(network.stem, None, dtype, size)
         self.encoder = [FusedStage(*of, dtype) for of in zip(_stages(network.encoder), sizes, strict=True)]
@@ -63,15 +45,9 @@ class FusedVNet:
         self.downs = [Packed(down, None, dtype, above) for down, above in zip(downs, sizes[:-1], strict=True)]
         self.ups = [Packed(up, None, dtype, below) for up, below in zip(network.ups, sizes[:0:-1], strict=True)]
         self.decoder = [FusedStage(*of, dtype) for of in zip(_stages(network.decoder), sizes[-2::-1], strict=True)]
-        assert isinstance(network.head, nn.Conv3d | nn.ConvTranspose3d)
-        weight, bias = folded(network.head, None)
-        weight = weight if network.head.transposed else weight.transpose(0, 1)  # (inputs, classes, s, s, s)
-        order = list(range(config.classes)) if order is None else list(order)
-        weight, bias = weight[:, order], bias[order]
-        self.head = weight.flatten(1).t().contiguous().to(self.dtype)  # (classes * s^3, inputs)
-        self.head_bias = bias.to(self.dtype).view(-1, 1)
+        self.head = Head(network.head, dtype, config.classes, order)
 
-    def __call__(self, image: Tensor, finish: Callable[[Tensor], Tensor] = lambda logits: logits) -> Tensor:
+    def __call__(self, image: Tensor, finish: Logits = lambda logits: logits) -> Tensor:
         """(1, 1, I, J, K) image -> (D, I, J, K) float16: what `finish` makes of the logits.
 
         finish: (classes, N) logits of any N voxels -> (D, N). It is given as many voxels as stay in the cache: all
@@ -83,22 +59,40 @@ class FusedVNet:
         x = self.encoder[0](x)
         skips = [x]
         for down, stage in zip(self.downs, self.encoder[1:], strict=True):
-            x = stage(down(x, "relu"))
+            x = stage(down(x, RELU))
             skips.append(x)
         skips.pop()
         for up, stage in zip(self.ups, self.decoder, strict=True):
             skip, x = skips.pop(), up(x)
             x = stage(x + skip if self.join == "add" else torch.cat((skip, x), dim=1))
-        rows = x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1])  # (I/s * J/s * K/s, inputs), a view
+        return self.head(x, finish)
+
+
+class Head:
+    """The convolution that gives logits, transposed or 1 x 1 x 1, as one product: its blocks do not overlap."""
+
+    def __init__(self, layer: nn.Module, dtype: torch.dtype, classes: int, order: Sequence[int] | None) -> None:
+        assert isinstance(layer, nn.Conv3d | nn.ConvTranspose3d)
+        weight, bias = folded(layer, None)
+        weight = weight if layer.transposed else weight.transpose(0, 1)  # (inputs, classes, s, s, s)
+        order = list(range(classes)) if order is None else list(order)
+        weight, bias = weight[:, order], bias[order]
+        self.step, self.classes = int(layer.stride[0]), classes
+        self.weight = weight.flatten(1).t().contiguous().to(dtype)  # (classes * s^3, inputs)
+        self.bias = bias.to(dtype).view(-1, 1)
+
+    def __call__(self, x: Tensor, finish: Logits) -> Tensor:
+        """(1, inputs, I, J, K) -> (D, s * I, s * J, s * K) float16."""
+        rows = x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1])  # (I * J * K, inputs), a view
         parts = [self._finished(part, finish) for part in torch.split(rows, ROWS)]
         s, (i, j, k) = self.step, x.shape[2:]
         planes = torch.cat(parts, dim=2).view(-1, s, s, s, i, j, k)
         return planes.permute(0, 4, 1, 5, 2, 6, 3).reshape(-1, i * s, j * s, k * s)
 
-    def _finished(self, rows: Tensor, finish: Callable[[Tensor], Tensor]) -> Tensor:
-        """(N, inputs) -> (D, s^3, N) float16. The last transposed convolution, of stride s, is one product."""
-        logits = torch.mm(self.head, rows.t()).view(self.classes, -1)  # (classes, s^3 * N)
-        logits += self.head_bias
+    def _finished(self, rows: Tensor, finish: Logits) -> Tensor:
+        """(N, inputs) -> (D, s^3, N) float16."""
+        logits = torch.mm(self.weight, rows.t()).view(self.classes, -1)  # (classes, s^3 * N)
+        logits += self.bias
         done = finish(logits).to(torch.float16)
         return done.view(len(done), self.step**3, len(rows))
 
@@ -108,10 +102,7 @@ class FusedStage:
 
     def __init__(self, stage: Stage, size: Sequence[int], dtype: torch.dtype) -> None:
         layers = zip(stage.convolutions, stage.norms, strict=True)
-        first = stage.convolutions[0]
-        assert isinstance(first, nn.Conv3d)
-        kind = PackedBytes if dtype == torch.int8 and first.in_channels >= BYTES_FROM else Packed
-        self.convolutions = [kind(convolution, norm, dtype, size) for convolution, norm in layers]
+        self.convolutions = [Packed(convolution, norm, dtype, size) for convolution, norm in layers]
         self.residual = stage.residual
         plain = isinstance(stage.shortcut, nn.Identity)
         self.shortcut = None if plain else Packed(stage.shortcut, None, dtype, size)
@@ -119,30 +110,37 @@ class FusedStage:
     def __call__(self, x: Tensor) -> Tensor:
         y = x
         for convolution in self.convolutions[:-1]:
-            y = convolution(y, "relu")
+            y = convolution(y, RELU)
         if not self.residual:
-            return self.convolutions[-1](y, "relu")
+            return self.convolutions[-1](y, RELU)
         last = self.convolutions[-1]
         shortcut = x if self.shortcut is None else self.shortcut(x)
         if shortcut.shape[1] != last.outputs:
             shortcut = shortcut.expand(-1, last.outputs, -1, -1, -1).contiguous(memory_format=CHANNELS_LAST)
-        return last(y, "relu", shortcut)
+        return last(y, RELU, shortcut)
 
 
 class Packed:
     """One convolution, transposed or not, its norm folded in and its weights in the layout that oneDNN asks for.
 
-    It asks for another one by the size of the input; a guess has cost a layer eight times its time.
+    It asks for another one by the size of the input; a guess has cost a layer eight times its time. changed: what else
+    is to become of weight and bias.
     """
 
-    def __init__(self, layer: nn.Module, norm: nn.Module | None, dtype: torch.dtype, size: Sequence[int]) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        norm: nn.Module | None,
+        dtype: torch.dtype,
+        size: Sequence[int],
+        changed: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda weight, bias: (weight, bias),
+    ) -> None:
         assert isinstance(layer, nn.Conv3d | nn.ConvTranspose3d)
         self.ops: Any = torch.ops.mkldnn
         self.transposed = isinstance(layer, nn.ConvTranspose3d)
         self.outputs = layer.out_channels
         self.stride, self.padding, self.dilation = list(layer.stride), [int(p) for p in layer.padding], [1, 1, 1]
-        weight, bias = folded(layer, norm)
-        dtype = features_type(dtype)
+        weight, bias = changed(*folded(layer, norm))
         self.bias = bias.to(dtype)
         self.weight = self._packed(weight.to(dtype), [1, layer.in_channels, *size])
 
@@ -155,57 +153,21 @@ class Packed:
         packed: Tensor = pack(weight, *reach, self.stride, self.dilation, 1, sample)
         return packed
 
-    def __call__(self, x: Tensor, then: str = "none", added: Tensor | None = None) -> Tensor:
-        """The convolution of `x`; `added` is summed before the activation `then`, 'relu' or 'none'."""
+    def __call__(self, x: Tensor, then: Then = NOTHING, added: Tensor | None = None) -> Tensor:
+        """The convolution of `x`, and `then` its activation; `added` is summed before that."""
         where = (self.stride, self.dilation, 1)
         if self.transposed:
             y = self.ops._convolution_transpose_pointwise(
-                x, self.weight, self.bias, self.padding, [0, 0, 0], *where, then, [], None
+                x, self.weight, self.bias, self.padding, [0, 0, 0], *where, *then, None
             )
         elif added is None:
-            y = self.ops._convolution_pointwise(x, self.weight, self.bias, self.padding, *where, then, [], None)
+            y = self.ops._convolution_pointwise(x, self.weight, self.bias, self.padding, *where, *then, None)
         else:
             y = self.ops._convolution_pointwise.binary(
-                x, added, self.weight, self.bias, self.padding, *where, "add", 1.0, then, [], None
+                x, added, self.weight, self.bias, self.padding, *where, "add", 1.0, *then, None
             )
         result: Tensor = y
         return result
-
-
-class PackedBytes(Packed):
-    """A convolution in bytes: each output channel's weights of one scale, the input's range found anew every time.
-
-    On scans its Dice is that of float32 to .0005: see tests/benchmarks/segment.py precision.
-    """
-
-    def _packed(self, weight: Tensor, sample: Sequence[int]) -> Tensor:
-        self.scales = weight.abs().amax(dim=(1, 2, 3, 4)).clamp(min=1e-12) / 127
-        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
-        whole = (weight / self.scales.view(-1, 1, 1, 1, 1)).round().to(torch.int8)
-        self.ops = torch.ops.onednn
-        how = (self.stride, self.padding, self.dilation, 1, sample)
-        packed: Tensor = self.ops.qconv_prepack(whole, self.scales, 1.0, 1, *how)  # the input's 0 may be any byte
-        return packed
-
-    def __call__(self, x: Tensor, then: str = "none", added: Tensor | None = None) -> Tensor:
-        rows = x.permute(0, 2, 3, 4, 1)  # as it lies in memory
-        low, high = (float(end) for end in torch.aminmax(rows))
-        scale = max(max(high, 0.0) - min(low, 0.0), 1e-6) / 255
-        zero = round(-min(low, 0.0) / scale)
-        whole = torch.add(torch.tensor(zero + 0.5), rows, alpha=1 / scale).to(torch.uint8).permute(0, 4, 1, 2, 3)
-        where = (self.stride, self.padding, self.dilation, 1)
-        y: Tensor = self.ops.qconv3d_pointwise(
-            whole, scale, zero, self.weight, self.scales, self.zeros, self.bias, *where, 1.0, 0, torch.float32, "none",
-            [], None,
-        )  # fmt: skip
-        if added is not None:
-            y += added
-        return y.relu_() if then == "relu" else y
-
-
-def features_type(dtype: torch.dtype) -> torch.dtype:
-    """What features and sums are in when the network computes in `dtype`."""
-    return torch.float32 if dtype == torch.int8 else dtype
 
 
 def folded(layer: nn.Conv3d | nn.ConvTranspose3d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,8 @@ class Plan:
     organs: names of the output channels after background, organs or GROUPS. delivered: those written unless the user
     asks for others.
     network: a key of NETWORKS under "name", and the fields of its config.
+    ranges: least and most of the feature maps that may be bytes, by the module that they come out of; None when nobody
+    measured them.
     training: what is worth knowing about how the weights came to be; informs people, steers nothing.
     """
 
@@ -43,11 +45,15 @@ class Plan:
     asked_mm: tuple[float, float, float] | None = None
     certain: float | None = None
     locating: int | None = None
+    ranges: dict[str, tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
         for name in ("spacing_mm", "asked_mm", "patch", "organs", "delivered", "window_hu", "scaled_to"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
+        if self.ranges is not None:
+            pairs = {name: (float(low), float(high)) for name, (low, high) in self.ranges.items()}
+            object.__setattr__(self, "ranges", pairs)
         unknown = [name for name in self.organs if name not in BY_NAME and name not in GROUPS]
         if unknown:
             raise ModelError(f"the plan names organs that this version does not know: {', '.join(unknown)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from abdoseg.components import Box
-from abdoseg.model.fused import fusable, fuse
+from abdoseg.model.fast import fuse, precision
+from abdoseg.model.fused import FusedVNet
+from abdoseg.model.in_bytes import ByteVNet
 from abdoseg.model.patches import Shape, Tiling, tile
 from abdoseg.model.plan import Plan
 from abdoseg.model.weights import Model, fast_type
@@ -95,8 +98,8 @@ def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
 def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor], Tensor]:
     """(1, 1, *size) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
     network, kind, dtype = model.network.eval(), model.device.type, fast_type(model.device)
-    order = [*channels, *(c for c in range(len(model.plan.organs) + 1) if c not in channels)]
-    fused = fuse(network, precision(model), size, order) if kind == "cpu" else None
+    order = (*channels, *(c for c in range(len(model.plan.organs) + 1) if c not in channels))
+    fused = _fused(model, precision(model), size, order) if kind == "cpu" else None
 
     @torch.inference_mode()
     def run(image: Tensor) -> Tensor:
@@ -104,16 +107,14 @@ def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor]
             return fused(image, lambda logits: lead(logits, len(channels)))
         with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
             logits = network(image)[0]
-        return lead(logits[order], len(channels)).to(torch.float16)
+        return lead(logits[list(order)], len(channels)).to(torch.float16)
 
     return run
 
 
-def precision(model: Model) -> torch.dtype:
-    """What the model computes in when it is asked. torch.int8 is float32 with the wide convolutions in bytes."""
-    dtype = fast_type(model.device)
-    in_bytes = model.device.type == "cpu" and getattr(torch.cpu, "_is_avx2_supported", bool)()
-    return torch.int8 if dtype == torch.float32 and in_bytes and fusable(model.network) else dtype
+@lru_cache(maxsize=4)  # the next scan's tiles are often of the same size
+def _fused(model: Model, dtype: torch.dtype, size: Shape, order: tuple[int, ...]) -> FusedVNet | ByteVNet | None:
+    return fuse(model.network, dtype, size, order, model.plan.ranges)
 
 
 def lead(logits: Tensor, count: int) -> Tensor:

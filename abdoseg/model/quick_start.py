@@ -15,7 +15,7 @@ def import_torch() -> None:
     """Imports PyTorch, if it is not there yet, leaving out what torch.compile and torch.export alone need.
 
     Those know from a module what shape every operator's result has; registering its thousand functions is a third of
-    the import. It is imported when something asks it for one of them, or imports it after us. Nor does Python look for
+    the import. It is imported when something asks it for one of them, or by `import_rest`. Nor does Python look for
     garbage among what an import makes, which is none.
     """
     if "torch" in sys.modules:
@@ -35,6 +35,11 @@ def import_torch() -> None:
     package, name = vars(torch), LATER.removeprefix("torch.")
     if package.get(name) is empty:
         del package[name]
+
+
+def import_rest() -> None:
+    """Imports what `import_torch` left out: before anything that imports torch._dynamo, as timm does."""
+    import_module(LATER)
 
 
 def _asked(name: str) -> Any:

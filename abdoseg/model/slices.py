@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from abdoseg.errors import ModelError
+from abdoseg.model.quick_start import import_rest
 
 ARCHITECTURES = ("unetplusplus", "manet", "deeplabv3plus")
 HALVINGS = 5  # of an encoder, on each axis of a slice
@@ -44,6 +45,7 @@ class SliceNet(nn.Module):
     def __init__(self, config: SliceNetConfig) -> None:
         super().__init__()
         try:
+            import_rest()
             from segmentation_models_pytorch import create_model
         except ImportError as error:
             raise ModelError(

@@ -92,7 +92,8 @@ def load_model(name: str | Path | None = None, device: str = "auto") -> Model:
             f"{path}: no abdoseg weights (their header would have {FORMAT!r}); name a file that train wrote"
         )
     plan = Plan.from_json(metadata[FORMAT])
-    network = build_network(plan.network)
+    with torch.device("meta"):  # nothing is drawn at random for the file to replace
+        network = build_network(plan.network)
     uncounted = [key for key in network.state_dict() if key.endswith("num_batches_tracked")]
     tensors |= {key: torch.zeros((), dtype=torch.long) for key in uncounted}
     try:

@@ -39,6 +39,7 @@ OTHERS = {
 }
 MAX_OFFSET = 2**26  # extensions before the voxels; 64 MiB is already absurd
 CHUNK = 2**23  # bytes gunzipped at a time: whatever is asked for at once is held twice
+PACKED = 2**22  # bytes of a gzip read at a time: before each, Python's lock is waited for, long beside an import
 
 
 def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -> ScanFile:
@@ -97,6 +98,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """A file's bytes, gunzipped when they are gzip, whatever the suffix. Foreign errors become ScanError."""
     from isal import igzip, isal_zlib
 
+    igzip.READ_BUFFER_SIZE = PACKED
     try:
         with path.open("rb") as file:
             if not file.peek(2):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from abdoseg.errors import OutputError, ResourceError, TrainingError
 from abdoseg.machine import keep_freed_memory
+from abdoseg.model.in_bytes import ranges_of
 from abdoseg.model.weights import build_network, fast_type, placed, to_bytes
 from abdoseg.output import ensure_writable, writing
 from abdoseg.training.ahead import drawn_ahead
@@ -34,6 +35,7 @@ from abdoseg.training.warm import warm_start
 
 LOG = logging.getLogger("abdoseg")
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
+MEASURED = 8  # batches to come, on which the ranges of feature maps are measured
 Ended = Literal["done", "patience", "stopped"]
 
 
@@ -131,7 +133,7 @@ def fit(
             if done >= 1.0 or (progress.step % epoch_steps == 0 and not soon):
                 if world.leads:
                     with pace.validating():
-                        epochs.append(_epoch(task, config, run, terms.device, state, rate))
+                        epochs.append(_epoch(task, config, run, terms.device, state, rate, sampler))
                     for watcher in watchers:
                         watcher.epoch_done(epochs)
                     state.save(run / CHECKPOINT)
@@ -195,7 +197,15 @@ def _differentiate(spread: nn.Module, batch: Batch, state: _State, config: Train
     return loss.item(), norm.item()
 
 
-def _epoch(task: Task, config: TrainingConfig, run: Path, device: torch.device, state: _State, rate: float) -> Epoch:
+def _epoch(
+    task: Task,
+    config: TrainingConfig,
+    run: Path,
+    device: torch.device,
+    state: _State,
+    rate: float,
+    sampler: Sampler,
+) -> Epoch:
     """Validates, writes the weights and the log line, and notes in the progress what was best."""
     progress = state.progress
     scores = validate(state.running, config, task.cache, task.validate, device)
@@ -210,7 +220,8 @@ def _epoch(task: Task, config: TrainingConfig, run: Path, device: torch.device, 
         mean_of([s.iou_at_half for s in scores if s.dice]), digest_of(state.running), best, tuple(scores),
     )  # fmt: skip
     progress.losses, progress.counted = 0.0, 0
-    content = _weights(state.running, config, progress)
+    images = (sampler.batch(progress.step + n).image.to(device) for n in range(MEASURED))
+    content = _weights(state.running, config, progress, images, device)
     for name in (BEST, LAST) if best else (LAST,):
         with writing(run / name, overwrite=True) as temporary:
             temporary.write_bytes(content)
@@ -218,11 +229,17 @@ def _epoch(task: Task, config: TrainingConfig, run: Path, device: torch.device, 
     return epoch
 
 
-def _weights(weights: dict[str, Tensor], config: TrainingConfig, progress: Progress) -> bytes:
-    """A weights file's content."""
+def _weights(
+    weights: dict[str, Tensor],
+    config: TrainingConfig,
+    progress: Progress,
+    images: Iterable[Tensor],
+    device: torch.device,
+) -> bytes:
+    """A weights file's content, with what the feature maps of some images reach."""
     network = build_network(config.plan().network)
     network.load_state_dict(weights)
-    plan = config.plan()
+    plan = replace(config.plan(), ranges=ranges_of(placed(network, device), images) or None)
     plan.training.update(steps=progress.step, seconds=round(progress.seconds))
     return to_bytes(network, plan)
 

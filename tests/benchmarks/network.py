@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from abdoseg.machine import keep_freed_memory
-from abdoseg.model.fused import fuse
+from abdoseg.model.fast import fuse
 from abdoseg.model.predict import lead
 from abdoseg.model.weights import load_model
 
@@ -32,8 +32,9 @@ def seconds(work: Callable[[], object], repeat: int = 7) -> float:
 
 def timed(dtype: torch.dtype, hint: str, threads: int) -> Iterator[tuple[str, float]]:
     """Each way to run the bundled network on one patch, in one precision."""
-    network, image, last = load_model(device="cpu").network, torch.randn(1, 1, *PATCH), torch.channels_last_3d
-    fused = fuse(network, dtype, PATCH)
+    model, image, last = load_model(device="cpu"), torch.randn(1, 1, *PATCH), torch.channels_last_3d
+    network = model.network
+    fused = fuse(network, dtype, PATCH, ranges=model.plan.ranges)
     if fused is not None:
         yield f"fused, to fields, {hint}", seconds(lambda: fused(image, lambda logits: lead(logits, 4)))
     if dtype == torch.int8:

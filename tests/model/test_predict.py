@@ -5,33 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_networks import model_of, random_network
 from torch import nn
 
-from abdoseg.model.fused import FusedVNet, PackedBytes, fuse
-from abdoseg.model.plan import Plan
-from abdoseg.model.predict import body_box, lead, precision, predict
-from abdoseg.model.vnet import VNet, VNetConfig
-from abdoseg.model.weights import Model
-
-ORGANS = ("liver", "kidney_right", "kidney_left", "spleen", "pancreas")
-
-
-def random_network(**changes):
-    torch.manual_seed(0)
-    small = VNetConfig(6, (8, 16), (1, 2), kernel=3, stem=2, norm="batch", activation="relu", join="concat")
-    network = VNet(replace(small, **changes)).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.7, 1.3)
-            nn.init.normal_(module.bias, 0, 0.1)
-    return network
-
-
-def model_of(network, patch=(16, 16, 16)):
-    plan = Plan((2.0, 2.0, 3.0), patch, ORGANS, ORGANS[:4], {"name": "vnet"})
-    return Model(plan, network, torch.device("cpu"), "0" * 64)
+from abdoseg.model.fast import fuse, precision
+from abdoseg.model.fused import FusedVNet
+from abdoseg.model.predict import body_box, lead, predict
 
 
 class Threshold(nn.Module):
@@ -62,43 +41,16 @@ def test_the_fused_network_gives_the_networks_logits(changes):
     torch.testing.assert_close(logits.float(), truth, atol=2e-3, rtol=2e-3)  # logits are float16
 
 
-@pytest.mark.skipif(not hasattr(torch.ops.onednn, "qconv3d_pointwise"), reason="this PyTorch has no such operator")
-@pytest.mark.parametrize("changes", [{}, {"stem": 1}, {"join": "add", "norm": "none"}, {"residual": False}])
-def test_in_bytes_the_fused_network_comes_close(changes, monkeypatch):
-    monkeypatch.setattr("abdoseg.model.fused.BYTES_FROM", 8)
-    network, image = random_network(**changes), torch.randn(1, 1, 16, 24, 32)
-    fused = FusedVNet(network, torch.int8, image.shape[2:])
-    kinds = {type(layer) for stage in (*fused.encoder, *fused.decoder) for layer in stage.convolutions}
-    assert PackedBytes in kinds
-    with torch.inference_mode():
-        truth, logits = network(image)[0], fused(image).float()
-    assert (logits - truth).abs().mean() < 0.02 * truth.abs().mean()
-
-
-def test_in_bytes_a_convolution_of_nothing_is_its_bias():
-    layer = nn.Conv3d(16, 16, 3, padding=1)
-    packed = PackedBytes(layer, None, torch.int8, (4, 4, 4))
-    x = torch.zeros(1, 16, 4, 4, 4).contiguous(memory_format=torch.channels_last_3d)
-    torch.testing.assert_close(packed(x), layer.bias.detach().view(1, -1, 1, 1, 1).expand(1, 16, 4, 4, 4))
-
-
-def test_where_bytes_cannot_be_multiplied_features_are_float32(monkeypatch):
-    monkeypatch.setattr("abdoseg.model.fused.BYTES_FROM", 8)
-    monkeypatch.setattr(PackedBytes, "__call__", lambda *_: torch.ops.onednn.no_such_operator())
-    network, image = random_network(), torch.randn(1, 1, 16, 24, 32)
-    with torch.inference_mode():
-        logits = fuse(network, torch.int8, image.shape[2:])(image).float()
-        torch.testing.assert_close(logits, network(image)[0], atol=2e-3, rtol=2e-3)
-
-
 @pytest.mark.parametrize(("able", "fast", "expected"), [
     (True, torch.float32, torch.int8), (False, torch.float32, torch.float32), (True, torch.bfloat16, torch.bfloat16),
 ])  # fmt: skip
 def test_bytes_are_for_processors_that_are_fast_with_them_and_have_no_bfloat16(monkeypatch, able, fast, expected):
     monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: able, raising=False)
-    monkeypatch.setattr("abdoseg.model.predict.fast_type", lambda device: fast)
-    assert precision(model_of(random_network())) == expected
-    assert precision(model_of(random_network(norm="instance"))) == fast
+    monkeypatch.setattr("abdoseg.model.fast.fast_type", lambda device: fast)
+    model = model_of(random_network())
+    measured = replace(model, plan=replace(model.plan, ranges={"stem": (-1.0, 1.0)}))
+    assert precision(measured) == expected and precision(model) == fast
+    assert precision(replace(measured, network=random_network(norm="instance"))) == fast
 
 
 def test_weights_laid_out_for_one_size_serve_another():

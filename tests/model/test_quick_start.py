@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 START = "import gc, sys; from abdoseg.model.quick_start import import_torch; import_torch(); import torch\n"
 
 
@@ -41,3 +43,12 @@ def test_networks_run_and_garbage_is_collected_again():
 def test_a_pytorch_that_is_there_is_left_alone():
     code = "print(torch._meta_registrations is before)"
     assert told("import torch; before = torch._meta_registrations\n" + START + code) == ["True"]
+
+
+def test_networks_on_slices_can_be_made_afterwards():
+    pytest.importorskip("segmentation_models_pytorch")
+    code = (
+        "from abdoseg.model.weights import build_network; from abdoseg.training.recipes import RECIPES\n"
+        "print(build_network(RECIPES['manet'].plan().network).multiples)"
+    )
+    assert told(START + code)
