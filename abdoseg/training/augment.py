@@ -273,8 +273,7 @@ def change_hu(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], how: A
 def cut_field(image: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """The scan ends inside the patch: air and background beyond a plane, mostly across the body's axis.
 
-    Often just above or below the organs, so that it shows a heart without a liver, or bowel without a kidney. It may
-    begin inside the patch, too: what is left is a slab then, of an eighth of the patch to five.
+    Often just above or below the organs, so that it shows a heart without a liver, or bowel without a kidney.
     """
     axis = 2 if draws.chance(0.7) else int(draws.uniform(0, 2))
     size = image.shape[axis]
@@ -282,10 +281,6 @@ def cut_field(image: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tens
     low, high = (0, keep) if draws.chance(0.5) else (size - keep, size)
     if axis == 2 and draws.chance(0.6):
         low, high = _without_organs(labels, draws) or (low, high)
-    if axis == 2 and draws.chance(0.4):
-        thick = min(high - low, round(draws.uniform(0.125, 0.625) * size))
-        low += int(draws.uniform(0, high - low - thick + 1))
-        high = low + thick
     index = torch.arange(size, device=image.device)
     inside = ((index >= low) & (index < high)).view([-1 if a == axis else 1 for a in range(3)])
     return torch.where(inside, image, AIR_HU), torch.where(inside, labels, 0)
