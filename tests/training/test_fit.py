@@ -17,6 +17,7 @@ from abdoseg.errors import ResourceError, TrainingError
 from abdoseg.model.weights import load_model
 from abdoseg.training import checkpoint, fit, history, pace
 from abdoseg.training.fit import BEST, CHECKPOINT, LAST, Task, Terms, learning_rate
+from abdoseg.training.sampling import Sampler
 
 CPU = torch.device("cpu")
 DROPPING = replace(RECIPE, network={**RECIPE.network, "dropout": 0.3}, epochs=3)
@@ -261,3 +262,18 @@ def test_one_class_of_an_organ_nobody_annotated_still_trains(tmp_path):
     cache = packed(tmp_path / "cache", 2, ("liver",))
     outcome = fit.fit(Task(cache, ("case0",), ("case1",)), RECIPE, tmp_path / "run", Terms(CPU))
     assert outcome.progress.step == 4
+
+
+def test_weights_hold_the_ranges_of_feature_maps_that_may_be_bytes(task, tmp_path):
+    recipe = replace(RECIPE, network={**RECIPE.network, "stem": 2, "depths": (2, 1)}, epochs=1)
+    outcome = fit.fit(task, recipe, tmp_path / "run", Terms(CPU))
+    model = load_model(outcome.weights, "cpu")
+    sampler = Sampler(task.cache, task.train, recipe)
+    with torch.inference_mode():
+        stems = [model.network.stem(sampler.batch(outcome.progress.step + n).image) for n in range(fit.MEASURED)]
+    ends = min(float(s.min()) for s in stems), max(float(s.max()) for s in stems)
+    assert model.plan.ranges["stem"] == pytest.approx(ends, abs=0.01)  # the weights are stored in half precision
+    assert set(model.plan.ranges) == {"stem", "encoder.0", "encoder.0.activations.0", "downs.0", "ups.0",
+                                      "decoder.0.activations.0"}  # fmt: skip
+    plain = fit.fit(task, RECIPE, tmp_path / "plain", Terms(CPU))
+    assert load_model(plain.weights, "cpu").plan.ranges is None
