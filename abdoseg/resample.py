@@ -72,8 +72,7 @@ def paint_above(
     """Writes `label` into `labels` (I, J, K) of `target` where the linearly interpolated `field` is above 0.
 
     field: (i, j, k) of `source`, carried on by half a voxel and a little more beyond it, no further. Only where it is
-    above 0 is looked at, some slices at a time: memory is that of those. Other voxels are not written, so several
-    fields that exclude each other may be painted at once. within: a box that holds all that is above 0; found here if
+    above 0 is looked at, some slices at a time: memory is that of those. Other voxels are not written. within: a box that holds all that is above 0; found here if
     not given. Returns the box of `labels` that was looked at; None when the field is nowhere above 0, or that lies
     beyond the target.
     """
@@ -101,17 +100,20 @@ def paint_above(
     )
     deep, wide = band(along, 1), band(across, 2)
     before, beside = np.any(seen, axis=0), np.any(seen, axis=1)  # (j, k) and (i, k)
-    for start_k in range(0, len(planes), DEPTH):
-        some = slice(start_k, start_k + DEPTH)
+
+    def slab(n: int) -> None:
+        some = slice(n * DEPTH, (n + 1) * DEPTH)
         used = span(up[some], axis=0)
         if not before[:, used].any():
-            continue
+            return
         some_deep, rows, from_rows = meeting(deep, span(before[:, used], axis=1))
         some_wide, columns, from_columns = meeting(wide, span(beside[:, used], axis=1))
         made = planes[some, rows, columns]
         between = np.empty(made.shape, np.float32)
         filter_image(field[from_columns, from_rows, used].T, (band(up[some, used], 0), some_deep, some_wide), between)
         np.copyto(made, label, where=between > 0)
+
+    on_all_cores(slab, -(-len(planes) // DEPTH))
     return i, j, k
 
 

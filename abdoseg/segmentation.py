@@ -85,17 +85,12 @@ def segment(
             del evidence[organ]
             reject(fields[names.index(organ)])
     with watch("labels"):
-        empty = np.full(volume.stored.geometry.shape, 0, np.uint8, order="F")  # in large pages, as np.zeros is not
-        labels = volume.stored.to_canonical(empty)
-        found, painted = list(evidence), {}
-
-        def paint(n: int) -> None:
-            organ, label = found[n], BY_NAME[found[n]].label
-            field = fields[names.index(organ)]
+        labels = volume.stored.to_canonical(_blank(volume.stored.geometry.shape))
+        painted = {}
+        for organ in evidence:
+            field, label = fields[names.index(organ)], BY_NAME[organ].label
             if box := paint_above(field, grid, volume.geometry, labels, label, boxes[organ]):
                 painted[label] = box
-
-        on_all_cores(paint, len(found))
     labelmap = Labelmap(labels, volume.geometry, volume.stored, {BY_NAME[organ].label: organ for organ in names})
     with watch("measure"):
         rows = measure(labelmap, volume.voxels, painted)
@@ -233,6 +228,13 @@ def _names(plan: Plan, organs: Sequence[str] | None) -> tuple[str, ...]:
 def _channel(plan: Plan, organ: str) -> str:
     """The network's channel that shows the organ: its own, or that of both sides together."""
     return next(channel for channel in plan.organs if organ in members(channel))
+
+
+def _blank(shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Labels (I, J, K) of nothing, the first axis fastest; in large pages, as np.zeros is not."""
+    labels = np.empty(shape, np.uint8, order="F")
+    on_all_cores(lambda k: labels[:, :, k].fill(0), shape[2])
+    return labels
 
 
 def _by_organ(fields: Fields, channels: tuple[str, ...], names: tuple[str, ...], middle: float) -> Fields:

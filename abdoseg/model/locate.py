@@ -89,7 +89,8 @@ def _grown(fields: npt.NDArray[np.float16], region: Box, body: Box, spacing_mm: 
     inside, box = fields[:, *region], []
     for axis, (part, whole) in enumerate(zip(region, body, strict=True)):
         pixel_mm2 = float(np.prod(spacing_mm)) / spacing_mm[axis]
-        sections = [positive(np.take(inside, [end], axis + 1)).sum(axis=(1, 2, 3)).max() for end in (0, -1)]
+        planes = np.moveaxis(inside, axis + 1, 0)
+        sections = [max(np.count_nonzero(positive(organ)) for organ in planes[end]) for end in (0, -1)]
         first, last = (section * pixel_mm2 >= CUT_MM2 for section in sections)
         box.append(slice(whole.start if first else part.start, whole.stop if last else part.stop))
     return box[0], box[1], box[2]

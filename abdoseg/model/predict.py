@@ -84,11 +84,12 @@ def tiles_of(model: Model, shape: Shape, most_voxels: int = MOST_VOXELS, overlap
 
 def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
     """The box of planes that hold more than air, with some context around; the whole image when all are air."""
-    dense = image > floor
+    dense = (image > floor).view(np.uint8)
+    above, along = dense.sum(axis=2, dtype=np.uint16), dense.sum(axis=1, dtype=np.uint16)  # (I, J) and (I, K)
     spans = []
-    for axis, length in enumerate(image.shape):
-        shares = dense.mean(axis=tuple(other for other in range(3) if other != axis))
-        filled = np.flatnonzero(shares > SPARSE)
+    for counts in (along.sum(axis=1), above.sum(axis=0), along.sum(axis=0)):
+        length = len(counts)
+        filled = np.flatnonzero(counts > SPARSE * (dense.size / length))
         if not len(filled):
             return slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2])
         spans.append(slice(max(0, int(filled[0]) - CONTEXT), min(length, int(filled[-1]) + 1 + CONTEXT)))

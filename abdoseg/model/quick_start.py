@@ -16,7 +16,7 @@ def import_torch() -> None:
 
     Those know from a module what shape every operator's result has; registering its thousand functions is a third of
     the import. It is imported when something asks it for one of them, or by `import_rest`. Nor does Python look for
-    garbage among what an import makes, which is none.
+    garbage among what an import makes, which is none, then or later.
     """
     if "torch" in sys.modules:
         return
@@ -30,6 +30,7 @@ def import_torch() -> None:
     finally:
         if sys.modules.get(LATER) is empty:
             del sys.modules[LATER]
+        gc.freeze()
         if collecting:
             gc.enable()
     package, name = vars(torch), LATER.removeprefix("torch.")
