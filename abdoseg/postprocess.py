@@ -87,7 +87,10 @@ def tidy(
         inside[loose] = -inside[loose]
         change.pieces += int(np.count_nonzero(~belonging[1:]))
         change.dropped_ml += float(loose.sum()) * ml
-        enclosed[n] = box, holes(positive(inside))
+        change.within = positive_box(fields[n], box)
+        if change.within is not None:
+            left = grown(change.within, 1, image.shape)
+            enclosed[n] = left, holes(positive(fields[n][left]))
 
     on_all_cores(prune, len(organs))
     for field, organ, hollow in zip(fields, organs, enclosed, strict=True):

@@ -72,9 +72,9 @@ def paint_above(
     """Writes `label` into `labels` (I, J, K) of `target` where the linearly interpolated `field` is above 0.
 
     field: (i, j, k) of `source`, carried on by half a voxel and a little more beyond it, no further. Only where it is
-    above 0 is looked at, some slices at a time: memory is that of those. Other voxels are not written. within: a box that
-    holds all that is above 0; found here if not given. Returns the box of `labels` that was looked at; None when the
-    field is nowhere above 0, or that lies beyond the target.
+    above 0 is looked at, some slices at a time: memory is that of those. Other voxels are not written. within: a box
+    that holds all that is above 0; found here if not given. Returns the box of `labels` that was looked at; None when
+    the field is nowhere above 0, or that lies beyond the target.
     """
     inside = within or positive_box(field)
     if inside is None:

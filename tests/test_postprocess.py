@@ -29,6 +29,7 @@ def test_the_largest_piece_stays_and_the_rest_is_turned_over():
     assert values[0, 14, 4, 4] == -2
     assert changes["liver"].dropped_ml == pytest.approx(8)
     assert changes["liver"].sentences("liver") == ["liver: 8.0 ml lay apart from the largest piece and were dropped"]
+    assert changes["liver"].within == tuple(slice(*ends) for ends in BIG)
 
 
 def test_a_hole_is_filled_but_not_where_another_organ_lies():
