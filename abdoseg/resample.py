@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -62,46 +65,62 @@ def resample_labels(labels: Array, source: Geometry, target: Geometry) -> npt.ND
 
 
 def paint_above(
-    field: npt.NDArray[np.floating],
+    fields: Mapping[int, npt.NDArray[np.floating]],
     source: Geometry,
     target: Geometry,
     labels: npt.NDArray[np.uint8],
-    label: int,
-    within: Box | None = None,
-) -> Box | None:
-    """Writes `label` into `labels` (I, J, K) of `target` where the linearly interpolated `field` is above 0.
+    within: Mapping[int, Box | None] | None = None,
+) -> dict[int, Box]:
+    """Writes each label into `labels` (I, J, K) of `target` where its linearly interpolated field is above 0.
 
-    field: (i, j, k) of `source`, carried on by half a voxel and a little more beyond it, no further. Only where it is
-    above 0 is looked at, some slices at a time: memory is that of those. Other voxels are not written. within: a box
-    that holds all that is above 0; found here if not given. Returns the box of `labels` that was looked at; None when
-    the field is nowhere above 0, or that lies beyond the target.
+    fields: (i, j, k) of `source`, at most one of them above 0 at any point, carried on by half a voxel and a little
+    more beyond it, no further. Only where one is above 0 is looked at, some slices at a time: memory is that of those.
+    Other voxels are not written. within: for a label a box that holds all of its field that is above 0; found here if
+    not given. Returns the boxes of `labels` that were looked at; of a field that is nowhere above 0, or there only
+    beyond the target, none.
     """
-    inside = within or positive_box(field)
-    if inside is None:
-        return None
-    box = grown(inside, 1, field.shape)
-    field = field[box]
-    seen = positive(field)
-    source = source.cropped([part.start for part in box], [part.stop for part in box])
+    looked, work = {}, []
+    for label, field in fields.items():
+        inside = (within or {}).get(label) or positive_box(field)
+        if inside is None:
+            continue
+        box = grown(inside, 1, field.shape)
+        around = source.cropped([part.start for part in box], [part.stop for part in box])
+        start, stop = _reach(around, target)
+        if (start < stop).all():
+            i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+            looked[label] = i, j, k
+            work += _painting(field[box], around, target, start, labels[i, j, k].T, label)
+    on_all_cores(lambda n: work[n](), len(work))
+    return looked
+
+
+def _painting(
+    field: npt.NDArray[np.floating],
+    source: Geometry,
+    target: Geometry,
+    start: npt.NDArray[np.intp],
+    planes: npt.NDArray[np.uint8],
+    label: int,
+) -> list[Callable[[], None]]:
+    """What is to be done to paint one field into `planes` (K, J, I), which begin at `start` of the target."""
     scale, offset = _mapping(source, target)
-    start, stop = _reach(source, target)
-    if (start >= stop).any():
-        return None
-    i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-    planes = labels[i, j, k].T  # (K, J, I)
     if not _parallel(scale):
-        for n, plane in enumerate(planes):
-            corner = offset + scale @ np.add(start, (0, 0, n))
-            plane[_sample(field, scale, corner, (*(stop - start)[:2], 1), None)[:, :, 0].T > 0] = label
-        return i, j, k
+
+        def paint_plane(n: int) -> None:
+            sampled = _sample(field, scale, offset + scale @ np.add(start, (0, 0, n)), (*planes[n].T.shape, 1), None)
+            planes[n][sampled[:, :, 0].T > 0] = label
+
+        return [partial(paint_plane, n) for n in range(len(planes))]
     across, along, up = (
-        _triangle(source.shape[a], int(stop[a] - start[a]), scale[a, a], offset[a] + scale[a, a] * start[a], 1.0)
+        _triangle(source.shape[a], planes.shape[2 - a], scale[a, a], offset[a] + scale[a, a] * start[a], 1.0)
         for a in range(3)
     )
     deep, wide = band(along, 1), band(across, 2)
+    seen = positive(field)
     before, beside = np.any(seen, axis=0), np.any(seen, axis=1)  # (j, k) and (i, k)
 
-    def slab(n: int) -> None:
+    def paint_slab(n: int) -> None:
         some = slice(n * DEPTH, (n + 1) * DEPTH)
         used = span(up[some], axis=0)
         if not before[:, used].any():
@@ -113,8 +132,7 @@ def paint_above(
         filter_image(field[from_columns, from_rows, used].T, (band(up[some, used], 0), some_deep, some_wide), between)
         np.copyto(made, label, where=between > 0)
 
-    on_all_cores(slab, -(-len(planes) // DEPTH))
-    return i, j, k
+    return [partial(paint_slab, n) for n in range(-(-len(planes) // DEPTH))]
 
 
 def _mapping(source: Geometry, target: Geometry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

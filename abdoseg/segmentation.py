@@ -86,11 +86,9 @@ def segment(
             reject(fields[names.index(organ)])
     with watch("labels"):
         labels = volume.stored.to_canonical(_blank(volume.stored.geometry.shape))
-        painted = {}
-        for organ in evidence:
-            field, label = fields[names.index(organ)], BY_NAME[organ].label
-            if box := paint_above(field, grid, volume.geometry, labels, label, boxes[organ]):
-                painted[label] = box
+        there = {BY_NAME[organ].label: fields[names.index(organ)] for organ in evidence}
+        within = {BY_NAME[organ].label: boxes[organ] for organ in evidence}
+        painted = paint_above(there, grid, volume.geometry, labels, within)
     labelmap = Labelmap(labels, volume.geometry, volume.stored, {BY_NAME[organ].label: organ for organ in names})
     with watch("measure"):
         rows = measure(labelmap, volume.voxels, painted)
