@@ -153,11 +153,11 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
     return Geometry((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-# Measured on two cores, 512 x 512 x 300 and x 1000, in float32, which bytes better; in bfloat16 before there was a
-# coarse look, and the seconds are that share of those. See tests/benchmarks.
-START_SECONDS, START_BYTES = 2.2, 420 * 2**20
-SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 1.8e-8, 3.3  # of the scan: reading, labels, writing
-SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 0.7e-7, torch.float32: 2.8e-7}
+# Measured on two cores, 512 x 512 x 300 and x 1000 and a coarse scan: seconds of float32 as bytes, its memory as it is;
+# in bfloat16 before there was a coarse look, and the seconds are that share of those. See tests/benchmarks.
+START_SECONDS, START_BYTES = 1.3, 420 * 2**20
+SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 0.6e-8, 3.3  # of the scan: reading, labels, writing
+SECONDS_PER_NETWORK_VOXEL = {torch.bfloat16: 0.7e-7, torch.float32: 1.4e-7}
 BYTES_PER_NETWORK_VOXEL = 4 + 1 + 2 * 4  # image, mask, fields of four organs
 BYTES_PER_TILE_VOXEL = {torch.bfloat16: 60, torch.float32: 120}
 

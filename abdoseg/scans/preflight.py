@@ -21,10 +21,10 @@ SHORT_MM = 60.0
 KIDNEYS_MM = 180.0  # from the lungs' bases to the lower poles of the kidneys, usually
 ABDOMEN_MM = 20.0
 FRONT = 0.53  # real spines lie at 0.25 to 0.47 of the way from back to front
-# What `segment` takes on two cores in float32, on the grid of the bundled weights; abdoseg.segmentation.estimate knows
-# device and model and says it better, but needs torch. A test holds the two together.
+# What `segment` takes on two cores without bfloat16, on the grid of the bundled weights; abdoseg.segmentation.estimate
+# knows device and model and says it better, but needs torch. A test holds the two together.
 GRID_VOXEL_MM3 = 1.44 * 1.44 * 2.16
-START_SECONDS, SECONDS_PER_VOXEL, SECONDS_PER_GRID_VOXEL = 2.2, 1.8e-8, 2.8e-7
+START_SECONDS, SECONDS_PER_VOXEL, SECONDS_PER_GRID_VOXEL = 1.3, 0.6e-8, 1.4e-7
 START_BYTES, BYTES_PER_VOXEL, BYTES_PER_GRID_VOXEL, TILE_BYTES = 420 * 2**20, 3.3, 13, 120
 TILE_VOXELS = 1_200_000
 
