@@ -22,7 +22,8 @@ from abdoseg.model.weights import Model, fast_type
 from abdoseg.progress import Track, silent
 
 OVERLAP = 0.25  # of a patch
-MOST_VOXELS = 1_200_000  # of a tile, two patches: larger ones save overlap, but see weights/LOG.md, 16
+MOST_VOXELS = 2_000_000  # of a tile: larger ones save overlap, but see weights/LOG.md, 16 and 19
+SLAB_VOXELS = 1_200_000  # the same where the image is thinner than a patch: half of such a tile shows nothing
 CONTEXT = 8  # voxels around the body that the network sees
 SPARSE = 0.005  # share of voxels above the window's floor below which a plane or tile is air
 
@@ -78,6 +79,8 @@ def predict(
 
 def tiles_of(model: Model, shape: Shape, most_voxels: int = MOST_VOXELS, overlap: float = OVERLAP) -> Tiling:
     """The tiles in which the model sees an image of `shape`."""
+    if any(n < patch for n, patch in zip(shape, model.plan.patch, strict=True)):
+        most_voxels = min(most_voxels, SLAB_VOXELS)
     multiples = getattr(model.network, "multiples", (1, 1, 1))
     return tile(shape, model.plan.patch, multiples, overlap, most_voxels)
 

@@ -26,7 +26,7 @@ FRONT = 0.53  # real spines lie at 0.25 to 0.47 of the way from back to front
 GRID_VOXEL_MM3 = 1.44 * 1.44 * 2.16
 START_SECONDS, SECONDS_PER_VOXEL, SECONDS_PER_GRID_VOXEL = 1.3, 0.6e-8, 1.4e-7
 START_BYTES, BYTES_PER_VOXEL, BYTES_PER_GRID_VOXEL, TILE_BYTES = 420 * 2**20, 3.3, 13, 120
-TILE_VOXELS = 1_200_000
+TILE_VOXELS = 2_000_000
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import nn
 
 from abdoseg.model.fast import fuse, precision
 from abdoseg.model.fused import FusedVNet
-from abdoseg.model.predict import body_box, lead, predict
+from abdoseg.model.predict import body_box, lead, predict, tiles_of
 
 
 class Threshold(nn.Module):
@@ -66,6 +66,14 @@ def test_what_cannot_be_fused_runs_as_it_is(changes):
     assert fuse(network, torch.float32, (16, 16, 16)) is None
     fields = predict(model_of(network), np.random.default_rng(0).normal(0, 100, (16, 16, 16)).astype(np.float32))
     assert fields.values.shape == (4, 16, 16, 16)
+
+
+def test_an_image_thinner_than_a_patch_is_seen_in_smaller_tiles(monkeypatch):
+    monkeypatch.setattr("abdoseg.model.predict.SLAB_VOXELS", 20_000)
+    model = model_of(random_network(), patch=(16, 16, 16))
+    whole, slab = (tiles_of(model, (200, 200, thick), 100_000) for thick in (16, 15))
+    assert np.prod(slab.size) <= 20_000 < np.prod(whole.size) <= 100_000
+    assert np.prod(tiles_of(model, (200, 200, 15), 10_000).size) <= 10_000
 
 
 def test_logits_are_finished_a_part_at_a_time(monkeypatch):
