@@ -102,11 +102,6 @@ def tidy(
     return changes
 
 
-def reject(field: npt.NDArray[np.float16]) -> None:
-    """Turns the whole field (I, J, K) over where it lies: its organ is nowhere."""
-    np.negative(field, out=field, where=positive(field))
-
-
 def _without_walled(
     numbers: npt.NDArray[np.uint32],
     sizes: npt.NDArray[np.int64],

@@ -24,7 +24,7 @@ from abdoseg.model.locate import predict_located
 from abdoseg.model.plan import Plan, members
 from abdoseg.model.predict import MOST_VOXELS
 from abdoseg.model.weights import Model, fast_type, load_model
-from abdoseg.postprocess import middle_of, part_sides, reject, tidy
+from abdoseg.postprocess import middle_of, part_sides, tidy
 from abdoseg.progress import Track, silent
 from abdoseg.quality import Findings, Quality, assess, examine, implausible, sentences
 from abdoseg.resample import paint_above, resample_image
@@ -83,7 +83,6 @@ def segment(
         removed = implausible(evidence, image, grid.voxel_ml, plan.certain)
         for organ in removed:
             del evidence[organ]
-            reject(fields[names.index(organ)])
     with watch("labels"):
         labels = volume.stored.to_canonical(_blank(volume.stored.geometry.shape))
         there = {BY_NAME[organ].label: fields[names.index(organ)] for organ in evidence}

@@ -42,6 +42,6 @@ def fuse(
             else FusedVNet(network, dtype, size, order)
         )
         made(torch.zeros(1, 1, *[2 * network.config.stride] * 3))
-    except (AttributeError, RuntimeError, KeyError):  # an operator is missing, or does not know this processor; a range
+    except (AttributeError, RuntimeError, KeyError):  # an operator or a range is missing, or the processor unknown
         return fuse(network, torch.float32, size, order) if dtype == torch.int8 else None
     return made

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from abdoseg.model.vnet import Down, Stage, VNet
+from abdoseg.model.vnet import Down, Stage, VNet, VNetConfig
 
 CHANNELS_LAST = torch.channels_last_3d
 ROWS = 8192  # of features that become logits at a time: 2 MB in bfloat16 for 13 classes
@@ -38,7 +38,7 @@ class FusedVNet:
     ) -> None:
         config = network.config
         self.dtype, self.join = dtype, config.join
-        sizes = [[n // config.stem // 2**times for n in size] for times in range(len(config.widths))]  # of the stages
+        sizes = stage_sizes(config, size)
         self.stem = None if isinstance(network.stem, nn.Identity) else Packed(network.stem, None, dtype, size)
         self.encoder = [FusedStage(*of, dtype) for of in zip(_stages(network.encoder), sizes, strict=True)]
         downs = [down.layers[0] for down in network.downs if isinstance(down, Down)]
@@ -168,6 +168,11 @@ class Packed:
             )
         result: Tensor = y
         return result
+
+
+def stage_sizes(config: VNetConfig, size: Sequence[int]) -> list[list[int]]:
+    """(I, J, K) that each stage sees of an image of that size, finest first."""
+    return [[n // config.stem // 2**times for n in size] for times in range(len(config.widths))]
 
 
 def folded(layer: nn.Conv3d | nn.ConvTranspose3d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:

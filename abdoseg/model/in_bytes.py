@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from abdoseg.model.fused import CHANNELS_LAST, Head, Packed, Then, folded, fusable
+from abdoseg.model.fused import CHANNELS_LAST, Head, Logits, Packed, Then, folded, fusable, stage_sizes
 from abdoseg.model.vnet import Down, Stage, VNet, VNetConfig
 
 Ranges = Mapping[str, Sequence[float]]
@@ -94,7 +94,7 @@ class ByteVNet:
     def __init__(self, network: VNet, ranges: Ranges, size: Sequence[int], order: Sequence[int] | None = None) -> None:
         config = network.config
         last = len(config.widths) - 1
-        sizes = [[n // config.stem // 2**times for n in size] for times in range(last + 1)]  # of the stages
+        sizes = stage_sizes(config, size)
         # What is joined has one code: a stage of the encoder and what comes up to it.
         joined = [Code.of(ranges[f"encoder.{n}"], ranges[f"ups.{last - 1 - n}"]) for n in range(last)]
         downs = [down.layers[0] for down in network.downs if isinstance(down, Down)]
@@ -106,7 +106,7 @@ class ByteVNet:
             assert isinstance(stage, Stage)
             self.encoder.append(EncoderStage(stage, f"encoder.{n}", ranges, sizes[n], code, (*joined, None)[n]))
             if n < last:
-                code = Code(Code.of(ranges[f"downs.{n}"]).step)
+                code = Code.of(ranges[f"downs.{n}"])
                 self.downs.append(_coded(downs[n], sizes[n], joined[n], code))
         self.ups, self.decoder = [], []
         for n, (up, stage) in enumerate(zip(network.ups, network.decoder, strict=True)):
@@ -116,7 +116,7 @@ class ByteVNet:
             self.decoder.append(DecoderStage(stage, f"decoder.{n}", ranges, shape, code))
         self.head = Head(network.head, torch.float32, config.classes, order)
 
-    def __call__(self, image: Tensor, finish: Callable[[Tensor], Tensor] = lambda logits: logits) -> Tensor:
+    def __call__(self, image: Tensor, finish: Logits = lambda logits: logits) -> Tensor:
         """(1, 1, I, J, K) image -> (D, I, J, K) float16: what `finish` makes of the logits, as in FusedVNet."""
         convolve, then = self.stem
         x = convolve(image.contiguous(memory_format=CHANNELS_LAST), then)
@@ -172,7 +172,7 @@ def _chain(
         if n == len(stage.convolutions) - 1:
             chain.append(ByteConvolution(convolution, norm, size, code, step, offset))
         else:
-            after = Code(Code.of(ranges[f"{name}.activations.{n}"]).step)
+            after = Code.of(ranges[f"{name}.activations.{n}"])
             chain.append(ByteConvolution(convolution, norm, size, code, after=after))
             code = after
     return chain

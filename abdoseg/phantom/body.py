@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy import BY_NAME
+from abdoseg.components import Box
 from abdoseg.phantom.shapes import Field, Point, Space, ball, bounds, joined, noise, tube, warped_space
 from abdoseg.tissues import LUMEN_TIERS, Tissue
 
 Codes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 VERTEBRA_MM, RIB_MM = 36.0, 27.0
 
 AORTA = [(-8, -34, 320), (-10, -32, 60), (-13, -28, 0), (-10, -24, -75), (14, -26, -150), (30, -20, -320)]

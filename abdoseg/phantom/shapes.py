@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from abdoseg.components import Box
+
 Field = npt.NDArray[np.float32]
 Point = tuple[float, float, float]
 REACH_MM = 300.0  # noise is drawn this far around the origin, whatever the grid
@@ -27,7 +29,7 @@ class Space:
     y: Field
     z: Field
 
-    def box(self, low: Point, high: Point) -> tuple[slice, slice, slice]:
+    def box(self, low: Point, high: Point) -> Box:
         """The part of the grid in which a shape between these corners lies, wherever the warp has taken it."""
         parts = []
         for axis, least, most in zip(self.axes, low, high, strict=True):
@@ -35,7 +37,7 @@ class Space:
             parts.append(slice(int(start), int(stop)))
         return parts[0], parts[1], parts[2]
 
-    def part(self, box: tuple[slice, slice, slice]) -> Space:
+    def part(self, box: Box) -> Space:
         axes = (self.axes[0][box[0]], self.axes[1][box[1]], self.axes[2][box[2]])
         return Space(axes, self.x[box], self.y[box], self.z[box])
 

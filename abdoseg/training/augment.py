@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from abdoseg.components import Box
 from abdoseg.tissues import MEAN_HU, SPREAD_HU, Tissue
 from abdoseg.training.draws import Draws, sent
 from abdoseg.training.separable import averaged, blurred, enlarged, thickened
@@ -103,7 +104,7 @@ def _rotation(angles: Sequence[float]) -> Tensor:
 class Region:
     """The box of an array that a patch needs, and the patch's grid inside it as `grid_sample` wants it."""
 
-    box: tuple[slice, slice, slice]
+    box: Box
     grid: Tensor  # (1, I, J, K, 3)
 
     @classmethod
