@@ -37,9 +37,14 @@ def band(weights: Floats, axis: int) -> Band:
     return blocks
 
 
-def meeting(whole: Band, part: slice) -> tuple[Band, slice, slice]:
-    """The blocks that need a part of the columns, counted from their own corner; all rows of theirs, and columns."""
+def meeting(whole: Band, part: slice) -> tuple[Band, slice, slice] | None:
+    """The blocks that need a part of the columns, counted from their own corner; all rows of theirs, and columns.
+
+    None where the rows lie so far apart that the part is between what they need.
+    """
     some = [block for block in whole if block.columns.start < part.stop and block.columns.stop > part.start]
+    if not some:
+        return None
     rows = slice(some[0].rows.start, some[-1].rows.stop)
     columns = slice(some[0].columns.start, some[-1].columns.stop)
     moved = [Block(_less(b.rows, rows.start), _less(b.columns, columns.start), b.weights) for b in some]

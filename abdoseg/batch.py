@@ -20,6 +20,7 @@ from abdoseg.anatomy import numbers_in
 from abdoseg.errors import AbdosegError, ResourceError, UsageError
 from abdoseg.ledger import relative
 from abdoseg.measure import write_csv
+from abdoseg.model.plan import Plan, members
 from abdoseg.output import ensure_absent, ensure_writable, writing
 from abdoseg.progress import Track, silent
 from abdoseg.quality import columns
@@ -108,7 +109,8 @@ def plan_cases(scans: Sequence[Path], output: Path) -> list[Case]:
 def _expanded(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    return sorted(child for child in path.iterdir() if child.name.lower().endswith(SCAN_FILES)) or [path]
+    seen = (child for child in path.iterdir() if not child.name.startswith("."))
+    return sorted(child for child in seen if child.name.lower().endswith(SCAN_FILES)) or [path]
 
 
 def sharded(cases: Sequence[Case], shard: str) -> list[Case]:
@@ -122,9 +124,12 @@ def sharded(cases: Sequence[Case], shard: str) -> list[Case]:
     return list(cases[index - 1 :: count])
 
 
-def prepare(cases: Sequence[Case], settings: Settings) -> None:
-    """Refuses before any work what would fail at its end: outputs that exist, folders that cannot be written."""
-    ensure_absent([path for case in cases for path in case.outputs], settings.overwrite)
+def prepare(cases: Sequence[Case], settings: Settings, exports: Sequence[Path] = ()) -> None:
+    """Refuses before any work what would fail at its end: outputs that exist, folders that cannot be written.
+
+    exports: further files that the cases may have.
+    """
+    ensure_absent([*(path for case in cases for path in case.outputs), *exports], settings.overwrite)
     for folder in {case.labelmap.parent for case in cases}:
         ensure_writable(folder)
 
@@ -143,12 +148,15 @@ def run(
     """
     settings = settings or Settings()
     model = load() if settings.max_memory else None  # it says what a scan will take, before the scan is read
+    organs: tuple[str, ...] = ()
     last: Future[Outcome] | None = None
     reader, writer = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
     try:
         for case, reading in _read_ahead(reader, cases, settings, model):
-            model = model or load()
-            computed = _guarded(case, partial(_compute, reading, model, settings, track))
+            if model is None:
+                model = load()
+            organs = organs or _delivered(model.plan, settings)
+            computed = _guarded(case, partial(_compute, reading, model, organs, settings, track))
             del reading  # the volume lives on in `computed` alone
             if last is not None:
                 yield last.result()
@@ -206,11 +214,24 @@ def _read(case: Case, settings: Settings, model: Model | None) -> tuple[Volume, 
     return volume, round(time.perf_counter() - start, 4)
 
 
-def _compute(reading: Reading, model: Model, settings: Settings, track: Track) -> Computed:
+def _delivered(plan: Plan, settings: Settings) -> tuple[str, ...]:
+    """The organs asked for, or those the model delivers that the scheme has a number for. Raises UsageError."""
+    if settings.organs is not None:
+        return settings.organs
+    delivered = [organ for channel in plan.delivered for organ in members(channel)]
+    numbered = tuple(organ for organ in delivered if organ in numbers_in(settings.scheme))
+    if not numbered:
+        raise UsageError(
+            f"--labels {settings.scheme}: it has no number for what the model delivers, {', '.join(delivered)}"
+        )
+    return numbered
+
+
+def _compute(reading: Reading, model: Model, organs: tuple[str, ...], settings: Settings, track: Track) -> Computed:
     from abdoseg.segmentation import segment
 
     volume, seconds = reading.result()
-    found = segment(volume, model, organs=settings.organs, max_memory=settings.max_memory, track=track)
+    found = segment(volume, model, organs=organs, max_memory=settings.max_memory, track=track)
     found.record["seconds"] = {"read": seconds, **found.record["seconds"]}
     return Computed(volume, found)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from abdoseg.errors import AbdosegError, OutputError
 
@@ -27,12 +27,12 @@ class Ledger:
             "exit_code": error.exit_code if error else 0,
             "error": str(error) if error else None,
             "outputs": [relative(path, self.folder) for path in outputs],
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             **facts,
         }
         try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            with self.path.open("a+b") as file:
+                file.write(_ended(file) + json.dumps(line).encode() + b"\n")
         except OSError as failure:
             raise OutputError(f"{self.path}: the ledger cannot be written ({failure.strerror})") from failure
 
@@ -57,6 +57,13 @@ def relative(path: Path, folder: Path) -> str:
         return os.path.relpath(path, folder)
     except ValueError:
         return path.name
+
+
+def _ended(file: IO[bytes]) -> bytes:
+    """The newline that a kill may have kept from the last line."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    return b"" if file.read(1) in (b"", b"\n") else b"\n"
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

@@ -97,7 +97,10 @@ def tidy(
         if hollow is not None:
             box, filled = hollow
             filled &= ~positive(fields[:, *box]).any(axis=0)
-            field[box][filled] = np.maximum(np.abs(field[box][filled]), np.float16(1e-3))
+            lead = np.maximum(np.abs(field[box][filled]), np.float16(1e-3))
+            for other in fields:  # trails by as much, so that between voxels, too, only one is above 0
+                other[box][filled] = np.minimum(other[box][filled], -lead)
+            field[box][filled] = lead
             changes[organ].filled_ml += float(filled.sum()) * ml
     return changes
 
@@ -158,6 +161,8 @@ def _belonging(
     Beyond the border those may be one: a slab through the liver shows its lobes apart.
     """
     belonging = np.zeros(len(sizes), bool)
+    if not sizes.any():
+        return belonging
     belonging[sizes.argmax()] = True
     for axis in range(3):
         for end, at_border in ((0, box[axis].start == 0), (-1, box[axis].stop == shape[axis])):

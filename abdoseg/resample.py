@@ -125,8 +125,11 @@ def _painting(
         used = span(up[some], axis=0)
         if not before[:, used].any():
             return
-        some_deep, rows, from_rows = meeting(deep, span(before[:, used], axis=1))
-        some_wide, columns, from_columns = meeting(wide, span(beside[:, used], axis=1))
+        met_deep = meeting(deep, span(before[:, used], axis=1))
+        met_wide = meeting(wide, span(beside[:, used], axis=1))
+        if met_deep is None or met_wide is None:
+            return
+        (some_deep, rows, from_rows), (some_wide, columns, from_columns) = met_deep, met_wide
         made = planes[some, rows, columns]
         between = np.empty(made.shape, np.float32)
         filter_image(field[from_columns, from_rows, used].T, (band(up[some, used], 0), some_deep, some_wide), between)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def test_two_scans_of_one_name_are_refused(tmp_path):
 
 
 def test_a_folder_of_scan_files_stands_for_them(cohort, tmp_path):
+    (tmp_path / "._a_0000.nii.gz").write_bytes(b"what a Mac leaves on a network drive")
     assert [case.name for case in plan_cases([tmp_path], tmp_path / "out")] == ["a", "b", "c"]
 
 
@@ -119,6 +121,17 @@ def test_a_scheme_with_one_number_for_both_kidneys_merges_them(cohort, tmp_path)
     np.testing.assert_array_equal(labels == 1, (truth == 2) | (truth == 3))
 
 
+def test_of_a_scheme_that_lacks_organs_the_others_are_written(cohort, tmp_path):
+    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "m"), model, Settings(scheme="msd-liver"))
+    assert [(row["organ"], row["label"]) for row in outcome.rows] == [("liver", 1)]
+    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "k"), model, Settings(scheme="kits"))
+    assert [(row["organ"], row["label"]) for row in outcome.rows] == [("kidney_right", 1), ("kidney_left", 1)]
+    liver = model()
+    liver = replace(liver, plan=replace(liver.plan, delivered=("liver",)))
+    with pytest.raises(UsageError, match="--labels kits: it has no number for what the model delivers, liver"):
+        list(run(plan_cases(cohort[:1], tmp_path / "l"), lambda: liver, Settings(scheme="kits")))
+
+
 def test_further_files_are_written_by_the_export_that_is_given(cohort, tmp_path):
     def export(case, volume, found):
         path = tmp_path / f"{case.name}.txt"
@@ -174,6 +187,8 @@ def test_the_ledger_knows_what_is_done(tmp_path):
     with ledger.path.open("a") as file:
         file.write('{"case": "d", "sta')
     assert ledger.done() == {"a"}
+    ledger.add("e", [])
+    assert ledger.done() == {"a", "e"}
     line = json.loads(ledger.path.read_text().splitlines()[1])
     assert (line["status"], line["exit_code"], line["error"]) == ("failed", 3, "b: empty")
 

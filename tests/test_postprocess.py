@@ -42,6 +42,14 @@ def test_a_hole_is_filled_but_not_where_another_organ_lies():
     assert changes["liver"].filled_ml == pytest.approx(1)
 
 
+def test_where_a_hole_is_filled_no_other_organ_may_win_between_the_voxels():
+    values = fields([BIG], [])
+    values[:, 5:7, 5, 5] = [[-0.1, -3], [-0.1, 3]]  # of a hole of two voxels the second is a tumour's
+    tidy(values, ["liver", "liver_tumour"], SOFT, GRID, None)
+    assert values[0, 5, 5, 5] > 0
+    assert (values[:, 5:7, 5, 5].astype(np.float32).sum(axis=0) <= 0).all()
+
+
 @pytest.mark.parametrize("organs", [["liver", "spleen"], ["spleen", "liver"]])
 def test_a_hole_that_held_a_dropped_piece_is_filled_whichever_comes_first(organs):
     values = fields([BIG], [SMALL])[:: 1 if organs[0] == "liver" else -1].copy()
@@ -124,6 +132,15 @@ def test_what_lies_in_a_skull_is_dropped():
     assert kept(BODY) == (whole, 0)
     assert kept(np.where(np.indices(FINE.shape)[0] < 30, SKULL, BODY)) == (whole, 0)  # half a skull
     assert kept(np.full(FINE.shape, 40, np.float32)) == (whole, 0)
+
+
+@pytest.mark.parametrize("ends", [slice(20, 40), slice(29, 60)])
+def test_a_brain_that_the_scan_cuts_is_dropped_too(ends):
+    field, grid = BALL[:, :, ends], Geometry(BALL[:, :, ends].shape, FINE.affine)
+    values = field[None].copy()
+    changes = tidy(values, ["liver"], np.ascontiguousarray(SKULL[:, :, ends]), grid, None)["liver"]
+    assert not (values > 0).any()
+    assert changes.dropped_ml == changes.walled_ml > 0
 
 
 def test_a_bright_kidney_amid_bowel_full_of_contrast_medium_is_no_brain():

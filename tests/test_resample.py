@@ -143,6 +143,21 @@ def test_one_voxel_and_one_slice_are_enough():
     assert labels.any(axis=(0, 2)).tolist() == [False, True, True, True, False]
 
 
+def test_what_lies_between_the_voxels_of_a_coarse_target_is_passed_over():
+    source = grid((30, 90, 30), (1.5, 1.5, 1.5))
+    target = source.resampled((1.0, 12.0, 1.0))
+    found = []
+    for start in range(5, 75):
+        field, labels = np.full(source.shape, -1.0, np.float32), np.zeros(target.shape, np.uint8)
+        field[10:14, start : start + 4, 10:14] = 1.0
+        paint_above({1: field}, source, target, labels)
+        found.append(bool(labels.any()))
+        truth = full_interpolation(field, source, target)
+        clear = np.abs(truth) > 1e-4
+        np.testing.assert_array_equal(labels[clear] > 0, truth[clear] > 0)
+    assert any(found) and not all(found)
+
+
 def test_two_fields_that_cannot_both_win_never_claim_one_voxel():
     source = grid((10, 10, 10), (2.0, 2.0, 2.0))
     target = source.resampled((0.6, 0.6, 0.6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,6 +41,10 @@ class Talk:
         """What failed. Said even when quiet."""
         click.echo(f"error: {message}", err=True)
 
+    def trace(self, text: str) -> None:
+        """Where a bug is. Said even when quiet."""
+        click.echo(text, err=True, nl=False)
+
     def console(self) -> Console:
         """The rich console on stderr, for tables and live views."""
         from rich.console import Console
@@ -68,3 +73,5 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         speak: Callable[[str], None] = self.talk.warn if record.levelno >= logging.WARNING else self.talk.say
         speak(record.getMessage())
+        if record.exc_info:
+            self.talk.trace("".join(traceback.format_exception(*record.exc_info)))

@@ -14,6 +14,7 @@ from abdoseg.cli import options
 from abdoseg.cli.console import Talk
 from abdoseg.cli.formats import chosen_options, export_flags, wanted
 from abdoseg.errors import UsageError
+from abdoseg.exporters import EXPORTERS
 
 if TYPE_CHECKING:
     from abdoseg.batch import Case, Export, Outcome
@@ -84,8 +85,10 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
         max_memory=_size(flags["max_memory"]),
         reading={name: flags[name] for name in ("series", "gaps", "assume_axes")},
     )
-    export = _exporting(flags, output.parent if single else output, overwrite)
-    prepare(cases, settings)
+    folder = output.parent if single else output
+    formats = [name for name in wanted(flags) if name != "nifti"]  # the labelmap is written anyway
+    export = _exporting(formats, flags, folder, overwrite)
+    prepare(cases, settings, _exports(cases, folder, formats, flags["split"]))
     load = loading(flags["model_name"], flags["device"], flags["threads"])
     tiles, scans = (talk.track, _untracked) if len(cases) == 1 else (_untracked, talk.track)
     failures: list[Outcome] = []
@@ -156,13 +159,20 @@ def _size(text: str | None) -> int | None:
     number = text.upper().removesuffix("B").removesuffix("I")
     try:
         return int(float(number.rstrip("KMG")) * units.get(number[-1:], 1))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(f"--max-memory {text}: give a size such as 2G or 1500M") from None
 
 
-def _exporting(flags: dict[str, Any], folder: Path, overwrite: bool) -> Export | None:
-    """Writes the formats whose flags are set; None when there is none. The labelmap is written anyway."""
-    formats = [name for name in wanted(flags) if name != "nifti"]
+def _exports(cases: Sequence[Case], folder: Path, formats: Sequence[str], split: bool | None) -> list[Path]:
+    """Every file that the cases may have in these formats, whatever organs will be found."""
+    from abdoseg.anatomy import BY_NAME
+
+    made = (EXPORTERS[name].paths(folder, case.name, BY_NAME, split) for case in cases for name in formats)
+    return [path for paths in made for path in paths.values()]
+
+
+def _exporting(formats: Sequence[str], flags: dict[str, Any], folder: Path, overwrite: bool) -> Export | None:
+    """Writes the formats; None when there is none."""
     look = chosen_options(flags)
     if not formats:
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,18 @@ class Exporter:
     help: str
     per_organ: bool | None = None
     shows_scan: bool = False
+
+    def paths(
+        self, folder: Path, case: str, organs: Iterable[str], split: bool | None = None
+    ) -> dict[str | None, Path]:
+        """A case's files in this format: of each organ, or of all together, under None.
+
+        split: one file an organ (True), all in one (False), or as the format has it.
+        """
+        if not (self.per_organ if split is None or self.per_organ is None else split):
+            return {None: folder / f"{case}{self.suffix}"}
+        suffix = self.suffix.removeprefix("_seg")
+        return {organ: folder / f"{case}_{organ}{suffix}" for organ in organs}
 
 
 EXPORTERS: Mapping[str, Exporter] = {

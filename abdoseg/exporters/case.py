@@ -17,6 +17,7 @@ from abdoseg.exporters import EXPORTERS
 from abdoseg.exporters.job import Job, Options
 from abdoseg.measure import boxes
 from abdoseg.scans import case_name, read_labels, read_scan
+from abdoseg.scans.labels import mask_of
 from abdoseg.scans.sniff import kind_of
 from abdoseg.volume import Labelmap, Volume
 
@@ -96,7 +97,7 @@ def _masks(folder: Path) -> Labelmap:
         )
     together: Labelmap | None = None
     for name, file in files.items():
-        mask = read_labels(file, {1: name})
+        mask = read_labels(file, mask_of(name))
         if together is None:
             together = replace(mask, organs={BY_NAME[other].label: other for other in files})
         else:

@@ -116,13 +116,8 @@ def planned(job: Job, folder: Path, formats: Sequence[str], split: bool | None =
     """
     files = []
     for name in formats:
-        exporter = EXPORTERS[name]
-        parted = exporter.per_organ if split is None or exporter.per_organ is None else split
-        if not parted:
-            files.append((name, job, folder / f"{job.case}{exporter.suffix}"))
-            continue
-        suffix = exporter.suffix.removeprefix("_seg")
-        files += [(name, job.only(row.organ), folder / f"{job.case}_{row.organ}{suffix}") for row in job.found]
+        for organ, path in EXPORTERS[name].paths(folder, job.case, [row.organ for row in job.found], split).items():
+            files.append((name, job.only(organ) if organ else job, path))
     return files
 
 

@@ -54,6 +54,8 @@ class Plan:
         if self.ranges is not None:
             pairs = {name: (float(low), float(high)) for name, (low, high) in self.ranges.items()}
             object.__setattr__(self, "ranges", pairs)
+        if not isinstance(self.network, dict):
+            raise ModelError(f"the plan's network is no description but {self.network!r}")
         unknown = [name for name in self.organs if name not in BY_NAME and name not in GROUPS]
         if unknown:
             raise ModelError(f"the plan names organs that this version does not know: {', '.join(unknown)}")
@@ -88,7 +90,7 @@ class Plan:
         """The plan in `text`. Raises ModelError when it is none."""
         try:
             return cls(**json.loads(text))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise ModelError(f"the weights hold a plan that cannot be understood ({error})") from error
 
 

@@ -131,8 +131,10 @@ def pick_device(device: str) -> torch.device:
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
     try:
         where = torch.device(device)
-    except RuntimeError as error:
-        raise ResourceError(f"{device}: no such device; use auto, cpu, cuda, cuda:N or mps") from error
+    except RuntimeError:
+        where = torch.device("meta")
+    if where.type not in ("cpu", "cuda", "mps"):
+        raise ResourceError(f"{device}: no such device; use auto, cpu, cuda, cuda:N or mps")
     if (where.type == "cuda" and not (cuda and (where.index or 0) < torch.cuda.device_count())) or (
         where.type == "mps" and not mps
     ):

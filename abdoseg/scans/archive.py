@@ -107,7 +107,7 @@ def _members(path: Path) -> list[Entry]:
         raise ScanError(f"{path}: would unpack to {total / 2**30:.0f} GB (limit {MAX_ZIP_BYTES / 2**30:.0f}); refused")
     for info in infos:
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        if ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
+        if not parts or ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
             raise ScanError(f"{path}: a member's name leads out of the archive; refused as hostile")
         if info.flag_bits & ENCRYPTED:
             raise ScanError(f"{path}: the zip is encrypted; unpack it and name the folder")

@@ -27,7 +27,7 @@ def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: boo
     path = Path(path)
     names = scheme_of(scheme)
     file = read_file(path, assume_axes=False)
-    values = _whole_numbers(path, file.array)
+    values = whole_numbers(path, file.array)
     present = labels_in(values)
     unknown = sorted(set(present) - set(names))
     if unknown and warn:
@@ -49,6 +49,11 @@ def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: boo
     return Labelmap(labels, geometry, file.stored, dict(sorted(organs.items())), tuple(unknown))
 
 
+def mask_of(organ: str) -> Scheme:
+    """The scheme of a mask of one organ: 1, or 255 as programs for pictures have it."""
+    return {1: organ, 255: organ}
+
+
 def scheme_of(scheme: str | Scheme) -> Scheme:
     """A scheme by its name. Raises UsageError naming those that there are."""
     if not isinstance(scheme, str):
@@ -58,7 +63,7 @@ def scheme_of(scheme: str | Scheme) -> Scheme:
     return SCHEMES[scheme]
 
 
-def _whole_numbers(path: Path, array: Array) -> Array:
+def whole_numbers(path: Path, array: Array) -> Array:
     """The array as small unsigned integers. Raises ScanError when it holds anything else."""
     low, high = float(array.min()), float(array.max())
     if not (low >= -ROUNDING and high <= 65535):  # nor NaN

@@ -25,11 +25,11 @@ def check_promise(name: str, shape: Sequence[int], itemsize: int, stored_bytes: 
             f"{name}: truncated: the header promises {size} voxels ({promised:,} bytes), "
             f"the file has {stored_bytes:,} bytes{' compressed' if compressed else ''}; copy or export it again"
         )
-    check_voxels(name, shape)
+    check_voxels(name, shape, itemsize if itemsize == 2 else itemsize + 4)
 
 
-def check_voxels(name: str, shape: Sequence[int]) -> None:
-    """Refuses a grid beyond MAX_VOXELS, or beyond the memory that is free now (2 bytes a voxel).
+def check_voxels(name: str, shape: Sequence[int], a_voxel: int = 2) -> None:
+    """Refuses a grid beyond MAX_VOXELS, or beyond the memory that is free now. a_voxel: bytes of one while it is read.
 
     Raises ScanError, ResourceError.
     """
@@ -40,8 +40,9 @@ def check_voxels(name: str, shape: Sequence[int]) -> None:
             f"{name}: {size} voxels are more than any CT has (limit {MAX_VOXELS:,}); is the header damaged?"
         )
     free = free_memory()
-    if free is not None and 2 * voxels > free:
-        raise ResourceError(f"{name}: {size} voxels need {2 * voxels / 2**30:.1f} GB, {free / 2**30:.1f} GB are free")
+    needed = a_voxel * voxels
+    if free is not None and needed > free:
+        raise ResourceError(f"{name}: {size} voxels need {needed / 2**30:.1f} GB, {free / 2**30:.1f} GB are free")
 
 
 def free_memory() -> int | None:

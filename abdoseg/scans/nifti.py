@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from abdoseg.errors import ScanError
-from abdoseg.scans.limits import check_promise, check_voxels
+from abdoseg.scans.limits import check_promise
 from abdoseg.scans.nifti_axes import nifti_affine
 from abdoseg.scans.nifti_header import Order, byte_order, parsed
 from abdoseg.scans.scan_file import Admit, ScanFile, anything, scaled
@@ -54,7 +54,7 @@ def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -
     notes: list[str] = []
     shape = _shape(path, header)
     affine, source = nifti_affine(path, header, shape, assume_axes, notes)
-    stored = Stored(Geometry(shape, affine), header)
+    stored = Stored(Geometry(shape, affine), None if source == "assumed" else header)  # what is written says it
     admit(stored.geometry)
     image = _image_path(path) if kind == "pair" else path
     raw = _voxels(image, header, shape, kind)
@@ -189,7 +189,6 @@ def _voxels(path: Path, header: Any, shape: tuple[int, int, int], kind: str) -> 
     skip = max(int(offset), least)
     size, packed = path.stat().st_size, is_gzip(path)
     check_promise(str(path), shape, dtype.itemsize, size if packed else max(0, size - skip), packed)
-    check_voxels(str(path), shape)
     array = np.empty(int(np.prod(shape)), dtype)
     view = array.view(np.uint8).data
     with opened(path) as stream:

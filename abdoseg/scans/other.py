@@ -16,7 +16,7 @@ import numpy as np
 
 from abdoseg.errors import ScanError
 from abdoseg.scans.affines import is_usable, lps_to_ras, straightened
-from abdoseg.scans.limits import check_promise, check_voxels
+from abdoseg.scans.limits import check_promise
 from abdoseg.scans.scan_file import Admit, ScanFile, anything, scaled
 from abdoseg.volume import Affine, Array, Geometry, Stored
 
@@ -157,13 +157,15 @@ def _numbers(path: Path, text: str, count: int) -> Array:
 
 
 def _sizes(path: Path, text: str) -> tuple[int, int, int]:
-    """Three whole numbers, each 2 or more."""
+    """Three whole numbers, each 1 or more."""
     parts = text.split()
     if not parts or not all(part.isascii() and part.isdigit() and len(part) < 12 for part in parts):
         raise ScanError(f"{path}: damaged header: the size is {text[:40]!r}")
     size = " x ".join(parts[:8])
     if len(parts) != 3:
         raise ScanError(f"{path}: {len(parts)}-D ({size}); a 3-D volume is needed: extract the one to be used")
+    if "0" in (part.lstrip("0") or "0" for part in parts):
+        raise ScanError(f"{path}: no voxels: the header says {size}")
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
@@ -185,7 +187,6 @@ def _voxels(header: Header) -> Array:
     """The stored numbers, (I, J, K), first axis fastest."""
     name, size = str(header.data), header.data.stat().st_size - header.start
     check_promise(name, header.shape, header.dtype.itemsize, max(0, size), header.encoding != "raw")
-    check_voxels(name, header.shape)
     array = np.empty(int(np.prod(header.shape)), header.dtype)
     view = array.view(np.uint8).data
     with header.data.open("rb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -147,10 +148,10 @@ def _from_csv(path: Path, labels: str, weight: float) -> Dataset:
             left_out.append((row["labels"] or row["image"], f"no such file: {', '.join(missing) or 'no labels named'}"))
             continue
         chosen = row.get("scheme") or (labels if labels != "auto" else "abdoseg")
-        image = f"{row['image'].rstrip('/')}/" if (path.parent / row["image"]).is_dir() else row["image"]
+        image = _as_folder(path.parent, row["image"])
         found = Found(row.get("case") or case_name(row["image"] or row["labels"]), image or None, (row["labels"],))
-        tree = Tree(path.parent, {name: _stamp(path.parent / name) for name in files if name})
-        case = _case(tree, found, scheme_named(chosen), float(row.get("weight") or weight))
+        tree = Tree(path.parent, _stamps(path.parent, [name for name in (image, row["labels"]) if name]))
+        case = _case(tree, found, scheme_named(chosen), _weight(path, row.get("weight"), weight))
         if row.get("annotated"):
             named = tuple(organ_name(name) for name in row["annotated"].split())
             case = replace(case, annotated=tuple(o for o in BY_NAME if o in named), declared=True)
@@ -161,6 +162,26 @@ def _from_csv(path: Path, labels: str, weight: float) -> Dataset:
     return Dataset(path, "a CSV of pairs", scheme, tuple(cases), tuple(left_out))
 
 
-def _stamp(path: Path) -> str:
-    status = path.stat()
-    return f"{path.name}-{status.st_size}-{status.st_mtime_ns}"
+def _as_folder(root: Path, name: str) -> str:
+    """The name, which of a folder ends in a slash."""
+    return f"{name.rstrip('/')}/" if name and (root / name).is_dir() else name
+
+
+def _stamps(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """As a Tree has them: of files, and of all that is in folders."""
+    stamps: dict[str, str] = {}
+    for name in names:
+        if name.endswith("/"):
+            stamps |= {name + inside: stamp for inside, stamp in list_tree(root / name).stamps.items()}
+        else:
+            status = (root / name).stat()
+            stamps[name] = f"{status.st_size}-{status.st_mtime_ns}"
+    return stamps
+
+
+def _weight(path: Path, text: str | None, otherwise: float) -> float:
+    """A row's weight. Raises DatasetError."""
+    try:
+        return float(text or otherwise)
+    except ValueError:
+        raise DatasetError(f"{path}: the weight {text!r} is no number") from None

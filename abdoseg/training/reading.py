@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from abdoseg.anatomy import BY_NAME
-from abdoseg.errors import DatasetError, GeometryError
+from abdoseg.errors import DatasetError, GeometryError, ScanError
 from abdoseg.model.plan import Plan
 from abdoseg.resample import resample_image, resample_labels
 from abdoseg.scans import read_labels, read_scan
+from abdoseg.scans.labels import mask_of, whole_numbers
 from abdoseg.scans.sniff import read_file
 from abdoseg.training.cache import Arrays, Contents
 from abdoseg.training.datasets import Case
@@ -21,6 +22,7 @@ from abdoseg.volume import Array, Geometry, Labelmap
 TOLERANCE_MM = 0.5  # between the corners of an image and of its labels
 MARGIN_MM = 40.0  # around a label map without an image, for the fat and the air around the patient
 HU_RANGE = (-1024, 3071)
+MOST_NUMBER = 255  # of a label map without an image
 
 
 def read_case(case: Case, plan: Plan, paint: bool = False, realign: bool = False) -> Contents:
@@ -55,9 +57,9 @@ def _read_map(case: Case, plan: Plan) -> Contents:
     raw = resample_labels(raw, geometry, grid)
     raw[_beyond(geometry, grid)] = 0
     tissues = tissue_map(raw, case.scheme, grid.spacing_mm.tolist())
-    table = np.zeros(256, np.uint8)
+    table = np.zeros(MOST_NUMBER + 1, np.uint8)
     for number, name in case.scheme.items():
-        if name in BY_NAME:
+        if name in BY_NAME and number <= MOST_NUMBER:
             table[number] = BY_NAME[name].label
     labels = table[raw]
     return Contents({"labels": labels, "tissues": tissues}, _spacing(grid), _facts(labels, grid, geometry, None, ()))
@@ -100,7 +102,7 @@ def _read_labels(case: Case) -> Labelmap:
         if organ not in BY_NAME:
             continue
         with case.tree.opened(name) as path:
-            mask = read_labels(path, {1: organ, 255: organ})
+            mask = read_labels(path, mask_of(organ))
         if merged is None:
             merged = mask
         else:
@@ -117,10 +119,12 @@ def _read_numbers(case: Case) -> tuple[Array, Geometry]:
     for number, name in enumerate(case.labels, start=1):
         with case.tree.opened(name) as path:
             file = read_file(path, assume_axes=False)
-        array = file.stored.to_canonical(file.array)
+            array = file.stored.to_canonical(whole_numbers(path, file.array))
         geometry = file.stored.canonical()
         if len(case.labels) == 1:
-            return array.astype(np.uint8), geometry
+            if array.max() > MOST_NUMBER:
+                raise ScanError(f"{name}: label {array.max()}, where maps to paint from have at most {MOST_NUMBER}")
+            return array.astype(np.uint8, copy=False), geometry
         numbers = np.zeros(array.shape, np.uint8) if numbers is None else numbers
         numbers[array > 0] = number
     assert numbers is not None

@@ -92,6 +92,27 @@ def test_an_output_that_exists_is_an_error_before_any_work(path, tmp_path, monke
     monkeypatch.undo()
 
 
+def test_so_is_an_export_that_exists(path, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "scan_liver.stl").write_text("mine")
+    monkeypatch.setattr("abdoseg.batch.read_scan", lambda *a, **k: pytest.fail("work was begun"))
+    result = run(path, "-o", tmp_path / "out", "--stl")
+    assert isinstance(result.exception, OutputError)
+    assert "scan_liver.stl" in str(result.exception)
+    monkeypatch.undo()
+    assert run(path, "-o", tmp_path / "out", "--stl", "--together").return_value == 0
+
+
+def test_a_bug_is_told_with_its_traceback_even_when_quiet(path, tmp_path, monkeypatch):
+    def broken(*args):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("abdoseg.batch.write_csv", broken)
+    result = run(path, "-o", tmp_path / "out", "-q")
+    assert "in broken\n" in result.stderr
+    assert result.return_value == 1
+
+
 def test_overwrite_replaces(path, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scan.json").write_text("old")

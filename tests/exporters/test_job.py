@@ -26,7 +26,7 @@ def test_every_format_in_the_registry_has_its_function():
 def test_the_registry_imports_nothing_heavy():
     tree = ast.parse((Path(abdoseg.__file__).parent / "exporters" / "__init__.py").read_text())
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert modules == {"__future__", "collections.abc", "dataclasses"}
+    assert modules == {"__future__", "collections.abc", "dataclasses", "pathlib"}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
 
 

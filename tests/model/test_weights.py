@@ -103,6 +103,8 @@ def test_a_device_that_is_not_there_is_told():
     assert pick_device("cpu") == torch.device("cpu")
     with pytest.raises(ResourceError, match="no such device; use auto"):
         pick_device("quantum")
+    with pytest.raises(ResourceError, match="meta: no such device"):
+        pick_device("meta")
     if not torch.cuda.is_available():
         with pytest.raises(ResourceError, match="use --device cpu"):
             pick_device("cuda")

@@ -163,6 +163,10 @@ class TestAxes:
         assert np.allclose(volume.stored.geometry.spacing_mm, [0.8, 0.9, 3])
         assert np.allclose(volume.stored.geometry.affine, nibabel.load(path).affine)
         assert volume.notes == ("the file does not say where its axes point: taken as left, anterior, superior",)
+        write_nifti(volume.voxels, volume.stored, tmp_path / "b.nii")
+        again = read_scan(tmp_path / "b.nii")  # what was assumed is said in what is written
+        assert np.allclose(again.stored.geometry.affine, volume.stored.geometry.affine, atol=1e-5)
+        assert np.array_equal(again.voxels, volume.voxels)
 
     def test_a_singular_sform_gives_way_to_the_qform(self, tmp_path):
         path = patched(save(tmp_path / "a.nii"), 280, bytes(16))  # srow_x

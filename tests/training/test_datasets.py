@@ -94,6 +94,31 @@ def test_a_csv_lists_pairs_patients_and_what_was_annotated(tmp_path):
         read_dataset(tmp_path / "bad.csv")
 
 
+def test_a_csv_may_name_a_dicom_folder_or_no_image(tmp_path):
+    _, labels = patient(0)
+    write(tmp_path / "b.nii.gz", renumbered(labels, FLARE))
+    (tmp_path / "ct").mkdir()
+    (tmp_path / "ct" / "1.dcm").write_bytes(b"one")
+    (tmp_path / "pairs.csv").write_text("image,labels,scheme\nct,b.nii.gz,flare22\n,b.nii.gz,flare22\n")
+    folder, alone = read_dataset(tmp_path / "pairs.csv").cases
+    assert (folder.image, alone.image) == ("ct/", None)
+    before = folder.stamp()
+    (tmp_path / "ct" / "1.dcm").write_bytes(b"another")
+    assert read_dataset(tmp_path / "pairs.csv").cases[0].stamp() != before
+    (tmp_path / "bad.csv").write_text("image,labels,weight\n,b.nii.gz,heavy\n")
+    with pytest.raises(DatasetError, match="the weight 'heavy' is no number"):
+        read_dataset(tmp_path / "bad.csv")
+
+
+@pytest.mark.parametrize(("number", "message"), [(257, "label 257, where"), (2.5, "has fractions")])
+def test_a_label_map_alone_must_hold_small_whole_numbers(tmp_path, number, message):
+    _, labels = patient(0)
+    write(tmp_path / "b.nii.gz", np.where(labels == 1, number, labels.astype(np.float32)))
+    (tmp_path / "pairs.csv").write_text("image,labels\n,b.nii.gz\n")
+    with pytest.raises(ScanError, match=message):
+        read_case(read_dataset(tmp_path / "pairs.csv").cases[0], PLAN)
+
+
 def test_a_label_map_alone_gives_labels_and_tissues(tmp_path):
     _, labels = patient(0)
     raw = renumbered(labels, {"liver": 7, "spleen": 9, "kidney_right": 1, "kidney_left": 2})
