@@ -65,11 +65,6 @@ class Plan:
             raise ModelError(f"the plan's HU window {self.window_hu} is empty")
 
     @property
-    def labels(self) -> tuple[int, ...]:
-        """Our label for each output channel, background first; of a group, its first organ's."""
-        return (0, *(BY_NAME[members(name)[0]].label for name in self.organs))
-
-    @property
     def segmenting_mm(self) -> tuple[float, float, float] | None:
         """The spacing to segment on; None when the whole scan is resized."""
         return self.spacing_mm and (self.asked_mm or self.spacing_mm)

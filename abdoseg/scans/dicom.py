@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from abdoseg.machine import cores
-from abdoseg.scans.headers import kept
 from abdoseg.scans.limits import check_voxels
 from abdoseg.scans.pixels import check_decodable, frames, is_whole, same_pixels, to_hu
 from abdoseg.scans.scan_file import Admit, Remark, anything
@@ -28,7 +26,6 @@ def read_dicom(
     *,
     series: str | None = None,
     gaps: str = "fill",
-    keep: Sequence[str] = (),
     admit: Admit = anything,
 ) -> Volume:
     """The best CT series under `path`, or the one asked for; `admit` is asked with its grid before pixels are read.
@@ -50,8 +47,6 @@ def read_dicom(
         tilt = f"the gantry was tilted by {stored.geometry.shear_degrees:.1f} degrees; the slices' lean is kept"
         notes.append(Remark(tilt))
     details = _facts(found, chosen, why, stack, stored.geometry)
-    if keep:
-        details["kept"] = kept(stack.slices[0].header, keep)
     return Volume(stored.to_canonical(array.T), stored.canonical(), stored, tuple(notes), details)
 
 

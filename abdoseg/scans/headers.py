@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -236,14 +236,3 @@ def _placed(entry: Entry, frame: int, header: Dataset, groups: list[Dataset]) ->
         syntax=str(meta.get("TransferSyntaxUID", DEFAULT_SYNTAX)) if meta else DEFAULT_SYNTAX,
         said={keyword: str(first(keyword) or "") for keyword in (*WORDS, *SPLITTERS)},
     )
-
-
-def kept(header: Dataset, keywords: Sequence[str]) -> dict[str, str]:
-    """The values of some attributes as text; '' for those that are lacking or damaged."""
-    values = {}
-    for keyword in keywords:
-        try:
-            values[keyword] = str(header.get(keyword, ""))
-        except Exception:  # as in slices_of
-            values[keyword] = ""
-    return values

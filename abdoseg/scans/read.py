@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,23 +21,21 @@ def read_scan(
     series: str | None = None,
     gaps: str = "fill",
     assume_axes: bool = False,
-    keep: Sequence[str] = (),
     admit: Admit = anything,
 ) -> Volume:
     """Reads a CT, whatever it comes as: NIfTI, .mha, .nrrd, or DICOM as a folder, a zip or a file.
 
     series: a number from 1, as `abdoseg info` lists them, or a SeriesInstanceUID, when a folder holds several CTs.
     gaps: fail, fill or split, for missing slices. assume_axes: take a NIfTI that does not say where its axes point as
-    left, anterior, superior. keep: DICOM attributes, by keyword, wanted in `details["kept"]`, where a writer of DICOM
-    needs the study's identity; nothing else keeps any. admit: is asked with the scan's grid before its voxels are read,
-    and may raise. What is not in HU is refused, padding becomes air.
+    left, anterior, superior. admit: is asked with the scan's grid before its voxels are read, and may raise.
+    What is not in HU is refused, padding becomes air.
     Raises ScanError, SeriesError, ResourceError, UsageError.
     """
     path = Path(path)
     if kind_of(path) == "DICOM":
         from abdoseg.scans.dicom import read_dicom  # what `info` on a NIfTI need not wait for
 
-        volume = read_dicom(path, series=series, gaps=gaps, keep=keep, admit=admit)
+        volume = read_dicom(path, series=series, gaps=gaps, admit=admit)
     else:
         file = read_file(path, assume_axes, admit)
         if 1 in file.array.shape:

@@ -22,7 +22,6 @@ from abdoseg.errors import AbdosegError, DatasetError
 LOG = logging.getLogger("abdoseg")
 VERSION = 2
 MANIFEST = "manifest.json"
-ARRAYS = ("image", "labels", "tissues")
 Arrays = dict[str, npt.NDArray[Any]]
 
 

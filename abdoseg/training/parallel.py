@@ -14,15 +14,20 @@ from torch import distributed, nn
 from abdoseg.errors import AbdosegError, ResourceError, TrainingError
 
 PATIENCE = timedelta(minutes=30)  # longer than a validation, which rank 0 does alone
+PACKING = timedelta(days=7)  # longer than it takes to pack any dataset, which rank 0 does alone, too
 
 
 @dataclass(frozen=True)
 class World:
-    """rank of `size` processes; `local` is the rank on this machine, which chooses its GPU."""
+    """rank of `size` processes; `local` is the rank on this machine, which chooses its GPU.
+
+    waiting: the group in which they wait for one another, however long it takes.
+    """
 
     rank: int = 0
     size: int = 1
     local: int = 0
+    waiting: distributed.ProcessGroup | None = None
 
     def own(self, device: torch.device) -> torch.device:
         """This process's device: of several GPUs on a machine, each process has its own."""
@@ -53,7 +58,7 @@ class World:
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:
-            distributed.barrier()
+            distributed.barrier(self.waiting)
 
 
 ALONE = World()
@@ -76,7 +81,8 @@ def joined(device: str = "auto") -> Iterator[World]:
             f"--nproc-per-node {torch.cuda.device_count()}, or abdoseg train --device cpu"
         )
     distributed.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
-    world = World(distributed.get_rank(), distributed.get_world_size(), distributed.get_node_local_rank())
+    waiting = distributed.new_group(backend="gloo", timeout=PACKING)
+    world = World(distributed.get_rank(), distributed.get_world_size(), distributed.get_node_local_rank(), waiting)
     if cuda:
         torch.cuda.set_device(world.local)
     try:

@@ -1,5 +1,6 @@
 """The plan: complete, checked, and the same after JSON."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +19,13 @@ def test_a_plan_survives_json():
     assert Plan.from_json(whole.to_json()) == whole
 
 
-def test_labels_are_ours_background_first_and_a_groups_are_its_first_organs():
-    assert PLAN.labels == (0, 1, 2, 3)
-    assert replace(PLAN, organs=("liver", "kidney", "spleen"), delivered=()).labels == (0, 1, 2, 4)
+@pytest.mark.parametrize("wrong", [{"window_hu": [1]}, {"ranges": [1, 2]}, {"network": [1]}, {"delivered": 3}])
+def test_a_damaged_plan_is_an_error_of_ours(wrong):
+    with pytest.raises(ModelError, match="plan"):
+        Plan.from_json(json.dumps(json.loads(PLAN.to_json()) | wrong))
+
+
+def test_a_channel_stands_for_itself_or_for_both_sides():
     assert members("kidney") == ("kidney_right", "kidney_left") and members("spleen") == ("spleen",)
 
 

@@ -233,14 +233,6 @@ def uid_of(folder):
     return ordered_headers(folder)[0][0].SeriesInstanceUID
 
 
-def test_identity_is_kept_when_asked_for(tmp_path):
-    write_series(tmp_path, HU)
-    kept = read_scan(tmp_path, keep=["PatientID", "StudyInstanceUID", "AccessionNumber"]).details["kept"]
-    assert kept["PatientID"] == PATIENT["PatientID"]
-    assert kept["StudyInstanceUID"].startswith("1.2.826")
-    assert kept["AccessionNumber"] == ""
-
-
 def test_headers_come_in_the_order_of_the_grid(tmp_path):
     write_series(tmp_path, HU, missing=[2, 7])
     headers = ordered_headers(tmp_path)
