@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy import numbers_in
-from abdoseg.errors import AbdosegError, ResourceError, UsageError
+from abdoseg.errors import AbdosegError, OutputError, ResourceError, UsageError
 from abdoseg.ledger import relative
 from abdoseg.measure import write_csv
 from abdoseg.model.plan import Plan, members
@@ -86,31 +87,51 @@ Export = Callable[[Case, Volume, "Segmentation"], Iterable[Path]]
 def plan_cases(scans: Sequence[Path], output: Path) -> list[Case]:
     """The cases of a call: `output` is a folder, or for a single scan the labelmap's own name.
 
-    A folder that holds NIfTI, MetaImage or NRRD files stands for all of them. Raises UsageError when two scans would
-    be written under one name.
+    A folder that holds NIfTI, MetaImage or NRRD files stands for all of them. Scans of one name, such as
+    patient1/ct.nii.gz and patient2/ct.nii.gz, have their folders' names before it. Raises UsageError when even so two
+    would be written under one name.
     """
     scans = [found for scan in scans for found in _expanded(scan)]
     if output.name.lower().endswith((".nii", ".nii.gz")) and not output.is_dir():
         if len(scans) != 1:
             raise UsageError(f"{output}: one labelmap for {len(scans)} scans; name a folder with -o")
         return [Case(case_name(scans[0]), scans[0], output)]
-    names: dict[str, Path] = {}
-    for scan in scans:
-        name = case_name(scan)
-        if name in names:
-            raise UsageError(f"{names[name]} and {scan} would both be written as {name}; rename one, or call twice")
-        names[name] = scan
     return [
         Case(name, scan, output / f"{name}_seg.nii.gz", output / f"{name}_volumes.csv", output / f"{name}.json")
-        for name, scan in names.items()
+        for name, scan in zip(_case_names(scans), scans, strict=True)
     ]
 
 
+def _case_names(scans: Sequence[Path]) -> list[str]:
+    """A name for each scan: its own, or for those of one name as many folders before it as tell them apart."""
+    names = [case_name(scan) for scan in scans]
+    folders = [list(scan.absolute().parts[1:-1]) for scan in scans]
+    while (repeated := {name for name, times in Counter(names).items() if times > 1}) and any(
+        above for name, above in zip(names, folders, strict=True) if name in repeated
+    ):
+        names = [
+            f"{above.pop()}_{name}" if name in repeated and above else name
+            for name, above in zip(names, folders, strict=True)
+        ]
+    if repeated:
+        one, other = [scan for name, scan in zip(names, scans, strict=True) if name in repeated][:2]
+        raise UsageError(f"{one} and {other} would both be written as {case_name(one)}; rename one, or call twice")
+    return names
+
+
 def _expanded(path: Path) -> list[Path]:
+    """The scan files of a folder that holds some; else the path, which may be DICOM."""
     if not path.is_dir():
         return [path]
-    seen = (child for child in path.iterdir() if not child.name.startswith("."))
-    return sorted(child for child in seen if child.name.lower().endswith(SCAN_FILES)) or [path]
+    inside = [child for child in sorted(path.iterdir()) if not child.name.startswith(".")]
+    scans = [child for child in inside if child.name.lower().endswith(SCAN_FILES)]
+    beside = [child.name for child in inside if child.is_dir() or child.suffix.lower() == ".zip"]
+    if scans and beside:
+        LOG.warning(
+            "%s: its scan files are taken; what else may hold scans is not, unless it is named too: %s",
+            path, ", ".join(beside[:5]) + (", ..." if len(beside) > 5 else ""),
+        )  # fmt: skip
+    return scans or [path]
 
 
 def sharded(cases: Sequence[Case], shard: str) -> list[Case]:
@@ -129,6 +150,10 @@ def prepare(cases: Sequence[Case], settings: Settings, exports: Sequence[Path] =
 
     exports: further files that the cases may have.
     """
+    for case in cases:
+        for path in case.outputs:
+            if path.exists() and case.scan.exists() and path.samefile(case.scan):
+                raise OutputError(f"{path}: this is the scan itself; name another output")
     ensure_absent([*(path for case in cases for path in case.outputs), *exports], settings.overwrite)
     for folder in {case.labelmap.parent for case in cases}:
         ensure_writable(folder)
@@ -140,11 +165,13 @@ def run(
     settings: Settings | None = None,
     export: Export | None = None,
     track: Track = silent,
+    settled: Callable[[Outcome], object] = id,
 ) -> Iterator[Outcome]:
     """Segments the cases and yields how each ended, in order. The model is loaded once, while the first scan is read.
 
-    export: writes further files of a case. A scan that fails costs only itself. When the caller stops, or an interrupt
-    does, the file that is being written becomes whole and no other is begun.
+    export: writes further files of a case. settled: is told how a case ended as soon as its last file is whole, in the
+    thread that wrote it, while the next one is computed. A scan that fails costs only itself. When the caller stops, or
+    an interrupt does, the file that is being written becomes whole and no other is begun.
     """
     settings = settings or Settings()
     model = load() if settings.max_memory else None  # it says what a scan will take, before the scan is read
@@ -160,7 +187,7 @@ def run(
             del reading  # the volume lives on in `computed` alone
             if last is not None:
                 yield last.result()
-            last = writer.submit(_guarded, case, partial(_write, case, computed, settings, export))
+            last = writer.submit(_settle, settled, case, partial(_write, case, computed, settings, export))
             del computed
         if last is not None:
             yield last.result()
@@ -284,6 +311,12 @@ def _guarded(case: Case, work: Callable[[], T]) -> T | Outcome:
             return Outcome(case, error=_short_of_memory(case, error))
         LOG.exception("%s: a bug in abdoseg; please report it with what follows", case.scan)
         return Outcome(case, error=AbdosegError(f"{case.scan}: {type(error).__name__}: {error}"))
+
+
+def _settle(settled: Callable[[Outcome], object], case: Case, write: Callable[[], Outcome]) -> Outcome:
+    outcome = _guarded(case, write)
+    settled(outcome)
+    return outcome
 
 
 def _short_of_memory(case: Case, error: Exception) -> ResourceError:

@@ -36,8 +36,8 @@ class Ledger:
         except OSError as failure:
             raise OutputError(f"{self.path}: the ledger cannot be written ({failure.strerror})") from failure
 
-    def done(self) -> set[str]:
-        """Names of the cases whose last line says done and whose outputs are all there."""
+    def done(self) -> dict[str, dict[str, Any]]:
+        """By case the last line, where it says done and its outputs are all there."""
         last: dict[str, dict[str, Any]] = {}
         for path in sorted(self.folder.glob("ledger*.jsonl")):
             for text in path.read_text(encoding="utf-8").splitlines():
@@ -45,7 +45,7 @@ class Ledger:
                 if line:
                     last[line["case"]] = max(line, last.get(line["case"], line), key=lambda at: str(at["finished"]))
         return {
-            case
+            case: line
             for case, line in last.items()
             if line["status"] == "done" and all((self.folder / name).exists() for name in line["outputs"])
         }

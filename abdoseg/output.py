@@ -45,9 +45,13 @@ def writing(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
 def ensure_absent(paths: Iterable[Path], overwrite: bool = False) -> None:
     """Raises OutputError when one of the paths stands there already, or could never be a file. Writes nothing."""
     for path in paths:
-        if path.is_dir():
+        try:
+            stands = path.exists()
+        except OSError as error:
+            raise OutputError(f"{path.parent}: {path.name[:40]}...: {_reason(error)}") from error
+        if stands and path.is_dir():
             raise OutputError(f"{path}: a folder has this name; name another output")
-        if not overwrite and path.exists():
+        if not overwrite and stands:
             raise OutputError(f"{path}: exists already; pass --overwrite to replace it, or name another output")
 
 

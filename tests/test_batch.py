@@ -39,7 +39,25 @@ def test_one_scan_may_name_its_labelmap_and_then_that_is_all(tmp_path):
 
 def test_two_scans_of_one_name_are_refused(tmp_path):
     with pytest.raises(UsageError, match="both be written as ct"):
-        plan_cases([Path("a/ct.nii.gz"), Path("b/ct.nii")], tmp_path)
+        plan_cases([Path("a/ct.nii.gz"), Path("a/ct.nii")], tmp_path)
+
+
+def test_scans_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    scans = [Path("a/x/ct.nii.gz"), Path("b/x/ct.nii"), Path("b/y/ct.nii"), Path("other.nii")]
+    assert [case.name for case in plan_cases(scans, tmp_path)] == ["a_x_ct", "b_x_ct", "y_ct", "other"]
+
+
+def test_what_a_folder_holds_beside_its_scan_files_is_named(cohort, tmp_path, caplog):
+    (tmp_path / "dicom").mkdir()
+    (tmp_path / "more.zip").write_bytes(b"PK")
+    plan_cases([tmp_path], tmp_path / "out")
+    assert "unless it is named too: dicom, more.zip" in caplog.text
+
+
+def test_how_a_case_ended_is_told_when_its_files_are_whole(cohort, tmp_path):
+    told = []
+    list(run(plan_cases(cohort, tmp_path / "out"), model, settled=lambda outcome: told.append(outcome.case.name)))
+    assert told == ["a", "b", "c"]
 
 
 def test_a_folder_of_scan_files_stands_for_them(cohort, tmp_path):
@@ -182,13 +200,13 @@ def test_the_ledger_knows_what_is_done(tmp_path):
     ledger.add("a", [output], seconds=1.0)
     ledger.add("b", [], ScanError("b: empty"))
     Ledger(tmp_path, "2/3").add("c", [tmp_path / "gone.nii.gz"])
-    assert ledger.done() == {"a"}
+    assert set(ledger.done()) == {"a"}
     assert (tmp_path / "ledger.2-of-3.jsonl").exists()
     with ledger.path.open("a") as file:
         file.write('{"case": "d", "sta')
-    assert ledger.done() == {"a"}
+    assert set(ledger.done()) == {"a"}
     ledger.add("e", [])
-    assert ledger.done() == {"a", "e"}
+    assert set(ledger.done()) == {"a", "e"}
     line = json.loads(ledger.path.read_text().splitlines()[1])
     assert (line["status"], line["exit_code"], line["error"]) == ("failed", 3, "b: empty")
 
@@ -196,10 +214,10 @@ def test_the_ledger_knows_what_is_done(tmp_path):
 def test_a_later_failure_undoes_an_earlier_success(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.add("a", [])
-    assert ledger.done() == {"a"}
+    assert set(ledger.done()) == {"a"}
     lines = ledger.path.read_text()
     ledger.path.write_text(lines + lines.replace('"done"', '"failed"'))
-    assert ledger.done() == set()
+    assert ledger.done() == {}
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")

@@ -43,9 +43,10 @@ def bench(
     talk = Talk(quiet)
     seconds: dict[str, list[float]] = {}
     with _timed(seconds, "import"):
-        from abdoseg.machine import keep_freed_memory, peak_memory, share_python, use_cores
+        from abdoseg.machine import keep_freed_memory, peak_memory, share_cores, share_python, use_cores
         from abdoseg.model.quick_start import import_torch
 
+        share_cores()
         import_torch()
         from abdoseg.model.weights import load_model
         from abdoseg.scans import read_scan, write_nifti

@@ -14,11 +14,14 @@ from abdoseg.cli import options
 from abdoseg.cli.console import Talk
 from abdoseg.cli.formats import chosen_options, export_flags, wanted
 from abdoseg.errors import AbdosegError, UsageError
+from abdoseg.exporters import EXPORTERS
 
 if TYPE_CHECKING:
     from abdoseg.measure import OrganVolume
 
-COMPANIONS = (".csv", ".json")  # what `segment` writes beside a labelmap and may name in a pipe
+# What may stand beside a labelmap in a pipe: what `segment` and `export` write that is none.
+LABELMAPS = ("nifti", "nrrd", "mha")
+COMPANIONS = (".json", ".csv", *(made.suffix for name, made in EXPORTERS.items() if name not in LABELMAPS))
 
 
 @click.command()
@@ -111,7 +114,7 @@ def _labelmaps(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
     if not paths and not from_file and not sys.stdin.isatty():
         from_file = "-"
     listed = options.listed_paths(paths, from_file)
-    labelmaps = [path for path in listed if path.suffix.lower() not in COMPANIONS]
+    labelmaps = [path for path in listed if not path.name.lower().endswith(COMPANIONS)]
     if not labelmaps:
         raise UsageError(f"{listed[0]}: no labelmap, nor is any other path given; name labelmaps such as x_seg.nii.gz")
     return labelmaps

@@ -47,7 +47,7 @@ def listed_paths(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
     found: list[Path] = []
     for name in (*paths, *([f"@{from_file}"] if from_file else [])):
         if name in ("-", "@-"):
-            found += _lines(sys.stdin.read())
+            found += _lines(_from_stdin())
         elif name.startswith("@") and name == f"@{from_file}":
             try:
                 found += _lines(Path(name[1:]).read_text(encoding="utf-8"))
@@ -58,6 +58,17 @@ def listed_paths(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
     if not found:
         raise click.UsageError("no paths given; name files or folders, or pass - to read a list from stdin")
     return found
+
+
+def _from_stdin() -> str:
+    """A list of paths. Raises UsageError for a file's content."""
+    try:
+        text = sys.stdin.read()
+    except UnicodeDecodeError:
+        text = "\x01"  # as strange as what could not be read
+    if any(not char.isprintable() and char not in "\0\t\r\n" for char in text[:4096]):
+        raise click.UsageError("stdin holds no list of paths, but a file's content; name the file itself")
+    return text
 
 
 def _lines(text: str) -> list[Path]:

@@ -18,6 +18,7 @@ from abdoseg.exporters import EXPORTERS
 
 if TYPE_CHECKING:
     from abdoseg.batch import Case, Export, Outcome
+    from abdoseg.ledger import Ledger
     from abdoseg.model.weights import Model
     from abdoseg.segmentation import Segmentation
     from abdoseg.volume import Volume
@@ -73,35 +74,84 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
     if flags["shard"]:
         cases = sharded(cases, flags["shard"])
     ledger = None if single else Ledger(output, flags["shard"])
+    organs = _organs(flags["organs"], flags["scheme"])
+    formats = [name for name in wanted(flags) if name != "nifti"]  # the labelmap is written anyway
+    asked = {"labels": flags["scheme"], "organs": organs and list(organs), "model": flags["model_name"]}
     overwrite = flags["overwrite"]
     if flags["resume"] and ledger:
-        finished = ledger.done()
-        talk.say(f"{sum(case.name in finished for case in cases)} of {len(cases)} cases are done already")
-        cases, overwrite = [case for case in cases if case.name not in finished], True
+        cases, overwrite = _unfinished(cases, ledger, asked, formats, talk, as_json), True
     settings = Settings(
         scheme=flags["scheme"],
-        organs=_organs(flags["organs"], flags["scheme"]),
+        organs=organs,
         overwrite=overwrite,
         max_memory=_size(flags["max_memory"]),
         reading={name: flags[name] for name in ("series", "gaps", "assume_axes")},
     )
     folder = output.parent if single else output
-    formats = [name for name in wanted(flags) if name != "nifti"]  # the labelmap is written anyway
     export = _exporting(formats, flags, folder, overwrite)
     prepare(cases, settings, _exports(cases, folder, formats, flags["split"]))
     load = loading(flags["model_name"], flags["device"], flags["threads"])
     tiles, scans = (talk.track, _untracked) if len(cases) == 1 else (_untracked, talk.track)
     failures: list[Outcome] = []
-    for _, outcome in zip(scans(cases, "segment"), run(cases, load, settings, export, tiles), strict=False):
+    done: list[str] = []
+
+    def settled(outcome: Outcome) -> None:
         if ledger:
-            ledger.add(outcome.case.name, outcome.written, outcome.error, **_facts(outcome, ledger.folder))
-        _tell(outcome, talk, as_json)
-        if outcome.error:
-            failures.append(outcome)
-            if not flags["keep_going"]:
-                break
+            facts = _facts(outcome, ledger.folder) | {"asked": asked, "formats": formats}
+            ledger.add(outcome.case.name, outcome.written, outcome.error, **facts)
+        if not outcome.error:
+            done.append(outcome.case.name)
+
+    try:
+        outcomes = run(cases, load, settings, export, tiles, settled)
+        for _, outcome in zip(scans(cases, "segment"), outcomes, strict=False):
+            _tell(outcome, talk, as_json)
+            if outcome.error:
+                failures.append(outcome)
+                if not flags["keep_going"]:
+                    break
+    except KeyboardInterrupt:
+        more = "; go on with --resume" if ledger else ""
+        talk.say(f"interrupted: {len(done)} of {len(cases)} cases are done{more}")
+        raise
     codes = {outcome.error.exit_code for outcome in failures if outcome.error}
     return 1 if len(codes) > 1 else next(iter(codes), 0)
+
+
+def _unfinished(
+    cases: Sequence[Case],
+    ledger: Ledger,
+    asked: dict[str, Any],
+    formats: Sequence[str],
+    talk: Talk,
+    as_json: bool,
+) -> list[Case]:
+    """The cases still to be done, or to be done again since something else was asked for; tells the others' files.
+
+    Raises UsageError where the ledger's case is another scan.
+    """
+    finished, left, again = ledger.done(), [], 0
+    for case in cases:
+        line = finished.get(case.name)
+        if line is None:
+            left.append(case)
+            continue
+        scan = ledger.folder / line.get("scan", "")
+        if "scan" in line and scan.resolve() != case.scan.resolve():
+            raise UsageError(
+                f"{case.scan}: {ledger.folder} holds results of another scan as {case.name}, {scan}; "
+                "name another folder with -o"
+            )
+        if line.get("asked", asked) != asked or not set(formats) <= set(line.get("formats", formats)):
+            left.append(case)
+            again += 1
+            continue
+        outputs = [str(ledger.folder / name) for name in line["outputs"]]
+        click.echo(json.dumps({"case": case.name, "outputs": outputs}) if as_json else "\n".join(outputs))
+    talk.say(f"{len(cases) - len(left)} of {len(cases)} cases are done already")
+    if again:
+        talk.say(f"{again} were done with other options, and are done again")
+    return left
 
 
 def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
@@ -111,11 +161,13 @@ def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
 def loading(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
     """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile.
 
-    From here on, memory that was freed stays with the process, for the next tensor, and threads wait less for Python.
+    From here on, memory that was freed stays with the process, for the next tensor, and threads wait less for Python
+    and for cores.
     """
-    from abdoseg.machine import keep_freed_memory, share_python, use_cores
+    from abdoseg.machine import keep_freed_memory, share_cores, share_python, use_cores
 
     keep_freed_memory()
+    share_cores()
     share_python()
     use_cores(threads)
 

@@ -74,6 +74,9 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
       abdoseg train --data FLARE22.zip --data more.csv --weight 1 --weight 2 --folds 5
       torchrun --nproc-per-node 4 -m abdoseg train --data FLARE22/
     """
+    from abdoseg.machine import share_cores
+
+    share_cores()
     from abdoseg.model.weights import pick_device
     from abdoseg.training.fit import Terms
     from abdoseg.training.parallel import joined

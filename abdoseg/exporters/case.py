@@ -52,7 +52,13 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
     """
     case = case_of(path)
     record = _record(path.parent / f"{case}.json")
-    labelmap = _masks(path) if path.is_dir() else _labelmap(path, sources.scheme or record.get("labels"), record)
+    scheme = sources.scheme or record.get("labels")
+    if scheme is None and not path.is_dir():
+        logger.warning(
+            "%s: no %s.json beside it says what its numbers mean; taken as abdoseg's (%s). --labels names others",
+            path, case, ", ".join(f"{BY_NAME[organ].label} {organ}" for organ in MAIN),
+        )  # fmt: skip
+    labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record)
     scan_path = _recorded_scan(path, record) if sources.scan is None else _of_case(sources.scan, case, sources.several)
     scan = truth = None
     shown = any(EXPORTERS[name].shows_scan for name in formats)

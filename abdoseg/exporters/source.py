@@ -28,6 +28,7 @@ logger = logging.getLogger("abdoseg")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 OFF_GRID = 0.05  # of a voxel
+MOST_LOST = 0.2  # of the labelled voxels, where slices were missing
 # Attributes that a DICOM object must have, though they may be empty; archives drop them all the same.
 TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
@@ -81,7 +82,7 @@ def source_slices(path: Path, series: str | None = None, gaps: str = "fill") -> 
 def labels_on(labelmap: Labelmap, slices: Sequence[SourceSlice]) -> npt.NDArray[np.uint8]:
     """(slices, rows, columns) the label at the centre of every pixel; 0 outside the labelmap and for other organs.
 
-    Raises GeometryError when the series and the labelmap lie apart.
+    Raises GeometryError when the series and the labelmap lie apart, or the series shows too little of it.
     """
     table = np.zeros(256, dtype=np.uint8)
     for label in labelmap.organs:
@@ -109,6 +110,13 @@ def labels_on(labelmap: Labelmap, slices: Sequence[SourceSlice]) -> npt.NDArray[
         )
     if furthest > OFF_GRID:
         logger.warning("the labelmap's grid is not the series' own: labels are taken from the nearest voxel")
+        return out
+    whole = np.count_nonzero(table[labelmap.labels])
+    if lost := (1 - np.count_nonzero(out) / whole) if whole else 0.0:
+        message = f"{lost:.1%} of the labelled voxels lie on no slice of the series"
+        if lost > MOST_LOST:
+            raise GeometryError(f"{message}; is --reference the series that was segmented, and all of it?")
+        logger.warning("%s: slices that were interpolated have none", message)
     return out
 
 

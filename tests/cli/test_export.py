@@ -232,6 +232,20 @@ def test_two_labelmaps_of_one_case_are_not_mixed_up(out):
     assert run(out / "one_seg.nii.gz", other, "--stl")[0] == 0
 
 
+def test_numbers_that_nobody_explains_are_warned_of(out):
+    (out / "one.json").unlink()
+    assert (
+        "taken as abdoseg's (1 liver, 2 kidney_right, 3 kidney_left, 4 spleen)"
+        in run(out / "one_seg.nii.gz", "--stl")[2]
+    )
+
+
+def test_what_export_wrote_itself_is_passed_over_in_a_pipe(out):
+    _, lines, _ = run(out / "one_seg.nii.gz", "--stl")
+    code, more, _ = run("--ply", stdin="\n".join([str(out / "one_seg.nii.gz"), *lines]))
+    assert code == 0 and [Path(line).suffix for line in more] == [".ply"] * len(lines)
+
+
 def test_a_pipe_without_labelmaps_and_a_folder_of_labelmaps_say_what_to_name(out):
     with pytest.raises(UsageError, match="no labelmap"):
         run("--stl", stdin=f"{out / 'one_volumes.csv'}\n")

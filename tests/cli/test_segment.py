@@ -161,10 +161,41 @@ def test_resume_passes_over_what_is_done_and_redoes_what_is_half_done(path, tmp_
     out = tmp_path / "out"
     run(path, "-o", out)
     result = run(path, "-o", out, "--resume")
-    assert result.stdout == ""
+    assert result.stdout == run(path, "-o", out, "--overwrite").stdout  # so that a pipe gets all cases
     assert "1 of 1 cases are done already" in result.stderr
     (out / "scan.json").unlink()
     assert len(run(path, "-o", out, "--resume").stdout.splitlines()) == 3
+
+
+def test_resume_does_again_what_was_asked_for_otherwise_and_takes_no_scan_for_another(path, tmp_path):
+    out = tmp_path / "out"
+    run(path, "-o", out)
+    assert "1 were done with other options" in run(path, "-o", out, "--resume", "--labels", "flare22").stderr
+    np.testing.assert_array_equal(read_labels(out / "scan_seg.nii.gz", "flare22").labels, scan()[1])
+    result = run(path, "-o", out, "--resume", "--labels", "flare22", "--stl")
+    assert "scan_liver.stl" in result.stdout
+    assert "0 of 1 cases are done" in result.stderr
+    assert "1 of 1 cases are done" in run(path, "-o", out, "--resume", "--labels", "flare22").stderr
+    other = tmp_path / "other" / path.name
+    other.parent.mkdir()
+    other.write_bytes(path.read_bytes())
+    result = run(other, "-o", out, "--resume")
+    assert isinstance(result.exception, UsageError)
+    assert "results of another scan as scan" in str(result.exception)
+
+
+def test_a_scan_is_never_written_over(path, tmp_path):
+    before = path.read_bytes()
+    result = run(path, "-o", path, "--overwrite")
+    assert isinstance(result.exception, OutputError)
+    assert "the scan itself" in str(result.exception)
+    assert path.read_bytes() == before
+
+
+def test_a_scan_on_stdin_is_no_list_of_paths(path, tmp_path):
+    result = CliRunner().invoke(segment, ["-", "-o", str(tmp_path / "o")], input=path.read_bytes())
+    assert "stdin holds no list of paths" in result.stderr
+    assert result.exit_code == 2
 
 
 @pytest.mark.parametrize(

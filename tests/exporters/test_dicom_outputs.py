@@ -138,6 +138,18 @@ def test_missing_slices_have_no_labels_and_the_others_keep_their_places(tmp_path
     assert (read_seg(file, AXIAL) if kind == "dicom-seg" else rasterised(file, AXIAL)).tolist() == left.tolist()
 
 
+def test_what_the_series_does_not_show_is_said_and_refused_when_it_is_much(tmp_path, caplog):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[5:10, 5:10] = 1
+    job = case(tmp_path / "ct", labels=labels)
+    write_series(tmp_path / "part", body(SHAPE), AXIAL, missing=[SHAPE[2] - 1])
+    list(export(replace(job, reference=tmp_path / "part"), tmp_path / "a", ["dicom-seg"]))
+    assert f"{1 / SHAPE[2]:.1%} of the labelled voxels lie on no slice" in caplog.text
+    write_series(tmp_path / "half", body(SHAPE), AXIAL, missing=range(SHAPE[2] // 2, SHAPE[2]))
+    with pytest.raises(GeometryError, match=r"55\.6% of the labelled voxels .*, and all of it"):
+        list(export(replace(job, reference=tmp_path / "half"), tmp_path / "b", ["dicom-seg"]))
+
+
 def test_a_split_scan_is_exported_on_the_part_that_was_read(tmp_path):
     folder = tmp_path / "ct"
     write_series(folder, body((24, 20, 24)), AXIAL, missing=range(8, 18))
