@@ -20,8 +20,8 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--labels", "schemes", multiple=True, metavar="SCHEME", default=("auto",), show_default=True,
                  help="Label numbers: auto, flare22, totalseg, btcv, amos, msd-liver, kits, abdoseg or a JSON file; "
                  "once for all data, or once for each."),
-    click.option("--weight", "weights", multiple=True, type=click.FloatRange(min=0), default=(1.0,), show_default=True,
-                 help="How often a dataset's cases are drawn; once for all data, or once for each."),
+    click.option("--weight", "weights", multiple=True, type=click.FloatRange(min=0, min_open=True), default=(1.0,),
+                 show_default=True, help="How often a dataset's cases are drawn; once for all data, or once for each."),
     click.option("--cache", type=click.Path(path_type=Path), default="abdoseg-cache", show_default=True,
                  help="Where packed data is kept between runs."),
     click.option("--keep-going", is_flag=True, help="Leave out cases that cannot be read or do not fit together."),

@@ -87,8 +87,10 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
         talk = Talk(quiet or not world.leads)
         where = world.own(pick_device(device))
         _settle_torch(flags)
-        gathered, config = _understand(_recipe(run, flags), flags, talk, world)
-        split = _split(gathered, config, flags)
+        if flags["resume"] and not _kept(run):
+            talk.say(f"{run}: there is no run yet to be resumed; beginning one")
+        gathered, config = _understand(run, _recipe(run, flags), flags, talk, world)
+        split = _split(run, gathered, config, flags)
         if not flags["curve"]:
             talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
         if flags["dry_run"]:
@@ -142,25 +144,44 @@ def _settle_torch(flags: dict[str, Any]) -> None:
 
 
 def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
-    """The recipe, with the fields that flags replace. Weights to begin with bring their network, organs and grid."""
+    """The recipe, with the fields that flags replace. Weights to begin with bring their network, organs and grid.
+
+    Of a run that is resumed it is the run's own. Raises UsageError for what cannot change any more.
+    """
     from abdoseg.model.weights import load_model
     from abdoseg.training.recipes import check_recipe, find_recipe
 
-    kept = run / "recipe.json"
-    resumed = flags["resume"] and kept.is_file()
-    recipe = find_recipe(flags["recipe"] or (kept if resumed else "default"))
-    if flags["begin_from"] and not resumed:
+    changed = {f: flags[f] for f in ("epochs", "batch", "learning_rate", "painted", "seed") if flags[f] is not None}
+    if kept := _kept(run) if flags["resume"] else None:
+        recipe = find_recipe(kept)
+        asked = find_recipe(flags["recipe"]) if flags["recipe"] else recipe
+        lasting = ("network", "spacing_mm", "patch", "window_hu", "scaled_to")
+        others = [name for name in lasting if getattr(asked, name) != getattr(recipe, name)]
+        if changed.pop("seed", recipe.seed) != recipe.seed:
+            others.append("seed")
+        if others:
+            raise click.UsageError(
+                f"{run}: the run began with another {' and '.join(others)} (see {kept}); leave --recipe and --seed out "
+                "to go on with it, or name another folder with -o"
+            )
+        return replace(recipe, **changed)
+    recipe = find_recipe(flags["recipe"] or "default")
+    if flags["begin_from"]:
         if flags["recipe"]:
             recipe = replace(recipe, progressive=())
         else:
             recipe = recipe.fitting(load_model(flags["begin_from"], "cpu").plan)
     check_recipe(recipe)
-    fields = ("epochs", "batch", "learning_rate", "painted", "seed")
-    return replace(recipe, **{f: flags[f] for f in fields if flags[f] is not None})
+    return replace(recipe, **changed)
+
+
+def _kept(run: Path) -> Path | None:
+    """The recipe of the run in a folder, or of the first of its folds or points; None when there is no run yet."""
+    return next((path for path in (run / "recipe.json", *sorted(run.glob("*/recipe.json"))) if path.is_file()), None)
 
 
 def _understand(
-    config: TrainingConfig, flags: dict[str, Any], talk: Talk, world: World
+    run: Path, config: TrainingConfig, flags: dict[str, Any], talk: Talk, world: World
 ) -> tuple[Gathered, TrainingConfig]:
     """The data, packed and shown, and the recipe for the organs that it can teach."""
     from abdoseg.training.gather import gather, suited
@@ -173,29 +194,52 @@ def _understand(
         world.wait()
     show_gathered(gathered, talk)
     learnt = suited(config, gathered.cache, flags["organs"])
+    if flags["resume"] and _kept(run) and (learnt.organs, learnt.delivered) != (config.organs, config.delivered):
+        raise click.UsageError(
+            f"{run}: the run learns {', '.join(config.organs)}, not {', '.join(learnt.organs)}; leave --organs out and "
+            "give the same --data to go on with it, or name another folder with -o"
+        )
     dropped = [organ for organ in config.organs if organ not in learnt.organs]
     if dropped and not flags["organs"]:
         talk.warn(f"no case is annotated for {', '.join(dropped)}: not learnt")
     return gathered, learnt
 
 
-def _split(gathered: Gathered, config: TrainingConfig, flags: dict[str, Any]) -> Split:
-    """Which cases train and which validate, as the flags say."""
-    from abdoseg.training import splits
-    from abdoseg.training.runs import completed
+def _split(run: Path, gathered: Gathered, config: TrainingConfig, flags: dict[str, Any]) -> Split:
+    """Which cases train and which validate, as the flags say; those of a run that is resumed stay.
 
-    scans = gathered.scans()
-    if flags["val_cases"]:
-        split = splits.by_names(scans, flags["val_cases"])
-    elif flags["split_file"]:
-        split = splits.by_file(scans, flags["split_file"])
-    elif flags["folds"]:
-        split = splits.by_fold(scans, flags["folds"], flags["fold"] or 1, config.seed)
-    elif scans:
-        split = splits.by_share(scans, flags["share"], config.seed)
-    else:
-        split = splits.Split((), (), "no scans to validate on")
+    Raises UsageError when the flags say otherwise.
+    """
+    from abdoseg.training import splits
+    from abdoseg.training.runs import SPLIT, completed
+
+    kept = run / SPLIT
+    if not (flags["resume"] and kept.is_file()) or flags["folds"] or flags["curve"]:
+        return completed(gathered, _chosen(gathered.scans(), config, flags))
+    split = splits.of_run(gathered.scans(), kept)
+    if flags["val_cases"] or flags["split_file"]:
+        asked = _chosen(gathered.scans(), config, flags)
+        if asked.validate != split.validate:
+            raise click.UsageError(
+                f"{run}: the run validates on {', '.join(split.validate)}, and has trained on the others; leave "
+                "--val-cases and --split out to go on with it, or name another folder with -o"
+            )
     return completed(gathered, split)
+
+
+def _chosen(scans: dict[str, str], config: TrainingConfig, flags: dict[str, Any]) -> Split:
+    """The scans' split."""
+    from abdoseg.training import splits
+
+    if flags["val_cases"]:
+        return splits.by_names(scans, flags["val_cases"])
+    if flags["split_file"]:
+        return splits.by_file(scans, flags["split_file"])
+    if flags["folds"]:
+        return splits.by_fold(scans, flags["folds"], flags["fold"] or 1, config.seed)
+    if scans:
+        return splits.by_share(scans, flags["share"], config.seed)
+    return splits.Split((), (), "no scans to validate on")
 
 
 def _watchers(talk: Talk, tables: ExitStack) -> Callable[[Path, TrainingConfig], Sequence[Any]]:

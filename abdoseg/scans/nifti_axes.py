@@ -41,7 +41,8 @@ def nifti_affine(
     if chosen is None and int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
         raise ScanError(
             f"{path}: the file does not say where its axes point (sform_code and qform_code are 0), so left and right "
-            "are unknown; convert it again from DICOM, or pass --assume-axes if it is left, anterior, superior"
+            "are unknown; convert it again from DICOM, copy the header of the scan that it lies on, or, where the "
+            "command has it, pass --assume-axes if it is left, anterior, superior"
         )
     if chosen is None:
         raise ScanError(f"{path}: its sform and qform cannot be inverted: the geometry is damaged; convert it again")

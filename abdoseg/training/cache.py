@@ -124,7 +124,7 @@ def pack(
             done.append(replace(packed, annotated=source.annotated, patient=source.patient))
     except OSError as error:
         raise DatasetError(
-            f"{folder}: the cache cannot be written ({error.strerror}); name another place with --cache"
+            f"{folder}: the cache cannot be written ({error.strerror or error}); name another place with --cache"
         ) from error
     return tuple(done), tuple(left_out)
 

@@ -86,7 +86,10 @@ def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tup
             moments |= {name: torch.empty_like(parameter).copy_(tensor)
                         for name, tensor in moments.items() if tensor.shape == parameter.shape}  # fmt: skip
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise TrainingError(f"{path}: no checkpoint of this recipe ({error}); start afresh without --resume") from error
+        told = " ".join(str(error).split())[:200]
+        raise TrainingError(
+            f"{path}: no checkpoint of this recipe ({told}); name another folder with -o, or --overwrite it"
+        ) from error
     random = _under("random.", tensors)
     if "cpu" in random:
         torch.set_rng_state(random["cpu"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +87,12 @@ def _scheme_of(tree: Tree, layout_scheme: str | None, labels: str) -> tuple[str,
     if labels != "auto":
         return labels, scheme_named(labels)
     if layout_scheme == "dataset.json":
-        name = next(name for name in tree.names if Path(name).name == "dataset.json")
+        name, *more = [name for name in tree.names if Path(name).name == "dataset.json"]
+        if more:
+            raise DatasetError(
+                f"{tree.root}: several datasets, each with a dataset.json of its own ({name}, {more[0]}); give "
+                "each its own --data"
+            )
         return "dataset.json", parse_scheme(tree.text(name), name)
     if layout_scheme in (None, "organ names"):
         return layout_scheme or "auto", {} if layout_scheme else None
@@ -137,8 +143,13 @@ def _from_csv(path: Path, labels: str, weight: float) -> Dataset:
     An empty image is a label map alone; annotated lists organs, separated by spaces.
     """
     cases, left_out = [], []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [
+                {name: (value or "").strip() for name, value in row.items() if name} for row in csv.DictReader(file)
+            ]
+    except (UnicodeDecodeError, csv.Error, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path}: no CSV in UTF-8 ({error}); save it as such") from error
     if not rows or not {"image", "labels"} <= set(rows[0]):
         raise DatasetError(f"{path}: a CSV of pairs needs a header with the columns image and labels, and a row a case")
     for row in rows:
@@ -154,6 +165,11 @@ def _from_csv(path: Path, labels: str, weight: float) -> Dataset:
         case = _case(tree, found, scheme_named(chosen), _weight(path, row.get("weight"), weight))
         if row.get("annotated"):
             named = tuple(organ_name(name) for name in row["annotated"].split())
+            if unknown := [name for name in named if name not in BY_NAME]:
+                raise DatasetError(
+                    f"{path}: {row['labels']} is annotated for {', '.join(unknown)}, which is no organ here; "
+                    f"names, with spaces between, are {', '.join(BY_NAME)}"
+                )
             case = replace(case, annotated=tuple(o for o in BY_NAME if o in named), declared=True)
         cases.append(replace(case, patient=row.get("patient") or case.patient))
     if not cases:
@@ -182,6 +198,9 @@ def _stamps(root: Path, names: Sequence[str]) -> dict[str, str]:
 def _weight(path: Path, text: str | None, otherwise: float) -> float:
     """A row's weight. Raises DatasetError."""
     try:
-        return float(text or otherwise)
+        weight = float(text or otherwise)
     except ValueError:
-        raise DatasetError(f"{path}: the weight {text!r} is no number") from None
+        weight = 0.0
+    if not 0 < weight < math.inf:
+        raise DatasetError(f"{path}: the weight {text!r} is no number above 0")
+    return weight

@@ -108,6 +108,7 @@ def fit(
     keep_freed_memory()
     with _translated(run):
         state, epochs = _begin(task, config, run, terms, world)
+    terms = _agreed(terms, config, state.progress)
     progress, spread = state.progress, world.wrap(state.network)
     drawn_on = terms.device if terms.device.type == "cuda" else CPU  # Metal has no float64
     sampler = Sampler(task.cache, task.train, config, task.weights, world.rank, world.size, drawn_on)
@@ -134,9 +135,9 @@ def fit(
                 if world.leads:
                     with pace.validating():
                         epochs.append(_epoch(task, config, run, terms.device, state, rate, sampler))
+                    state.save(run / CHECKPOINT)
                     for watcher in watchers:
                         watcher.epoch_done(epochs)
-                    state.save(run / CHECKPOINT)
                 stale = (progress.step - progress.best_step) / epoch_steps
                 out_of_patience = world.leads and terms.patience is not None and stale >= terms.patience
                 done, tired = world.agree(pace.share(), float(out_of_patience))
@@ -159,6 +160,17 @@ class _State:
 
     def save(self, path: Path) -> None:
         save_checkpoint(path, self.network, self.running, self.optimiser, self.progress)
+
+
+def _agreed(terms: Terms, config: TrainingConfig, progress: Progress) -> Terms:
+    """The terms, those of a run that goes on where none are given: other epochs end its time budget."""
+    began = progress.extra.get("terms", {})
+    if terms.time_budget_s is None and began.get("epochs") == config.epochs:
+        terms = replace(terms, time_budget_s=began.get("time_budget_s"))
+    terms = replace(terms, patience=terms.patience or began.get("patience"))
+    held = {"epochs": config.epochs, "time_budget_s": terms.time_budget_s, "patience": terms.patience}
+    progress.extra["terms"] = held
+    return terms
 
 
 def _begin(task: Task, config: TrainingConfig, run: Path, terms: Terms, world: World) -> tuple[_State, list[Epoch]]:
@@ -262,17 +274,20 @@ def _check_finite(run: Path, step: int, loss: float, norm: float, world: World) 
         )
 
 
+def _resumable(run: Path) -> str:
+    return "; the last checkpoint is intact: then --resume" if (run / CHECKPOINT).is_file() else ""
+
+
 @contextmanager
 def _translated(run: Path) -> Iterator[None]:
     """Foreign failures of a run in our words: no memory, no disk."""
     try:
         yield
     except OutputError as error:
-        raise ResourceError(f"{error}; the last checkpoint is intact: then --resume") from error
+        raise ResourceError(f"{error}{_resumable(run)}") from error
     except OSError as error:
         raise ResourceError(
-            f"{run}: cannot be written ({error.strerror or error}); the last checkpoint is intact: "
-            "free some space and --resume"
+            f"{run}: cannot be written ({error.strerror or error}); free some space{_resumable(run)}"
         ) from error
     except (MemoryError, RuntimeError) as error:
         full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -18,6 +18,9 @@ from abdoseg.training.datasets import Case, Dataset, read_dataset
 from abdoseg.training.reading import read_case
 from abdoseg.training.recipes import TrainingConfig
 
+# Millilitres that the middle case of a dataset does not exceed: twice a large adult's, so that disease has room.
+LARGEST_ML = {"liver": 4000, "spleen": 1500, "kidney_right": 500, "kidney_left": 500, "pancreas": 250}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -169,9 +172,20 @@ def remarks(cases: Sequence[Packed]) -> list[str]:
     for case in cases:
         for organ, ml in case.facts.get("organ_ml", {}).items():
             volumes.setdefault(organ, []).append(ml)
+        if unknown := case.facts.get("unknown"):
+            numbers = ", ".join(map(str, unknown[:12]))
+            found.append(f"{case.case}: labels {numbers} are not in its scheme: background, as if no organ were there")
+        if "organ_ml" in case.facts and not case.facts["organ_ml"]:
+            found.append(f"{case.case}: its labels hold no organ at all; leave it out if nobody drew them")
         low, high = case.facts.get("hu", (-1000.0, 100.0))
         if low >= 0 or high - low < 100:
             found.append(f"{case.case}: values from {low:g} to {high:g} are no HU of a whole CT; was it rescaled?")
+    for organ, most in LARGEST_ML.items():
+        if organ in volumes and (middle := float(np.median(volumes[organ]))) > most:
+            found.append(
+                f"{organ}: {middle:.0f} ml in the middle case, more than one has: do the label numbers belong to "
+                "another scheme? State it with --labels"
+            )
     liver, spleen = (float(np.median(volumes.get(organ, [0.0]))) for organ in ("liver", "spleen"))
     if 0 < liver < spleen:
         found.append(

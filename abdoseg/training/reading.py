@@ -45,7 +45,8 @@ def read_case(case: Case, plan: Plan, paint: bool = False, realign: bool = False
     if paint:
         names = {BY_NAME[name].label: name for name in case.annotated}
         arrays["tissues"] = tissue_map(labels, names, grid.spacing_mm.tolist(), image)
-    return Contents(arrays, _spacing(grid), _facts(labels, grid, volume.geometry, image, volume.notes))
+    facts = _facts(labels, grid, volume.geometry, image, volume.notes) | {"unknown": list(labelmap.unknown)}
+    return Contents(arrays, _spacing(grid), facts)
 
 
 def _read_map(case: Case, plan: Plan) -> Contents:
@@ -95,7 +96,7 @@ def check_grids(image: Geometry, labels: Geometry) -> None:
 def _read_labels(case: Case) -> Labelmap:
     if len(case.labels) == 1:
         with case.tree.opened(case.labels[0]) as path:
-            return read_labels(path, case.scheme)
+            return read_labels(path, case.scheme, warn=False)
     merged: Labelmap | None = None
     for number, name in enumerate(case.labels, start=1):
         organ = case.scheme[number]

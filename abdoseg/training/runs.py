@@ -21,6 +21,7 @@ from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.report import CARD, Row, assess, summary, table_of, write_card, write_rows
 from abdoseg.training.splits import Split, by_fold, fewer
 
+SPLIT = "split.json"
 # Student's t at 97.5 percent, by degrees of freedom; beyond 10 the normal's.
 T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
@@ -50,7 +51,7 @@ def train_once(setting: Setting, split: Split, run: Path) -> Result:
     config, gathered, world = setting.config, setting.gathered, setting.world
     watchers: list[Watcher] = []
     if world.leads:
-        for name, content in (("recipe.json", config.to_json()), ("split.json", split.to_json())):
+        for name, content in (("recipe.json", config.to_json()), (SPLIT, split.to_json())):
             with writing(run / name, overwrite=True) as path:
                 path.write_text(content, encoding="utf-8")
         if not setting.terms.resume:
@@ -118,6 +119,9 @@ def learning_curve(setting: Setting, split: Split, counts: Sequence[int], seeds:
     With one seed the smaller sets lie within the larger; each seed draws its own. Writes learning-curve.csv and .png.
     """
     found: dict[tuple[int, str], list[float]] = {}
+    for count in counts:  # before the first run, what the last one would fail for
+        fewer(split, setting.gathered.patients, count, setting.config.seed)
+    points: list[Point] = []
     for count in counts:
         for seed in range(seeds):
             config = replace(setting.config, seed=setting.config.seed + seed)
@@ -127,14 +131,18 @@ def learning_curve(setting: Setting, split: Split, counts: Sequence[int], seeds:
                 return []
             for organ, (dice, *_) in summary(result.rows).items():
                 found.setdefault((count, organ), []).append(dice)
-    points = [Point(count, organ, *interval(values), len(values)) for (count, organ), values in found.items()]
-    if setting.world.leads:
-        with writing(run / "learning-curve.csv", overwrite=True) as path, path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["cases", "organ", "dice", "ci95", "seeds"])
-            writer.writerows([p.cases, p.organ, f"{p.dice:.4f}", f"{p.ci95:.4f}", p.seeds] for p in points)
-        _draw_points(run / "learning-curve.png", points)
+        points = [Point(count, organ, *interval(values), len(values)) for (count, organ), values in found.items()]
+        if setting.world.leads:
+            _write_points(run, points)
     return points
+
+
+def _write_points(run: Path, points: Sequence[Point]) -> None:
+    with writing(run / "learning-curve.csv", overwrite=True) as path, path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["cases", "organ", "dice", "ci95", "seeds"])
+        writer.writerows([p.cases, p.organ, f"{p.dice:.4f}", f"{p.ci95:.4f}", p.seeds] for p in points)
+    _draw_points(run / "learning-curve.png", points)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from abdoseg.errors import DatasetError
@@ -68,6 +68,12 @@ def by_file(patients: Mapping[str, str], path: Path) -> Split:
     return _split(
         patients, [patients[n] for n in by_names(patients, names).validate], f"validation cases of {path.name}"
     )
+
+
+def of_run(patients: Mapping[str, str], path: Path) -> Split:
+    """The split that a run began with: its split.json."""
+    split = by_file(patients, path)
+    return replace(split, how=str(json.loads(path.read_text(encoding="utf-8")).get("how", split.how)))
 
 
 def fewer(split: Split, patients: Mapping[str, str], count: int, seed: int) -> Split:

@@ -62,6 +62,46 @@ def test_a_run_is_not_overwritten_by_accident_and_resumes(here):
     assert len((here / "run" / "log.csv").read_text().splitlines()) == 2
 
 
+def test_a_run_that_goes_on_keeps_its_validation_cases_its_organs_and_its_seed(here):
+    run(*TRAIN, "--val-cases", "case1", "--organs", "liver,spleen", "--seed", "3", "-q")
+    kept = (here / "run" / "split.json").read_text()
+    again = ("train", "--data", "FLARE22", "--device", "cpu", "--resume", "--epochs", "2", "-q")
+    run(*again)
+    assert (here / "run" / "split.json").read_text() == kept and json.loads(kept)["validate"] == ["case1"]
+    recipe = json.loads((here / "run" / "recipe.json").read_text())
+    assert (recipe["organs"], recipe["seed"], recipe["epochs"]) == (["liver", "spleen"], 3, 2)
+    for words, message in (
+        (("--val-cases", "case0"), "the run validates on case1"),
+        (("--organs", "spleen,liver"), "the run learns liver, spleen, not spleen, liver"),
+        (("--recipe", "default"), "another network and spacing_mm and patch"),
+        (("--seed", "1"), "another seed"),
+    ):
+        with pytest.raises(click.UsageError, match=message):
+            run(*again, *words)
+        assert json.loads((here / "run" / "recipe.json").read_text()) == recipe
+
+
+def test_folds_go_on_with_their_own_recipe(here):
+    run(*TRAIN, "--folds", "3", "--fold", "1", "-q", "-o", "run")
+    (here / "run" / "fold1").mkdir()
+    for path in [path for path in (here / "run").iterdir() if path.is_file()]:
+        path.rename(here / "run" / "fold1" / path.name)
+    run("train", "--data", "FLARE22", "--device", "cpu", "--folds", "3", "--resume", "-q", "-o", "run")
+    recipes = [json.loads((here / "run" / f"fold{n}" / "recipe.json").read_text()) for n in (1, 2, 3)]
+    assert recipes[0] == recipes[1] == recipes[2]
+    assert recipes[0]["epoch_steps"] == 1
+
+
+def test_resume_without_a_run_says_that_it_begins_one(here):
+    assert "there is no run yet to be resumed" in run(*TRAIN, "--resume").stderr
+
+
+def test_a_learning_curve_that_cannot_be_is_refused_before_its_first_run(here):
+    with pytest.raises(DatasetError, match="9 training cases were asked for, and there are 2"):
+        run(*TRAIN, "--learning-curve", "1,9", "-q")
+    assert not list((here / "run").glob("cases*"))
+
+
 def test_two_deterministic_runs_give_the_same_weights(here):
     for name in "ab":
         run(*TRAIN, "--deterministic", "-o", name, "-q")

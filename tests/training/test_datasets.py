@@ -11,7 +11,7 @@ from tiny import FLARE, ORGANS, RECIPE, SHAPE, SPACING, flare, patient, renumber
 from abdoseg.anatomy import BY_NAME, MAIN
 from abdoseg.errors import DatasetError, GeometryError, ScanError
 from abdoseg.training.datasets import annotated_by, read_dataset
-from abdoseg.training.gather import Request, gather, pack_dataset, suited
+from abdoseg.training.gather import LARGEST_ML, Request, gather, pack_dataset, suited
 from abdoseg.training.reading import read_case
 from abdoseg.training.tree import list_tree
 
@@ -105,9 +105,53 @@ def test_a_csv_may_name_a_dicom_folder_or_no_image(tmp_path):
     before = folder.stamp()
     (tmp_path / "ct" / "1.dcm").write_bytes(b"another")
     assert read_dataset(tmp_path / "pairs.csv").cases[0].stamp() != before
-    (tmp_path / "bad.csv").write_text("image,labels,weight\n,b.nii.gz,heavy\n")
-    with pytest.raises(DatasetError, match="the weight 'heavy' is no number"):
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("image,labels,weight\n,b.nii.gz,heavy\n", "the weight 'heavy' is no number above 0"),
+        ("image,labels,weight\n,b.nii.gz,-1\n", "the weight '-1' is no number above 0"),
+        ("image,labels,annotated\n,b.nii.gz,livr spleen\n", "annotated for livr, which is no organ here"),
+        ("image,labels,case\n,b.nii.gz,M\u00fcller\n", "save it as such"),
+    ],
+)
+def test_what_is_wrong_in_a_csv_is_told(tmp_path, rows, message):
+    _, labels = patient(0)
+    write(tmp_path / "b.nii.gz", renumbered(labels, FLARE))
+    (tmp_path / "bad.csv").write_text(rows, encoding="latin-1")
+    with pytest.raises(DatasetError, match=message):
         read_dataset(tmp_path / "bad.csv")
+
+
+def test_spaces_around_a_cell_do_not_matter(tmp_path):
+    _, labels = patient(0)
+    write(tmp_path / "b.nii.gz", renumbered(labels, FLARE))
+    (tmp_path / "pairs.csv").write_text("image,labels\n , b.nii.gz \n")
+    assert len(read_dataset(tmp_path / "pairs.csv").cases) == 1
+
+
+def test_two_datasets_in_one_folder_are_told_to_be_named_apart(tmp_path):
+    for name in ("A", "B"):
+        write(tmp_path / name / "imagesTr" / f"{name}_0000.nii.gz", patient(0)[0])
+        write(tmp_path / name / "labelsTr" / f"{name}.nii.gz", patient(0)[1])
+        (tmp_path / name / "dataset.json").write_text('{"labels": {"liver": 1}}')
+    with pytest.raises(DatasetError, match="give each its own --data"):
+        read_dataset(tmp_path)
+
+
+def test_what_is_odd_in_labels_is_said_every_time(tmp_path, monkeypatch):
+    data = flare(tmp_path / "data", 2)
+    write(data / "labels" / "case1.nii.gz", np.zeros(SHAPE, np.uint8))
+    for _ in range(2):
+        gathered = gather([Request(data)], RECIPE, tmp_path / "cache")
+        assert gathered.remarks == ("case1: its labels hold no organ at all; leave it out if nobody drew them",)
+    monkeypatch.setitem(LARGEST_ML, "pancreas", 10)
+    large = {"liver": 4, "kidney_right": 2, "spleen": 3, "kidney_left": 13}  # the liver under the pancreas's number
+    write(data / "labels" / "case1.nii.gz", renumbered(patient(1)[1], large))
+    write(data / "labels" / "case0.nii.gz", renumbered(patient(0)[1], large))
+    remarks = gather([Request(data)], RECIPE, tmp_path / "cache").remarks
+    assert any(remark.startswith("pancreas: ") and "another scheme" in remark for remark in remarks)
 
 
 @pytest.mark.parametrize(("number", "message"), [(257, "label 257, where"), (2.5, "has fractions")])
@@ -230,7 +274,8 @@ def test_numbers_of_another_scheme_are_suspected(tmp_path):
     gathered = gather([Request(flare(tmp_path / "data", 1), labels="btcv")], RECIPE, tmp_path / "cache")
     assert gathered.remarks == ()  # liver became spleen: no liver to compare with
     swapped = gather([Request(flare(tmp_path / "more", 1), labels=str(_swapped(tmp_path)))], RECIPE, tmp_path / "cache")
-    assert "smaller than the spleen" in swapped.remarks[0]
+    assert "smaller than the spleen" in swapped.remarks[-1]
+    assert "case0: labels 2, 13 are not in its scheme" in swapped.remarks[0]
 
 
 def _swapped(folder):

@@ -162,7 +162,7 @@ def test_a_checkpoint_of_another_network_or_a_damaged_one_is_refused(task, tmp_p
         fit.fit(task, wider, tmp_path, Terms(CPU, resume=True))
     content = (tmp_path / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
-    with pytest.raises(TrainingError, match="start afresh"):
+    with pytest.raises(TrainingError, match="--overwrite it"):
         fit.fit(task, RECIPE, tmp_path, Terms(CPU, resume=True))
 
 
@@ -243,6 +243,16 @@ def test_the_average_of_weights_is_what_is_kept(task, tmp_path):
         assert torch.equal(tensor, tensors[f"average.{name}"].to(tensor.dtype))
         apart += not torch.equal(tensor, tensors[f"network.{name}"].to(tensor.dtype))
     assert apart
+
+
+def test_a_run_that_goes_on_keeps_its_patience_and_time_budget(task, tmp_path):
+    began = Terms(CPU, time_budget_s=3600.0, patience=5, stop=stopping_at(1))
+    fit.fit(task, RECIPE, tmp_path, began)
+    outcome = fit.fit(task, RECIPE, tmp_path, Terms(CPU, resume=True, stop=stopping_at(2)))
+    assert outcome.ended == "stopped"  # and not done, as it would be by steps
+    assert outcome.progress.extra["terms"] == {"epochs": RECIPE.epochs, "time_budget_s": 3600.0, "patience": 5}
+    outcome = fit.fit(task, replace(RECIPE, epochs=RECIPE.epochs + 1), tmp_path, Terms(CPU, resume=True))
+    assert outcome.progress.extra["terms"]["time_budget_s"] is None
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
