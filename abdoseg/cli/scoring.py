@@ -63,7 +63,7 @@ _OPTIONS = (
     click.option("--gt-labels", callback=scheme, default="abdoseg", show_default=True, metavar="SCHEME",
                  help="Label numbers of the truths, likewise."),
     click.option("--organs", metavar="NAME,...|all",
-                 help="Which organs.  [default: the four main ones, tumours, and all others that a prediction holds]"),
+                 help="Which organs.  [default: the four main ones, tumours, and what both sides hold]"),
     click.option("--surface", type=click.Choice(["border", "elements"]), default="border", show_default=True,
                  help="What a surface is: border voxels, as MONAI has it; or DeepMind's surface elements, as FLARE."),
     click.option("--tolerance", "tolerances", callback=tolerances, multiple=True, metavar="[ORGAN=]MM",

@@ -48,11 +48,13 @@ def suspicions(scores: Sequence[Score]) -> list[str]:
     said = []
     for organ in dict.fromkeys(score.organ for score in scores):
         rows = [score for score in scores if score.organ == organ and score.status != "absent"]
+        constant = []
         for name in CONSTANT:
             values = {METRICS[name].value(score) for score in rows}
             if len(rows) >= CONSTANT_FROM and len(values) == 1 and not isnan(next(iter(values))):
-                text = METRICS[name].text(values.pop())
-                said.append(f"{organ}: {METRICS[name].title} is {text} in all {len(rows)} cases; check the pipeline")
+                constant.append(f"{METRICS[name].title} is {METRICS[name].text(values.pop())}")
+        if constant:
+            said.append(f"{organ}: {', '.join(constant)} in all {len(rows)} cases; check the pipeline")
     for case in dict.fromkeys(score.case for score in scores):
         rows = [score for score in scores if score.case == case and score.status == "both"]
         for dice in {score.confusion.dice for score in rows if score.confusion.dice < 1}:

@@ -81,8 +81,8 @@ def evaluate(
 ) -> Evaluation:
     """Scores every pair. The truth gives the list: a case without a prediction counts as nothing found.
 
-    organs: which; by default the four main ones and all others that at least one prediction holds, as far as the
-    truth's labels can name them. Raises GeometryError, with all cases whose grids differ, ScanError, UsageError.
+    organs: which; by default the four main ones and all others that at least one prediction and one truth hold. Raises
+    GeometryError, with all cases whose grids differ, ScanError, UsageError.
     """
     settings, reading = settings or Settings(), reading or Reading()
     threads = threads or cores()
@@ -152,7 +152,7 @@ def _unnameable(truth: Labelmap, histogram: Counts) -> list[str]:
 
 
 def _choose(cases: Sequence[CaseScores], organs: Sequence[str] | None) -> tuple[set[str], list[str]]:
-    """The organs to report, and those that are in truths but are left out."""
+    """The organs to report, and sentences on those that are left out, since only truths or predictions hold them."""
     present = {score.organ for case in cases for score in case.scores if score.status != "absent"}
     if organs is not None:
         unknown = [organ for organ in organs if organ not in BY_NAME]
@@ -160,9 +160,19 @@ def _choose(cases: Sequence[CaseScores], organs: Sequence[str] | None) -> tuple[
             raise UsageError(f"there is no organ {unknown[0]!r}; choose from {', '.join(BY_NAME)}, or all")
         return set(organs), []
     predicted = {score.organ for case in cases for score in case.scores if score.confusion.prediction}
+    true = {score.organ for case in cases for score in case.scores if score.confusion.truth}
     lesions = {organ.name for organ in ORGANS if organ.is_lesion}
-    chosen = present & (set(MAIN) | predicted | lesions) or set(MAIN)
-    return chosen, [organ.name for organ in ORGANS if organ.name in present - chosen]
+    chosen = present & (set(MAIN) | (predicted & true) | lesions) or set(MAIN)
+    ordered = [organ.name for organ in ORGANS if organ.name in present - chosen]
+    missed, alone = ([organ for organ in ordered if (organ in true) is held] for held in (True, False))
+    said = []
+    if missed:
+        said.append(
+            f"in the truth and in no prediction, not scored: {', '.join(missed)}; --organs all counts them as missed"
+        )
+    if alone:
+        said.append(f"predicted and in no truth, not scored: {', '.join(alone)}; --organs all counts them as wrong")
+    return chosen, said
 
 
 def _warnings(evaluation: Evaluation, left_out: Sequence[str]) -> Iterable[str]:
@@ -174,9 +184,7 @@ def _warnings(evaluation: Evaluation, left_out: Sequence[str]) -> Iterable[str]:
         )
     if pairing.extra:
         yield "predictions without a truth, not scored: " + ", ".join(path.name for path in pairing.extra)
-    if left_out:
-        organs = ", ".join(left_out)
-        yield f"in the truth and in no prediction, not scored: {organs}; --organs all counts them as missed"
+    yield from left_out
     if all(score.status == "absent" for case in cases for score in case.scores):
         yield "no organ was compared: neither the truths nor the predictions hold one"
     for side, flag in (("truth", "--gt-labels"), ("prediction", "--pred-labels")):

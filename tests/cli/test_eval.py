@@ -177,5 +177,5 @@ def test_the_exit_code_of_a_missing_prediction_is_12(tmp_path):
 
 def test_quiet_says_nothing_but_the_table(tmp_path):
     pred, truth = cohort(tmp_path, [0, 0, 0])
-    assert "Dice is 1.0000 in all 3 cases" in run(pred, truth).stderr
+    assert "Dice is 1.0000, IoU is 1.0000" in run(pred, truth).stderr
     assert run(pred, truth, "-q").stderr == ""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from phantom_labels import body, cohort, write
 
+from abdoseg.anatomy import MAIN
 from abdoseg.errors import GeometryError, UsageError
 from abdoseg.evaluation import Reading, evaluate, find_pairs
 
@@ -55,6 +56,18 @@ def test_organs_only_in_truths_are_left_out_and_said_or_counted_when_asked(tmp_p
     assert any("pancreas" in text for text in found.warnings)
     counted = run(folders, organs=["liver", "pancreas"])
     assert [(score.organ, score.status) for score in counted.scores] == [("liver", "both"), ("pancreas", "missed")]
+
+
+def test_organs_only_in_predictions_are_left_out_and_said_or_counted_when_asked(tmp_path):
+    labels = body()
+    labels[21:23, 1:3, 1:3] = 6
+    folders = cohort(tmp_path, [0])
+    write(tmp_path / "pred" / "c0_seg.nii.gz", labels)
+    found = run(folders)
+    assert {score.organ for score in found.scores} == set(MAIN)
+    assert "predicted and in no truth, not scored: pancreas; --organs all counts them as wrong" in found.warnings
+    counted = run(folders, organs=["pancreas"])
+    assert [(score.organ, score.status) for score in counted.scores] == [("pancreas", "spurious")]
 
 
 def test_an_organ_with_an_unknown_name_is_refused(tmp_path):
