@@ -67,7 +67,7 @@ def test_organs_only_in_predictions_are_left_out_and_said_or_counted_when_asked(
     assert {score.organ for score in found.scores} == set(MAIN)
     assert "predicted and in no truth, not scored: pancreas; --organs all counts them as wrong" in found.warnings
     counted = run(folders, organs=["pancreas"])
-    assert [(score.organ, score.status) for score in counted.scores] == [("pancreas", "spurious")]
+    assert [(score.organ, score.status) for score in counted.scores] == [("pancreas", "unfounded")]
 
 
 def test_an_organ_with_an_unknown_name_is_refused(tmp_path):
