@@ -19,6 +19,7 @@ from abdoseg.anatomy import BY_NAME
 from abdoseg.errors import ModelError, ResourceError
 from abdoseg.machine import on_all_cores, peak_memory
 from abdoseg.measure import OrganVolume, measure
+from abdoseg.mirrored import seems_mirrored
 from abdoseg.model.fast import precision
 from abdoseg.model.locate import predict_located
 from abdoseg.model.plan import Plan, members
@@ -93,6 +94,7 @@ def segment(
         rows = measure(labelmap, volume.voxels, painted)
     with watch("quality"):
         quality = assess(Findings(rows, evidence, changes, removed, grid, middle))
+        mirrored = seems_mirrored(model, image, grid, evidence, most) if {"liver", "spleen"} <= set(names) else None
     record = {
         "versions": versions(),
         "model": {"digest": model.digest, "organs": list(names)},
@@ -106,7 +108,7 @@ def segment(
         "changes": [line for organ, change in changes.items() for line in change.sentences(organ)],
         "removed": removed,
         "quality": {organ: asdict(found) | {"review": found.review} for organ, found in quality.items()},
-        "warnings": sentences(rows, quality, removed),
+        "warnings": [*filter(None, [mirrored]), *sentences(rows, quality, removed)],
     }
     return Segmentation(labelmap, rows, quality, record)
 

@@ -11,6 +11,7 @@ FLOORS = [
     {"volume", "anatomy", "tissues", "output", "ledger", "page", "banded", "components"},
     {"scans", "metrics", "resample", "phantom", "measure"},
     {"model", "postprocess", "quality", "preview"},
+    {"mirrored"},
     {"segmentation", "training", "exporters"},
     {"evaluation", "batch"},
     {"cli"},

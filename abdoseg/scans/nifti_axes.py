@@ -48,7 +48,9 @@ def nifti_affine(
         raise ScanError(f"{path}: its sform and qform cannot be inverted: the geometry is damaged; convert it again")
     if sform is not None and qform is not None:
         apart = Geometry(shape, sform).distance_mm(Geometry(shape, qform))
-        if apart > 0.5:
+        if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:
+            notes.append("sform and qform are mirror images: one has left and right exchanged; the sform is used")
+        elif apart > 0.5:
             notes.append(f"sform and qform disagree by {apart:.1f} mm; the sform is used")
     return _repaired(_in_mm(chosen, header, notes), shape, notes), source
 
