@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # PyTorch takes a second to import; the first scan is read me
 
 T = TypeVar("T")
 LOG = logging.getLogger("abdoseg")
+NOT_OURS = (".mha", ".mhd", ".nrrd", ".nhdr", ".dcm", ".stl", ".csv", ".json")
 SCAN_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
@@ -91,6 +92,8 @@ def plan_cases(scans: Sequence[Path], output: Path) -> list[Case]:
     patient1/ct.nii.gz and patient2/ct.nii.gz, have their folders' names before it. Raises UsageError when even so two
     would be written under one name.
     """
+    if output.name.lower().endswith(NOT_OURS) and not output.is_dir():
+        raise UsageError(f"{output}: labelmaps are NIfTI; name a folder, or a .nii.gz, and export to other formats")
     scans = [found for scan in scans for found in _expanded(scan)]
     if output.name.lower().endswith((".nii", ".nii.gz")) and not output.is_dir():
         if len(scans) != 1:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from abdoseg.segmentation import Segmentation
     from abdoseg.volume import Volume
 
+LEAST_SIZE = 2**20  # bytes; below it a unit was forgotten
+
 
 @click.command()
 @options.paths
@@ -189,12 +191,14 @@ def loading(name: str | None, device: str, threads: int | None) -> Callable[[], 
 def _organs(names: str | None, scheme: str) -> tuple[str, ...] | None:
     """The organs asked for. Raises UsageError for names, and schemes, that are not known."""
     from abdoseg.anatomy import BY_NAME, SCHEMES, numbers_in
+    from abdoseg.model.plan import members
 
     if scheme not in SCHEMES:
         raise UsageError(f"--labels {scheme}: no such scheme; there are {', '.join(SCHEMES)}")
     if names is None:
         return None
-    organs = tuple(name.strip() for name in names.split(","))
+    asked = (name.strip().lower().replace(" ", "_") for name in names.split(","))
+    organs = tuple(organ for name in asked for organ in members(name.replace("kidneys", "kidney")))
     for organ in organs:
         if organ not in BY_NAME:
             raise UsageError(f"--organs {organ}: no such organ; there are {', '.join(BY_NAME)}")
@@ -210,9 +214,12 @@ def _size(text: str | None) -> int | None:
     units = {"K": 2**10, "M": 2**20, "G": 2**30}
     number = text.upper().removesuffix("B").removesuffix("I")
     try:
-        return int(float(number.rstrip("KMG")) * units.get(number[-1:], 1))
+        size = int(float(number.rstrip("KMG")) * units.get(number[-1:], 1))
     except (ValueError, OverflowError):
-        raise UsageError(f"--max-memory {text}: give a size such as 2G or 1500M") from None
+        size = 0
+    if size < LEAST_SIZE:
+        raise UsageError(f"--max-memory {text}: give a size such as 2G or 1500M")
+    return size
 
 
 def _exports(cases: Sequence[Case], folder: Path, formats: Sequence[str], split: bool | None) -> list[Path]:

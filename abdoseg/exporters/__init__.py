@@ -47,7 +47,7 @@ EXPORTERS: Mapping[str, Exporter] = {
     "turntable": Exporter("video:write_turntable_mp4", "_turntable.mp4", "Organs in 3-D, turning, as MP4."),
     "turntable-gif": Exporter("video:write_turntable_gif", "_turntable.gif", "Organs in 3-D, turning, as GIF."),
     "sheet": Exporter("sheet:write", "_sheet.png", "Contact sheet: slices in three planes as PNG.", shows_scan=True),
-    "dicom-seg": Exporter("dicom_seg:write", "_seg.dcm", "DICOM SEG on the series named with --reference."),
-    "rtstruct": Exporter("rtstruct:write", "_rtstruct.dcm", "DICOM RTSTRUCT on the series named with --reference."),
+    "dicom-seg": Exporter("dicom_seg:write", "_seg.dcm", "DICOM SEG on the series that was segmented."),
+    "rtstruct": Exporter("rtstruct:write", "_rtstruct.dcm", "DICOM RTSTRUCT on the series that was segmented."),
     "report": Exporter("report:write", "_report.html", "One page with everything, for a browser.", shows_scan=True),
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from abdoseg.errors import ScanError
 from abdoseg.machine import cores
 from abdoseg.scans.limits import check_voxels
 from abdoseg.scans.pixels import check_decodable, frames, is_whole, same_pixels, to_hu
@@ -19,6 +20,8 @@ from abdoseg.volume import Array, Geometry, Stored, Volume
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+DARKEST_HU = -200  # above which no CT of a body ends: there is air around it, and in it
 
 
 def read_dicom(
@@ -41,11 +44,19 @@ def read_dicom(
         rows, columns = stack.slices[0].matrix
         stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
         admit(stored.geometry)
-        array = _voxels(path, stack)
+        try:
+            array = _voxels(path, stack)
+        except ScanError as error:  # which names a file that may be in any of many folders
+            raise ScanError(f"{path}: {error}") from error
     notes = [*found.notes, *_choice_notes(found, chosen, why), *stack.notes]
     if stored.geometry.shear_degrees > 0.01:
         tilt = f"the gantry was tilted by {stored.geometry.shear_degrees:.1f} degrees; the slices' lean is kept"
         notes.append(Remark(tilt))
+    if int(array.min()) > DARKEST_HU and not _says_hu(stack):
+        notes.append(
+            f"no RescaleIntercept is stated, and nothing is darker than {int(array.min())}, where air is -1000 HU: "
+            "are these HU? Export the series with its rescale attributes"
+        )
     details = _facts(found, chosen, why, stack, stored.geometry)
     return Volume(stored.to_canonical(array.T), stored.canonical(), stored, tuple(notes), details)
 
@@ -83,6 +94,12 @@ def _voxels(path: Path, stack: Stack) -> Array:
     if len(stack.slices) == stack.count and np.array_equal(stack.at, np.arange(stack.count)):
         return measured
     return _on_even_grid(measured, stack)
+
+
+def _says_hu(stack: Stack) -> bool:
+    """Whether the series states how its numbers become HU; one of many frames always does."""
+    header = stack.slices[0].header
+    return "RescaleIntercept" in header or "PerFrameFunctionalGroupsSequence" in header
 
 
 def _on_even_grid(measured: Array, stack: Stack) -> Array:

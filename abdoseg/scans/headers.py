@@ -96,6 +96,16 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM" or (head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00")
 
 
+def _with_syntax(dataset: Dataset) -> Dataset:
+    """With the transfer syntax that a file without a meta header turned out to have, for those who decode pixels."""
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return dataset
+
+
 def read_dataset(entry: Entry, pixels: bool) -> Dataset:
     """A file's elements, up to the pixels or with them; a deflated file is inflated within bounds.
 
@@ -114,8 +124,8 @@ def read_dataset(entry: Entry, pixels: bool) -> Dataset:
         if DEFLATED + b"\0" not in head and DEFLATED + b"\x02" not in head:
             if entry.size > WHOLE:
                 file.seek(0)
-                return dcmread(file, force=True, stop_before_pixels=not pixels)
-            return dcmread(io.BytesIO(head + file.read()), force=True, stop_before_pixels=not pixels)
+                return _with_syntax(dcmread(file, force=True, stop_before_pixels=not pixels))
+            return _with_syntax(dcmread(io.BytesIO(head + file.read()), force=True, stop_before_pixels=not pixels))
         # The meta group's length stands at byte 140; what follows the group is deflated. Source: DICOM PS3.5, A.5.
         start = 144 + int.from_bytes(head[140:144], "little")
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)

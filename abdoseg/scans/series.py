@@ -153,7 +153,8 @@ def _nothing(path: Path, files: list[Entry], singles: list[list[Slice]], others:
         return f"{path}: {len(singles)} CT slices, no 2 of them of one series; name the folder of one whole series"
     scans = [e.name for e in files if e.name.lower().endswith((".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"))]
     if scans:
-        return f"{path}: no DICOM, but {len(scans)} files in other formats; name them one by one: {scans[0]}, ..."
+        first = "unpack it and name" if path.is_file() else "name"
+        return f"{path}: no DICOM, but {len(scans)} files in other formats; {first} them one by one: {scans[0]}, ..."
     what = "; ".join(f"{count} {word}" for word, count in others.most_common(6))
     return f"{path}: no CT series: {what}; name a folder that holds a CT"
 

@@ -73,7 +73,9 @@ def stacked(name: str, slices: tuple[Slice, ...], gaps: str, same_pixels: Callab
         notes += words
     at = (along - along[0]) / step
     even = np.arange(len(at)) * (at[-1] / (len(at) - 1))
-    if np.abs(at - even).max() <= max(EVEN, 2 * SAME_PLACE_MM / step):
+    if (off := float(np.abs(at - even).max())) <= max(WHOLE, 2 * SAME_PLACE_MM / step):
+        if off > max(EVEN, 2 * SAME_PLACE_MM / step):
+            notes.append(Remark(f"slices lie up to {off * step:.2f} mm beside even places, and are taken as even"))
         return _grid(ordered, np.arange(len(at), dtype=np.float64), len(at), (), notes)
     missing = _gaps(ordered, along, step)
     whole = np.abs(at - np.round(at)).max() <= WHOLE

@@ -184,6 +184,15 @@ def test_resume_does_again_what_was_asked_for_otherwise_and_takes_no_scan_for_an
     assert "results of another scan as scan" in str(result.exception)
 
 
+def test_organs_are_known_by_what_people_call_them(path, tmp_path):
+    run(path, "-o", tmp_path / "o.nii.gz", "--organs", "Liver, kidneys")
+    assert np.unique(read_labels(tmp_path / "o.nii.gz").labels).tolist() == [0, 1, 2, 3]
+
+
+def test_a_labelmap_of_another_format_is_not_taken_for_a_folder(path, tmp_path):
+    assert isinstance(run(path, "-o", tmp_path / "o.nrrd").exception, UsageError)
+
+
 def test_a_scan_is_never_written_over(path, tmp_path):
     before = path.read_bytes()
     result = run(path, "-o", path, "--overwrite")
@@ -201,6 +210,7 @@ def test_a_scan_on_stdin_is_no_list_of_paths(path, tmp_path):
 @pytest.mark.parametrize(
     "args",
     [["--labels", "none"], ["--organs", "heart"], ["--labels", "kits", "--organs", "liver"], ["--max-memory", "much"],
+     ["--max-memory", "2"], ["--max-memory", "inf"],
      ["--shard", "9/3"], ["--window", "3"]],
 )  # fmt: skip
 def test_what_cannot_be_is_a_usage_error(args, path, tmp_path):
@@ -210,8 +220,8 @@ def test_what_cannot_be_is_a_usage_error(args, path, tmp_path):
 
 
 def test_sizes_are_read_as_people_write_them():
-    assert [_size(text) for text in ("2G", "1.5GB", "1500M", "4096", "2gib", None)] == [
-        2**31, 3 * 2**29, 1500 * 2**20, 4096, 2**31, None,
+    assert [_size(text) for text in ("2G", "1.5GB", "1500M", "4194304", "2gib", None)] == [
+        2**31, 3 * 2**29, 1500 * 2**20, 2**22, 2**31, None,
     ]  # fmt: skip
 
 

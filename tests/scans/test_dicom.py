@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pydicom
 import pytest
 from phantom_dicom import AXIAL, ENHANCED_CT, LEGACY_CT, PATIENT, body, tilted, write_series
 from phantom_jpeg import RAMP
@@ -11,6 +12,7 @@ from pydicom import uid
 from abdoseg.errors import ScanError, SeriesError
 from abdoseg.scans import read_scan
 from abdoseg.scans.dicom import ordered_headers
+from abdoseg.scans.scan_file import Remark
 
 HU = body()
 TURNED = np.array([[-0.8, 0.6, 0, 9], [-0.6, -0.8, 0, 5], [0, 0, 2.5, 3], [0, 0, 0, 1]]) @ np.diag([0.7, 0.9, 1, 1])
@@ -231,6 +233,49 @@ def test_no_identity_reaches_notes_or_details(tmp_path):
 
 def uid_of(folder):
     return ordered_headers(folder)[0][0].SeriesInstanceUID
+
+
+def test_places_that_jitter_are_even_and_no_slice_is_missing(tmp_path):
+    jitter = [2.5 * k + (0.06 if k % 2 else 0.0) for k in range(HU.shape[2])]
+    write_series(tmp_path, HU, positions_mm=jitter)
+    volume = read_scan(tmp_path)
+    assert np.array_equal(volume.stored.from_canonical(volume.voxels), read_even(tmp_path / "even"))
+    assert any("taken as even" in note and isinstance(note, Remark) for note in volume.notes)
+
+
+def read_even(folder):
+    write_series(folder, HU)
+    volume = read_scan(folder)
+    return volume.stored.from_canonical(volume.voxels)
+
+
+def test_a_file_without_preamble_and_meta_header_is_read(tmp_path):
+    for path in write_series(tmp_path, HU):
+        dataset = pydicom.dcmread(path)
+        del dataset.file_meta
+        dataset.preamble = None
+        pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=True, enforce_file_format=False)
+        assert path.read_bytes()[128:132] != b"DICM"
+    volume = read_scan(tmp_path)
+    assert np.array_equal(volume.stored.from_canonical(volume.voxels), read_even(tmp_path.parent / "even"))
+
+
+def test_a_damaged_slice_is_named_with_its_folder(tmp_path):
+    paths = write_series(tmp_path / "of_many", HU)
+    paths[3].write_bytes(paths[3].read_bytes()[:-500])
+    with pytest.raises(ScanError, match=rf"of_many: {paths[3].name}: "):
+        read_scan(tmp_path / "of_many")
+
+
+def test_numbers_that_no_slice_says_to_be_hu_are_doubted(tmp_path):
+    def bare(dataset):
+        del dataset.RescaleIntercept, dataset.RescaleSlope
+
+    write_series(tmp_path, HU, change=bare)
+    with pytest.raises(ScanError, match="none negative"):
+        read_scan(tmp_path)
+    write_series(tmp_path / "b", HU, change=bare, signed=True, intercept=-1000)
+    assert any("no RescaleIntercept is stated" in note for note in read_scan(tmp_path / "b").notes)
 
 
 def test_headers_come_in_the_order_of_the_grid(tmp_path):
