@@ -93,6 +93,8 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
         split = _split(run, gathered, config, flags)
         if not flags["curve"]:
             talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
+        if not split.validate and not flags["curve"]:
+            talk.warn("no case validates: nothing will say how good the weights are, and the last ones are kept")
         if flags["dry_run"]:
             return
         with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:

@@ -67,6 +67,12 @@ def gather(
             packed = tuple(one for part in prepared for one in load_prepared(part))
             said.append(f"{request.root}: prepared, {len(packed)} cases")
             annotated = _shown(packed, set())
+        elif others := sorted({path.parent.name for path in request.root.glob(f"*/*/{MANIFEST}")}
+                              | {path.parent.name for path in request.root.glob(f"*/{MANIFEST}")}):  # fmt: skip
+            raise DatasetError(
+                f"{request.root}: prepared for {', '.join(others)}, but the recipe wants {grid_name(config)}; "
+                "prepare it with this recipe"
+            )
         else:
             dataset = read_dataset(request.root, request.labels, request.weight)
             packed, missed = pack_dataset(dataset, config, folder, keep_going, realign)

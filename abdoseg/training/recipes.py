@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -242,8 +242,43 @@ def find_recipe(name: str | Path) -> TrainingConfig:
         raise UsageError(f"{path}: no recipe ({error}); compare it with the recipe.json of a run") from error
 
 
+def _is_number(value: Any, low: float = 0.0, high: float = math.inf) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _are(count: int, value: Any, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(value, tuple) and len(value) == count and all(holds(part) for part in value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+# Fields, what they must be in words, and whether a value is. The network's own are checked by building it.
+_ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
+    (("batch", "epochs"), "a whole number above 0", _is_count),
+    (("epoch_steps", "warmup_steps", "seed"), "a whole number", lambda v: v == 0 or _is_count(v)),
+    (("learning_rate",), "a number above 0", lambda v: _is_number(v) and v > 0),
+    (("weight_decay", "clip"), "a number, 0 or more", _is_number),
+    (("ema", "foreground", "painted"), "a number from 0 to 1", lambda v: _is_number(v, 0, 1)),
+    (("loss_weights",), "three numbers, 0 or more", lambda v: _are(3, v, _is_number)),
+    (("patch",), "three whole numbers above 0", lambda v: _are(3, v, _is_count)),
+    (("spacing_mm",), "null or three numbers above 0",
+     lambda v: v is None or _are(3, v, lambda n: _is_number(n) and n > 0)),
+    (("window_hu", "scaled_to"), "two numbers, the lower first",
+     lambda v: _are(2, v, lambda n: _is_number(n, -math.inf)) and v[0] < v[1]),
+    (("schedule",), "cosine, poly or constant", lambda v: v in ("cosine", "poly", "constant")),
+    (("optimiser",), "adamw, adam or sgd", lambda v: v in ("adamw", "adam", "sgd")),
+    (("organs", "delivered"), "a list of names", lambda v: bool(v) and all(isinstance(n, str) for n in v)),
+)  # fmt: skip
+
+
 def check_recipe(recipe: TrainingConfig) -> None:
     """What cannot be trained is said before anything is packed. Raises ModelError, UsageError."""
+    for names, allowed, holds in _ALLOWED:
+        for name in names:
+            if not holds(value := getattr(recipe, name)):
+                raise UsageError(f"{recipe.recipe}: {name} is {value!r}, but must be {allowed}")
     build_network(recipe.plan().network)
     if any(n % multiple for n, multiple in zip(recipe.patch, recipe.multiples, strict=True)):
         size, wanted = (" x ".join(map(str, numbers)) for numbers in (recipe.patch, recipe.multiples))

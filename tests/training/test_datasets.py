@@ -261,6 +261,13 @@ def test_prepared_data_needs_no_scans(tmp_path):
         gather([Request(folder)], RECIPE, tmp_path / "elsewhere")
 
 
+def test_data_prepared_for_another_grid_says_so(tmp_path):
+    gather([Request(flare(tmp_path / "data", 1))], RECIPE, tmp_path / "cache")
+    other = replace(RECIPE, spacing_mm=(5.0, 5.0, 5.0))
+    with pytest.raises(DatasetError, match=r"prepared for .*mm, but the recipe wants 5x5x5mm"):
+        gather([Request(tmp_path / "cache")], other, tmp_path / "elsewhere")
+
+
 def test_one_scan_under_two_names_is_one_patient(tmp_path):
     data = flare(tmp_path / "data", 2)
     hu, labels = patient(0)

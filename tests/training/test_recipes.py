@@ -73,6 +73,29 @@ def test_a_patch_that_the_network_cannot_halve_is_told():
         check_recipe(replace(TrainingConfig(), patch=(96, 90, 64)))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("learning_rate", "x", "learning_rate is 'x', but must be a number above 0"),
+        ("batch", 0, "batch is 0, but must be a whole number above 0"),
+        ("spacing_mm", [2, 2], "must be null or three numbers above 0"),
+        ("loss_weights", [1, 2], "must be three numbers, 0 or more"),
+        ("schedule", "step", "must be cosine, poly or constant"),
+        ("window_hu", [300, -100], "two numbers, the lower first"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_with_what_may(field, value, message, tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps({field: value}))
+    with pytest.raises(UsageError, match=message):
+        check_recipe(find_recipe(tmp_path / "r.json"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_passes(name):
+    if RECIPES[name].network["name"] == "vnet":
+        check_recipe(RECIPES[name])
+
+
 def test_coarse_patches_are_what_the_network_can_halve():
     recipe = replace(TrainingConfig(), progressive=((10, 2.0), (5, 1.5)))
     seen = [recipe.seen_at(step) for step in (0, 9, 10, 15)]
