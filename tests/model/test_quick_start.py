@@ -16,23 +16,35 @@ def told(code):
 
 def test_what_only_the_compiler_needs_is_not_imported_but_can_be():
     code = (
-        "print('torch._meta_registrations' in sys.modules)\n"
+        "print('torch._meta_registrations' in sys.modules, 'torch.export' in sys.modules)\n"
         "import torch._meta_registrations as late; print(hasattr(late, 'meta_mm'))\n"
         "from torch._subclasses.fake_tensor import FakeTensorMode\n"
-        "with FakeTensorMode(): print(torch.linalg.svd(torch.empty(3, 4))[0].shape[0])"
+        "with FakeTensorMode(): print(torch.linalg.svd(torch.empty(3, 4))[0].shape[0])\n"
+        "from torch.export import export\n"
+        "with torch.no_grad(): print(len(export(torch.nn.ReLU(), (torch.ones(2),)).graph.nodes))"
     )
-    assert told(START + code) == ["False", "True", "3"]
+    assert told(START + code) == ["False", "False", "True", "3", "3"]
 
 
-def test_whoever_has_it_already_gets_it_whole_when_asking_for_anything():
+STANDING = (
+    "import sys; from abdoseg.model.quick_start import _Later\n"
+    "late = {name: _Later(name) for name in ('torch._meta_registrations', 'torch.export')}\n"
+    "sys.modules.update(late); import torch\n"
+)
+
+
+def test_what_stands_for_a_module_becomes_it_when_asked_for_anything():
     code = (
-        "from abdoseg.model import quick_start\n"
-        "made, module = [], quick_start.ModuleType\n"
-        "quick_start.ModuleType = lambda name: made.append(module(name)) or made[0]\n"
-        "quick_start.import_torch()\n"
-        "print(hasattr(made[0], '__path__'), callable(made[0].meta_mm))"
+        "print(hasattr(late['torch.export'], '__file__'), callable(late['torch.export'].export))\n"
+        "print(callable(late['torch._meta_registrations'].meta_mm))\n"
+        "print(hasattr(sys.modules['torch.export'], '__file__'))"
     )
-    assert told(code) == ["False", "True"]
+    assert told(STANDING + code) == ["False", "True", "True", "True"]
+
+
+def test_a_part_of_what_stands_in_can_be_imported():
+    code = "from torch.export.graph_signature import ExportGraphSignature; print(torch.export.__file__ is not None)"
+    assert told(STANDING + code) == ["True"]
 
 
 def test_networks_run_and_garbage_is_collected_again():
