@@ -4,11 +4,12 @@ python tests/benchmarks/segment.py scan 300 scan.nii.gz     (a made-up scan of 5
 python tests/benchmarks/segment.py scan 1000 body.nii.gz
 python tests/benchmarks/segment.py process scan.nii.gz body.nii.gz
 python tests/benchmarks/segment.py ten scan.nii.gz
+python tests/benchmarks/segment.py busy scan.nii.gz         (beside a program that keeps one core busy)
 python tests/benchmarks/segment.py tiles ../shared/data/FLARE22 btcv_0021 btcv_0027 btcv_0031 btcv_0039
 python tests/benchmarks/segment.py precision ../shared/data/FLARE22 btcv_0021 btcv_0027 btcv_0031 btcv_0039
 python tests/benchmarks/segment.py info scan.nii.gz
 
-Any of them but `scan` and `info` takes `--model FILE` at its end.
+Any of them but `scan`, `busy` and `info` takes `--model FILE` at its end.
 """
 
 import itertools
@@ -58,6 +59,21 @@ def ten(scan: str) -> None:
         single = sum(process([str(copy)], folder)[0] for copy in copies)
         together, memory = process([str(copy) for copy in copies], folder)
     print(f"ten calls {single:.1f} s, one call {together:.1f} s ({together / single:.2f}), {memory:.2f} GB")
+
+
+def busy(scan: str, repeat: int = 3) -> None:
+    """One process beside a program that keeps one core busy, with our short wait for cores and with libgomp's own."""
+    spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        for name, spins in (("ours", None), ("libgomp's own", "300000")):
+            os.environ.pop("GOMP_SPINCOUNT", None)
+            if spins:
+                os.environ["GOMP_SPINCOUNT"] = spins
+            with tempfile.TemporaryDirectory() as folder:
+                seconds = statistics.median(process([scan], folder)[0] for _ in range(repeat))
+            print(f"beside a busy program, {name}: {seconds:.2f} s")
+    finally:
+        spinning.kill()
 
 
 def info(scan: str, repeat: int = 5) -> None:
@@ -154,6 +170,8 @@ if __name__ == "__main__":
         processes(rest)
     elif what == "ten":
         ten(rest[0])
+    elif what == "busy":
+        busy(rest[0])
     elif what == "info":
         info(rest[0])
     elif what == "scan":
