@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abdoseg.anatomy import BY_NAME
+from abdoseg.anatomy import BY_NAME, SCHEMES
 from abdoseg.errors import DatasetError
 from abdoseg.model.plan import members
 from abdoseg.training.cache import MANIFEST, Cache, Packed, Source, load_prepared, pack
@@ -18,6 +18,7 @@ from abdoseg.training.datasets import Case, Dataset, read_dataset
 from abdoseg.training.reading import read_case
 from abdoseg.training.recipes import TrainingConfig
 
+ONE_TO_FOUR = tuple(SCHEMES["flare22"][number] for number in range(1, 5))
 # Millilitres that the middle case of a dataset does not exceed: twice a large adult's, so that disease has room.
 LARGEST_ML = {"liver": 4000, "spleen": 1500, "kidney_right": 500, "kidney_left": 500, "pancreas": 250}
 
@@ -60,6 +61,7 @@ def gather(
     patients: dict[str, str] = {}
     weights: dict[str, float] = {}
     said: list[str] = []
+    odd: list[str] = []
     left_out: list[tuple[str, str]] = []
     for request in requests:
         origin: dict[str, Case] = {}
@@ -80,6 +82,11 @@ def gather(
             origin = {case.name: case for case in dataset.cases}
             said.append(f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(packed)} cases")
             annotated = _shown(packed, {case.name for case in dataset.cases if case.declared})
+            if (request.labels, dataset.scheme) == ("auto", "flare22") and _seen(packed) == set(ONE_TO_FOUR):
+                odd.append(
+                    f"{request.root}: labels of 1 to 4 alone, taken as FLARE22's {', '.join(ONE_TO_FOUR)}; if 3 is the "
+                    "left kidney and 4 the spleen, pass --labels abdoseg"
+                )
         for one in annotated:
             if one.case in patients:
                 raise DatasetError(f"two cases are called {one.case}; rename one, or give them names in a CSV of pairs")
@@ -89,7 +96,7 @@ def gather(
             weights[one.case] = case.weight if case else request.weight
     _check_grid(cases, config)
     patients = _twins(cases, patients)
-    return Gathered(Cache(tuple(cases)), patients, weights, tuple(said), tuple(left_out), tuple(remarks(cases)))
+    return Gathered(Cache(tuple(cases)), patients, weights, tuple(said), tuple(left_out), (*odd, *remarks(cases)))
 
 
 def pack_dataset(
@@ -138,11 +145,16 @@ def _shown(packed: Sequence[Packed], declared: set[str]) -> list[Packed]:
 
     A scheme may name an organ that this dataset's annotators never drew: background may then be that organ.
     """
-    seen = {organ for case in packed for organ in case.facts.get("organ_ml", {})}
+    seen = _seen(packed)
     return [
         case if case.case in declared else replace(case, annotated=tuple(o for o in case.annotated if o in seen))
         for case in packed
     ]
+
+
+def _seen(packed: Sequence[Packed]) -> set[str]:
+    """The organs that some case shows."""
+    return {organ for case in packed for organ in case.facts.get("organ_ml", {})}
 
 
 def _check_grid(cases: Sequence[Packed], config: TrainingConfig) -> None:

@@ -261,6 +261,14 @@ def test_prepared_data_needs_no_scans(tmp_path):
         gather([Request(folder)], RECIPE, tmp_path / "elsewhere")
 
 
+def test_labels_of_one_to_four_alone_may_be_our_own(tmp_path):
+    data = flare(tmp_path / "data", 1)
+    write(data / "labels" / "case0.nii.gz", patient(0)[1])  # our numbers
+    (remark, *_) = gather([Request(data)], RECIPE, tmp_path / "cache").remarks
+    assert "pass --labels abdoseg" in remark
+    assert gather([Request(data, "abdoseg")], RECIPE, tmp_path / "cache").remarks == ()
+
+
 def test_data_prepared_for_another_grid_says_so(tmp_path):
     gather([Request(flare(tmp_path / "data", 1))], RECIPE, tmp_path / "cache")
     other = replace(RECIPE, spacing_mm=(5.0, 5.0, 5.0))
