@@ -123,7 +123,8 @@ def _choice_notes(found: Catalogue, chosen: Series, why: str) -> list[str]:
     if len(found.series) == 1 or why == "asked for":
         return []
     others = "; ".join(series.line() for series in found.series if series is not chosen)
-    return [f"{len(found.series)} CT series: took {chosen.line()} ({why}); for another pass --series N: {others}"]
+    took = f"{len(found.series)} CT series: took {chosen.line()} ({why})"
+    return [f"{took}; for another pass --series N, and see abdoseg info for what they are called: {others}"]
 
 
 def _facts(found: Catalogue, chosen: Series, why: str, stack: Stack, geometry: Geometry) -> dict[str, Any]:

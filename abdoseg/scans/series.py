@@ -56,6 +56,11 @@ class Series:
         return self.slices[0].said["SeriesDescription"]
 
     @property
+    def folder(self) -> str:
+        """Where its first file lies, from the path that was read; for the terminal, too."""
+        return str(PurePosixPath(self.slices[0].entry.name.replace("\\", "/")).parent)
+
+    @property
     def is_axial(self) -> bool:
         return bool(abs(self.slices[0].normal[2]) > 0.8)
 
@@ -243,8 +248,10 @@ def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
         return found.series[0], "the only CT series"
     studies = {series.slices[0].said["StudyInstanceUID"] for series in found.series}
     if len(studies) > 1:
+        places = "\n".join(f"  {series.line()}, in {series.folder}" for series in found.series)
         raise SeriesError(
-            f"{found.path}: {len(found.series)} CT series of {len(studies)} studies; choose with --series N:\n{listing}"
+            f"{found.path}: {len(found.series)} CT series of {len(studies)} studies; name each patient's folder, "
+            f"or choose with --series N:\n{places}"
         )
     best, second = found.series[:2]
     if best.is_axial != second.is_axial:

@@ -144,7 +144,9 @@ def test_a_series_is_had_by_number_or_uid(tmp_path):
 def test_several_studies_are_not_guessed_between(tmp_path):
     write_series(tmp_path / "patient a", HU)
     write_series(tmp_path / "patient b", HU[:, :, :5])
-    with pytest.raises(SeriesError, match="2 CT series of 2 studies; choose with --series N"):
+    with pytest.raises(
+        SeriesError, match=r"2 CT series of 2 studies; name each patient's folder, .*\n.*, in patient a\n"
+    ):
         read_scan(tmp_path)
 
 
