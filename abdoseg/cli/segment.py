@@ -91,7 +91,7 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
     )
     folder = output.parent if single else output
     export = _exporting(formats, flags, folder, overwrite)
-    prepare(cases, settings, _exports(cases, folder, formats, flags["split"]))
+    prepare(cases, settings, _exports(cases, folder, formats, organs, flags["split"]))
     load = loading(flags["model_name"], flags["device"], flags["threads"])
     tiles, scans = (talk.track, _untracked) if len(cases) == 1 else (_untracked, talk.track)
     failures: list[Outcome] = []
@@ -222,11 +222,13 @@ def _size(text: str | None) -> int | None:
     return size
 
 
-def _exports(cases: Sequence[Case], folder: Path, formats: Sequence[str], split: bool | None) -> list[Path]:
-    """Every file that the cases may have in these formats, whatever organs will be found."""
-    from abdoseg.anatomy import BY_NAME
+def _exports(
+    cases: Sequence[Case], folder: Path, formats: Sequence[str], organs: Sequence[str] | None, split: bool | None
+) -> list[Path]:
+    """Every file that the cases may have in these formats, of the organs asked for or the main ones."""
+    from abdoseg.anatomy import MAIN
 
-    made = (EXPORTERS[name].paths(folder, case.name, BY_NAME, split) for case in cases for name in formats)
+    made = (EXPORTERS[name].paths(folder, case.name, organs or MAIN, split) for case in cases for name in formats)
     return [path for paths in made for path in paths.values()]
 
 
