@@ -108,7 +108,7 @@ def plan_cases(scans: Sequence[Path], output: Path) -> list[Case]:
 def _case_names(scans: Sequence[Path]) -> list[str]:
     """A name for each scan: its own, or for those of one name as many folders before it as tell them apart."""
     names = [case_name(scan) for scan in scans]
-    folders = [list(scan.absolute().parts[1:-1]) for scan in scans]
+    folders = [[part for part in scan.absolute().parts[1:-1] if part != ".."] for scan in scans]
     while (repeated := {name for name, times in Counter(names).items() if times > 1}) and any(
         above for name, above in zip(names, folders, strict=True) if name in repeated
     ):
@@ -153,11 +153,11 @@ def prepare(cases: Sequence[Case], settings: Settings, exports: Sequence[Path] =
 
     exports: further files that the cases may have.
     """
-    for case in cases:
-        for path in case.outputs:
-            if path.exists() and case.scan.exists() and path.samefile(case.scan):
-                raise OutputError(f"{path}: this is the scan itself; name another output")
     ensure_absent([*(path for case in cases for path in case.outputs), *exports], settings.overwrite)
+    for case in cases:
+        for path in case.outputs:  # which may stand there, to be replaced
+            if path.resolve() == case.scan.resolve():
+                raise OutputError(f"{path}: this is the scan itself; name another output")
     for folder in {case.labelmap.parent for case in cases}:
         ensure_writable(folder)
 

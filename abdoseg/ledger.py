@@ -43,7 +43,7 @@ class Ledger:
             for text in path.read_text(encoding="utf-8").splitlines():
                 line = _parsed(text)
                 if line:
-                    last[line["case"]] = max(line, last.get(line["case"], line), key=lambda at: str(at["finished"]))
+                    last[line["case"]] = max(line, last.get(line["case"], line), key=_finished)
         return {
             case: line
             for case, line in last.items()
@@ -57,6 +57,14 @@ def relative(path: Path, folder: Path) -> str:
         return os.path.relpath(path, folder)
     except ValueError:
         return path.name
+
+
+def _finished(line: dict[str, Any]) -> float:
+    """When a case ended, in seconds; clocks differ between machines, and with summer."""
+    try:
+        return datetime.fromisoformat(line["finished"]).timestamp()
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _ended(file: IO[bytes]) -> bytes:

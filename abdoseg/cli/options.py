@@ -63,10 +63,10 @@ def listed_paths(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
 def _from_stdin() -> str:
     """A list of paths. Raises UsageError for a file's content."""
     try:
-        text = sys.stdin.read()
+        text = sys.stdin.read().removeprefix("\ufeff")
     except UnicodeDecodeError:
         text = "\x01"  # as strange as what could not be read
-    if any(not char.isprintable() and char not in "\0\t\r\n" for char in text[:4096]):
+    if any(char < " " and char not in "\0\t\r\n" for char in text[:4096]):
         raise click.UsageError("stdin holds no list of paths, but a file's content; name the file itself")
     return text
 

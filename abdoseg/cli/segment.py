@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -78,7 +79,9 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
     ledger = None if single else Ledger(output, flags["shard"])
     organs = _organs(flags["organs"], flags["scheme"])
     formats = [name for name in wanted(flags) if name != "nifti"]  # the labelmap is written anyway
-    asked = {"labels": flags["scheme"], "organs": organs and list(organs), "model": flags["model_name"]}
+    kept = ("series", "gaps", "assume_axes", "split")
+    asked = {"labels": flags["scheme"], "organs": organs and sorted(organs), "model": flags["model_name"]}
+    asked |= {name: flags[name] for name in kept}
     overwrite = flags["overwrite"]
     if flags["resume"] and ledger:
         cases, overwrite = _unfinished(cases, ledger, asked, formats, talk, as_json), True
@@ -99,7 +102,8 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
 
     def settled(outcome: Outcome) -> None:
         if ledger:
-            facts = _facts(outcome, ledger.folder) | {"asked": asked, "formats": formats}
+            facts = _facts(outcome, ledger.folder)
+            facts |= {"asked": asked | {"scan": _whereabouts(outcome.case.scan)}, "formats": formats}
             ledger.add(outcome.case.name, outcome.written, outcome.error, **facts)
         if not outcome.error:
             done.append(outcome.case.name)
@@ -138,13 +142,15 @@ def _unfinished(
         if line is None:
             left.append(case)
             continue
-        scan = ledger.folder / line.get("scan", "")
-        if "scan" in line and scan.resolve() != case.scan.resolve():
+        before = line.get("asked", {})
+        if before.get("scan", _whereabouts(case.scan)) != _whereabouts(case.scan):
             raise UsageError(
-                f"{case.scan}: {ledger.folder} holds results of another scan as {case.name}, {scan}; "
+                f"{case.scan}: {ledger.folder} holds results of another scan as {case.name}; "
                 "name another folder with -o"
             )
-        if line.get("asked", asked) != asked or not set(formats) <= set(line.get("formats", formats)):
+        if any(before.get(name, value) != value for name, value in asked.items()) or not (
+            set(formats) <= set(line.get("formats", formats))
+        ):
             left.append(case)
             again += 1
             continue
@@ -154,6 +160,11 @@ def _unfinished(
     if again:
         talk.say(f"{again} were done with other options, and are done again")
     return left
+
+
+def _whereabouts(scan: Path) -> str:
+    """A scan's own place, whatever way leads to it: a digest, since the place may say more than a ledger should."""
+    return hashlib.sha256(str(scan.resolve()).encode()).hexdigest()[:16]
 
 
 def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:

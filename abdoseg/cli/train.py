@@ -87,10 +87,11 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
         talk = Talk(quiet or not world.leads)
         where = world.own(pick_device(device))
         _settle_torch(flags)
-        if flags["resume"] and not _kept(run):
+        kept = _kept(run, flags) if flags["resume"] else None  # before the leading process writes anything
+        if flags["resume"] and not kept:
             talk.say(f"{run}: there is no run yet to be resumed; beginning one")
-        gathered, config = _understand(run, _recipe(run, flags), flags, talk, world)
-        split = _split(run, gathered, config, flags)
+        gathered, config = _understand(run, kept, _recipe(run, kept, flags), flags, talk, world)
+        split = _split(run, kept, gathered, config, flags)
         if not flags["curve"]:
             talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
         if not split.validate and not flags["curve"]:
@@ -145,7 +146,7 @@ def _settle_torch(flags: dict[str, Any]) -> None:
         torch.backends.cudnn.benchmark = False
 
 
-def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
+def _recipe(run: Path, kept: Path | None, flags: dict[str, Any]) -> TrainingConfig:
     """The recipe, with the fields that flags replace. Weights to begin with bring their network, organs and grid.
 
     Of a run that is resumed it is the run's own. Raises UsageError for what cannot change any more.
@@ -154,7 +155,7 @@ def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
     from abdoseg.training.recipes import check_recipe, find_recipe
 
     changed = {f: flags[f] for f in ("epochs", "batch", "learning_rate", "painted", "seed") if flags[f] is not None}
-    if kept := _kept(run) if flags["resume"] else None:
+    if kept:
         recipe = find_recipe(kept)
         asked = find_recipe(flags["recipe"]) if flags["recipe"] else recipe
         lasting = ("network", "spacing_mm", "patch", "window_hu", "scaled_to")
@@ -166,7 +167,8 @@ def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
                 f"{run}: the run began with another {' and '.join(others)} (see {kept}); leave --recipe and --seed out "
                 "to go on with it, or name another folder with -o"
             )
-        return replace(recipe, **changed)
+        own = ("organs", "delivered", "class_weights", "seed")
+        return replace(asked, **{name: getattr(recipe, name) for name in own}, **changed)
     recipe = find_recipe(flags["recipe"] or "default")
     if flags["begin_from"]:
         if flags["recipe"]:
@@ -177,13 +179,18 @@ def _recipe(run: Path, flags: dict[str, Any]) -> TrainingConfig:
     return replace(recipe, **changed)
 
 
-def _kept(run: Path) -> Path | None:
-    """The recipe of the run in a folder, or of the first of its folds or points; None when there is no run yet."""
-    return next((path for path in (run / "recipe.json", *sorted(run.glob("*/recipe.json"))) if path.is_file()), None)
+def _kept(run: Path, flags: dict[str, Any]) -> Path | None:
+    """The recipe of the run in a folder, or of its first fold or point; None when there is no run yet."""
+    if flags["curve"]:
+        return min(
+            run.glob("cases*-seed*/recipe.json"), key=lambda path: int(path.parent.name.split("seed")[1]), default=None
+        )
+    places = [run, *(sorted(run.glob("fold*")) if flags["folds"] else ())]
+    return next((place / "recipe.json" for place in places if (place / "recipe.json").is_file()), None)
 
 
 def _understand(
-    run: Path, config: TrainingConfig, flags: dict[str, Any], talk: Talk, world: World
+    run: Path, kept: Path | None, config: TrainingConfig, flags: dict[str, Any], talk: Talk, world: World
 ) -> tuple[Gathered, TrainingConfig]:
     """The data, packed and shown, and the recipe for the organs that it can teach."""
     from abdoseg.training.gather import gather, suited
@@ -196,7 +203,7 @@ def _understand(
         world.wait()
     show_gathered(gathered, talk)
     learnt = suited(config, gathered.cache, flags["organs"])
-    if flags["resume"] and _kept(run) and (learnt.organs, learnt.delivered) != (config.organs, config.delivered):
+    if kept and (learnt.organs, learnt.delivered) != (config.organs, config.delivered):
         raise click.UsageError(
             f"{run}: the run learns {', '.join(config.organs)}, not {', '.join(learnt.organs)}; leave --organs out and "
             "give the same --data to go on with it, or name another folder with -o"
@@ -207,7 +214,7 @@ def _understand(
     return gathered, learnt
 
 
-def _split(run: Path, gathered: Gathered, config: TrainingConfig, flags: dict[str, Any]) -> Split:
+def _split(run: Path, kept: Path | None, gathered: Gathered, config: TrainingConfig, flags: dict[str, Any]) -> Split:
     """Which cases train and which validate, as the flags say; those of a run that is resumed stay.
 
     Raises UsageError when the flags say otherwise.
@@ -215,10 +222,9 @@ def _split(run: Path, gathered: Gathered, config: TrainingConfig, flags: dict[st
     from abdoseg.training import splits
     from abdoseg.training.runs import SPLIT, completed
 
-    kept = run / SPLIT
-    if not (flags["resume"] and kept.is_file()) or flags["folds"] or flags["curve"]:
+    if not kept or not gathered.scans() or flags["folds"] or flags["curve"]:
         return completed(gathered, _chosen(gathered.scans(), config, flags))
-    split = splits.of_run(gathered.scans(), kept)
+    split = splits.of_run(gathered.scans(), run / SPLIT)
     if flags["val_cases"] or flags["split_file"]:
         asked = _chosen(gathered.scans(), config, flags)
         if asked.validate != split.validate:
@@ -273,7 +279,7 @@ def _carry_out(setting: Setting, split: Split, run: Path, flags: dict[str, Any],
         result = train_once(setting, split, run)
         rows, weights = list(result.rows), [result.outcome.weights]
         if result.outcome.ended == "patience":
-            talk.say(f"no better epoch for {flags['patience']}: ended at step {result.outcome.progress.step}")
+            talk.say(f"no better epoch for long enough: ended at step {result.outcome.progress.step}")
     for organ, (dice, deviation, nsd, cases) in summary(rows).items():
         talk.say(f"{organ}: Dice {dice:.3f} (sd {deviation:.3f}), NSD {nsd:.3f}, {cases} cases")
     if setting.world.leads:

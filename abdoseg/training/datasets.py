@@ -129,7 +129,9 @@ def _patient(tree: Tree, image: str | None) -> str | None:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    first = next(name for name in tree.names if name.startswith(image))
+    first = next((name for name in tree.names if name.startswith(image)), None)
+    if first is None:
+        return None
     try:
         identity = dcmread(tree.root / first, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID")
     except (InvalidDicomError, OSError):

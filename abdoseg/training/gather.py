@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -69,8 +70,7 @@ def gather(
             packed = tuple(one for part in prepared for one in load_prepared(part))
             said.append(f"{request.root}: prepared, {len(packed)} cases")
             annotated = _shown(packed, set())
-        elif others := sorted({path.parent.name for path in request.root.glob(f"*/*/{MANIFEST}")}
-                              | {path.parent.name for path in request.root.glob(f"*/{MANIFEST}")}):  # fmt: skip
+        elif others := _prepared_grids(request.root):
             raise DatasetError(
                 f"{request.root}: prepared for {', '.join(others)}, but the recipe wants {grid_name(config)}; "
                 "prepare it with this recipe"
@@ -134,6 +134,12 @@ def find_prepared(root: Path, config: TrainingConfig) -> list[Path]:
         return [root]
     grid = grid_name(config)
     return sorted(path.parent for depth in (grid, f"*/{grid}") for path in root.glob(f"{depth}/{MANIFEST}"))
+
+
+def _prepared_grids(root: Path) -> list[str]:
+    """The grids that `abdoseg prepare` wrote for, by the names of its folders."""
+    folders = {path.parent.name for depth in ("*", "*/*") for path in root.glob(f"{depth}/{MANIFEST}")}
+    return sorted(name for name in folders if re.fullmatch(r"[\d.]+x[\d.]+x[\d.]+(mm)?", name))
 
 
 def _stamp(case: Case, grid: str, paint: bool, realign: bool) -> str:
