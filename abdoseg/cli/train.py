@@ -222,7 +222,8 @@ def _split(run: Path, kept: Path | None, gathered: Gathered, config: TrainingCon
     from abdoseg.training import splits
     from abdoseg.training.runs import SPLIT, completed
 
-    if not kept or not gathered.scans() or flags["folds"] or flags["curve"]:
+    began = kept is not None and (run / SPLIT).is_file()
+    if not began or not gathered.scans() or flags["folds"] or flags["curve"]:
         return completed(gathered, _chosen(gathered.scans(), config, flags))
     split = splits.of_run(gathered.scans(), run / SPLIT)
     if flags["val_cases"] or flags["split_file"]:
