@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from abdoseg.banded import Floats, band, filter_image, meeting, span
 from abdoseg.components import Box, grown, positive, positive_box
 from abdoseg.machine import on_all_cores
-from abdoseg.volume import Array, Geometry
+from abdoseg.volume import Array, Geometry, memory_order
 
 DEPTH = 24  # planes of the result that are made at a time
 FACE = 1e-4  # of a voxel: a centre that only rounding puts below a face lies on it
@@ -71,28 +71,38 @@ def paint_above(
     labels: npt.NDArray[np.uint8],
     within: Mapping[int, Box | None] | None = None,
 ) -> dict[int, Box]:
-    """Writes each label into `labels` (I, J, K) of `target` where its linearly interpolated field is above 0.
+    """Fills `labels` (I, J, K) of `target`: each where its linearly interpolated field is above 0, 0 elsewhere.
 
     fields: (i, j, k) of `source`, at most one of them above 0 at any point, carried on by half a voxel and a little
     more beyond it, no further. Only where one is above 0 is looked at, some slices at a time: memory is that of those.
-    Other voxels are not written. within: for a label a box that holds all of its field that is above 0; found here if
-    not given. Returns the boxes of `labels` that were looked at; of a field that is nowhere above 0, or there only
-    beyond the target, none.
+    within: for a label a box that holds all of its field that is above 0; found here if not given. Returns the boxes of
+    `labels` that were looked at; of a field that is nowhere above 0, or there only beyond the target, none.
     """
-    looked, work = {}, []
-    for label, field in fields.items():
-        inside = (within or {}).get(label) or positive_box(field)
-        if inside is None:
-            continue
-        box = grown(inside, 1, field.shape)
-        around = source.cropped([part.start for part in box], [part.stop for part in box])
-        start, stop = _reach(around, target)
-        if (start < stop).all():
-            i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-            looked[label] = i, j, k
-            work += _painting(field[box], around, target, start, labels[i, j, k].T, label)
-    on_all_cores(lambda n: work[n](), len(work))
+    looked: dict[int, Box] = {}
+    work: list[Callable[[], None]] = []
+
+    def prepare() -> None:
+        for label, field in fields.items():
+            inside = (within or {}).get(label) or positive_box(field)
+            if inside is None:
+                continue
+            box = grown(inside, 1, field.shape)
+            around = source.cropped([part.start for part in box], [part.stop for part in box])
+            start, stop = _reach(around, target)
+            if (start < stop).all():
+                i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+                looked[label] = i, j, k
+                work.extend(_painting(field[box], around, target, start, labels[i, j, k].T, label))
+
+    planes = labels.transpose(memory_order(labels))
+    _do([prepare, *(partial(planes[k : k + DEPTH].fill, 0) for k in range(0, len(planes), DEPTH))])
+    _do(work)
     return looked
+
+
+def _do(work: Sequence[Callable[[], None]]) -> None:
+    """All of it, on all cores, in any order."""
+    on_all_cores(lambda n: work[n](), len(work))
 
 
 def _painting(

@@ -17,7 +17,7 @@ import torch
 from abdoseg import __version__
 from abdoseg.anatomy import BY_NAME
 from abdoseg.errors import ModelError, ResourceError
-from abdoseg.machine import on_all_cores, peak_memory
+from abdoseg.machine import peak_memory
 from abdoseg.measure import OrganVolume, measure
 from abdoseg.mirrored import seems_mirrored
 from abdoseg.model.fast import precision
@@ -85,7 +85,7 @@ def segment(
         for organ in removed:
             del evidence[organ]
     with watch("labels"):
-        labels = volume.stored.to_canonical(_blank(volume.stored.geometry.shape))
+        labels = volume.stored.to_canonical(np.empty(volume.stored.geometry.shape, np.uint8, order="F"))
         there = {BY_NAME[organ].label: fields[names.index(organ)] for organ in evidence}
         within = {BY_NAME[organ].label: boxes[organ] for organ in evidence}
         painted = paint_above(there, grid, volume.geometry, labels, within)
@@ -227,13 +227,6 @@ def _names(plan: Plan, organs: Sequence[str] | None) -> tuple[str, ...]:
 def _channel(plan: Plan, organ: str) -> str:
     """The network's channel that shows the organ: its own, or that of both sides together."""
     return next(channel for channel in plan.organs if organ in members(channel))
-
-
-def _blank(shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Labels (I, J, K) of nothing, the first axis fastest; in large pages, as np.zeros is not."""
-    labels = np.empty(shape, np.uint8, order="F")
-    on_all_cores(lambda k: labels[:, :, k].fill(0), shape[2])
-    return labels
 
 
 def _by_organ(fields: Fields, channels: tuple[str, ...], names: tuple[str, ...], middle: float) -> Fields:
