@@ -233,10 +233,10 @@ def test_the_scan_is_read_as_the_settings_say(tmp_path):
 
 
 def test_a_scan_that_memory_does_not_allow_is_refused_by_its_header(cohort, tmp_path, monkeypatch):
-    def voxels(*args):
+    def planes(*args):
         raise AssertionError("voxels were read")
 
-    monkeypatch.setattr("abdoseg.scans.nifti._voxels", voxels)
+    monkeypatch.setattr("abdoseg.scans.nifti.planes", planes)
     (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, Settings(max_memory=2**27))
     assert outcome.error.exit_code == 10
     assert str(outcome.error).startswith(f"{cohort[0]}: a scan of")

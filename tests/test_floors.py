@@ -8,7 +8,7 @@ import abdoseg
 ROOT = Path(abdoseg.__file__).parent
 FLOORS = [
     {"errors", "progress", "machine"},
-    {"volume", "anatomy", "tissues", "output", "ledger", "page", "banded", "components"},
+    {"volume", "anatomy", "tissues", "output", "ledger", "page", "banded", "components", "gunzip"},
     {"scans", "metrics", "resample", "phantom", "measure"},
     {"model", "postprocess", "quality", "preview"},
     {"mirrored"},

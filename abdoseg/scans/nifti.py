@@ -5,25 +5,22 @@ Source: nifti1.h and nifti2.h of the NIfTI Data Format Working Group, https://ni
 
 from __future__ import annotations
 
-import zlib
-from contextlib import contextmanager
-from io import BufferedReader
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
 from abdoseg.errors import ScanError
+from abdoseg.gunzip import is_gzip, opened
 from abdoseg.scans.limits import check_promise
 from abdoseg.scans.nifti_axes import nifti_affine
 from abdoseg.scans.nifti_header import Order, byte_order, parsed
 from abdoseg.scans.scan_file import Admit, ScanFile, anything, scaled
 from abdoseg.volume import Array, Geometry, Stored
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-GZIP = b"\x1f\x8b"
 SIZES = {348: 1, 540: 2}  # sizeof_hdr to version
 MAGIC = {b"n+1\0": "single", b"ni1\0": "pair", b"n+2\0": "single", b"ni2\0": "pair"}
 # Datatype codes that hold one number a voxel. Source: nifti1.h, DT_*.
@@ -39,7 +36,21 @@ OTHERS = {
 }
 MAX_OFFSET = 2**26  # extensions before the voxels; 64 MiB is already absurd
 CHUNK = 2**23  # bytes gunzipped at a time: whatever is asked for at once is held twice
-PACKED = 2**22  # bytes of a gzip read at a time: before each, Python's lock is waited for, long beside an import
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What a file's header says of its voxels. path: the file that holds them, after `skip` bytes, (I, J, K), the first
+    axis fastest. scale: slope and intercept."""
+
+    path: Path
+    skip: int
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    scale: tuple[float, float]
+    stored: Stored
+    notes: tuple[str, ...]
+    details: dict[str, Any]
 
 
 def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -> ScanFile:
@@ -49,6 +60,16 @@ def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -
     superior, the customary reading. admit: asked with the grid before any voxel is read. Raises ScanError,
     ResourceError.
     """
+    file = said(path, assume_axes, admit)
+    with opened(file.path) as stream:
+        [(_, raw)] = planes(file, stream, file.shape[2])
+    notes = list(file.notes)
+    array = scaled(raw, *file.scale, notes)
+    return ScanFile(array, file.stored, tuple(notes), file.details)
+
+
+def said(path: Path, assume_axes: bool, admit: Admit = anything) -> Said:
+    """Reads the header alone, as `read_nifti` would. Raises ScanError, ResourceError."""
     path = _header_path(path)
     header, kind = read_header(path)
     notes: list[str] = []
@@ -57,14 +78,39 @@ def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -
     stored = Stored(Geometry(shape, affine), None if source == "assumed" else header)  # what is written says it
     admit(stored.geometry)
     image = _image_path(path) if kind == "pair" else path
-    raw = _voxels(image, header, shape, kind)
-    array = scaled(raw, *_slope(header), notes)
+    dtype = np.dtype(NUMBERS[int(header["datatype"])]).newbyteorder(byte_order(header))
+    skip = _skip(image, header, kind)
+    size, packed = image.stat().st_size, is_gzip(image)
+    check_promise(str(image), shape, dtype.itemsize, size if packed else max(0, size - skip), packed)
     details = {
         "format": f"NIfTI-{SIZES[int(header['sizeof_hdr'])]}",
-        "stored_type": str(raw.dtype.newbyteorder("=")),
+        "stored_type": str(dtype.newbyteorder("=")),
         "affine_from": source,
     }
-    return ScanFile(array, stored, tuple(notes), details)
+    return Said(image, skip, shape, dtype, _slope(header), stored, tuple(notes), details)
+
+
+def planes(file: Said, stream: IO[bytes] | RawIOBase, depth: int) -> Iterator[tuple[int, Array]]:
+    """The stored numbers (I, J, at most `depth`), and the index along K of their first plane.
+
+    They lie in the same memory as those before them, which are gone. Raises ScanError.
+    """
+    plane = file.shape[0] * file.shape[1]
+    numbers = np.empty(plane * min(depth, file.shape[2]), file.dtype)
+    _read(stream, file.skip)
+    for first in range(0, file.shape[2], depth):
+        some = numbers[: plane * min(depth, file.shape[2] - first)]
+        view, done = some.view(np.uint8).data, 0
+        while done < len(view) and (count := stream.readinto(view[done : done + CHUNK])):  # type: ignore[union-attr]
+            done += count
+        if done < len(view):
+            before, all_ = (plane * count * file.dtype.itemsize for count in (first, file.shape[2]))
+            raise ScanError(
+                f"{file.path}: truncated: {before + done:,} of {all_:,} bytes of voxels; copy or export it again"
+            )
+        yield first, some.reshape((*file.shape[:2], -1), order="F")
+    if not isinstance(stream, BufferedReader):
+        stream.read(1)  # the end of a gzip stream is where its checksum is checked
 
 
 def read_header(path: Path) -> tuple[Any, str]:
@@ -93,36 +139,7 @@ def _size_and_order(head: bytes) -> tuple[int, Order]:
     return (little, "<") if little in SIZES else (big, ">") if big in SIZES else (0, "<")
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file's bytes, gunzipped when they are gzip, whatever the suffix. Foreign errors become ScanError."""
-    from isal import igzip, isal_zlib
-
-    igzip.READ_BUFFER_SIZE = PACKED
-    try:
-        with path.open("rb") as file:
-            if not file.peek(2):
-                raise ScanError(f"{path}: the file is empty; copy or export it again")
-            if file.peek(2)[:2] == GZIP:
-                with igzip.GzipFile(fileobj=file, mode="rb") as stream:
-                    yield stream
-            else:
-                yield file
-    except FileNotFoundError as error:
-        raise ScanError(f"{path}: no such file") from error
-    except (EOFError, zlib.error, isal_zlib.error, igzip.BadGzipFile) as error:  # type: ignore[misc]  # isal's stubs call its error an instance
-        raise ScanError(f"{path}: truncated or damaged gzip ({error}); copy or export it again") from error
-    except OSError as error:
-        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether the file begins as gzip does."""
-    with path.open("rb") as file:
-        return file.read(2) == GZIP
-
-
-def _read(stream: IO[bytes], count: int) -> bytes:
+def _read(stream: IO[bytes] | RawIOBase, count: int) -> bytes:
     """Up to `count` bytes: fewer only at the end."""
     parts = b""
     while len(parts) < count and (part := stream.read(count - len(parts))):
@@ -179,28 +196,13 @@ def _partner(path: Path, mine: str, other: str) -> Path | None:
     return next((name for name in names if name.is_file()), None)
 
 
-def _voxels(path: Path, header: Any, shape: tuple[int, int, int], kind: str) -> Array:
-    """The stored numbers, (I, J, K), first axis fastest, as they lie in the file."""
-    dtype = np.dtype(NUMBERS[int(header["datatype"])]).newbyteorder(byte_order(header))
+def _skip(path: Path, header: Any, kind: str) -> int:
+    """Bytes before the voxels. Raises ScanError."""
     least = 0 if kind == "pair" else {348: 352, 540: 544}[int(header["sizeof_hdr"])]
     offset = float(header["vox_offset"])
     if not (0 <= offset <= MAX_OFFSET):
         raise ScanError(f"{path}: damaged header: the voxels are said to start at byte {offset:g}")
-    skip = max(int(offset), least)
-    size, packed = path.stat().st_size, is_gzip(path)
-    check_promise(str(path), shape, dtype.itemsize, size if packed else max(0, size - skip), packed)
-    array = np.empty(int(np.prod(shape)), dtype)
-    view = array.view(np.uint8).data
-    with opened(path) as stream:
-        _read(stream, skip)
-        done = 0
-        while done < len(view) and (count := stream.readinto(view[done : done + CHUNK])):  # type: ignore[attr-defined]
-            done += count
-        if done < len(view):
-            raise ScanError(f"{path}: truncated: {done:,} of {len(view):,} bytes of voxels; copy or export it again")
-        if not isinstance(stream, BufferedReader):
-            stream.read(1)  # the end of a gzip stream is where its checksum is checked
-    return array.reshape(shape, order="F")
+    return max(int(offset), least)
 
 
 def _slope(header: Any) -> tuple[float, float]:

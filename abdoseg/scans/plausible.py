@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,29 +32,46 @@ class Values:
         return f"values from {self.low:g} to {self.high:g}"
 
 
+class Tally:
+    """Values found out from stacks of planes, in any order and from any thread.
+
+    shape: of all planes, the first axis counting them. backward: axes whose every so-manieth voxel is counted from
+    their end. least: what lies below it is raised to it, where it lies.
+    """
+
+    def __init__(self, shape: Sequence[int], backward: Sequence[bool] = (False,) * 3, least: float = -np.inf) -> None:
+        self.depth = max(1, AT_ONCE // math.prod(shape[1:]))
+        self._least = least
+        self._stride = max(1, round((math.prod(shape) / SAMPLE) ** (1 / 3)))
+        self._starts = [(n - 1) % self._stride if back else 0 for n, back in zip(shape, backward, strict=True)]
+        self._seen: list[tuple[float, float, int, int, int, bool]] = []  # of each stack, as in add
+
+    def add(self, first: int, planes: Array) -> None:
+        """planes: (some, J, K), the first of them the one of that number."""
+        low, high = planes.min(), planes.max()
+        if low < self._least:
+            np.maximum(planes, self._least, out=planes)
+        starts = ((self._starts[0] - first) % self._stride, *self._starts[1:])
+        sample = planes[tuple(slice(start, None, self._stride) for start in starts)].copy(order="K")
+        beyond = int(np.count_nonzero(sample > BEYOND))
+        tissue = int(np.count_nonzero((sample > TISSUE_HU[0]) & (sample < TISSUE_HU[1])))
+        whole = sample.dtype.kind in "iu" or np.array_equal(sample, np.round(sample))
+        self._seen.append((float(low), float(high), sample.size, beyond, tissue, whole))
+
+    def values(self) -> Values:
+        """Of all that was added."""
+        low, high, sizes, beyond, tissue, whole = zip(*self._seen, strict=True)
+        low, high = (max(found, self._least) for found in (min(low), max(high)))
+        return Values(float(low), float(high), sum(beyond) / sum(sizes), sum(tissue) / sum(sizes), all(whole))
+
+
 def values_of(array: Array, least: float = -np.inf) -> Values:
     """low and high are of all voxels, those below `least` having been raised to it where they lie."""
     planes = array.transpose(memory_order(array))
-    depth = max(1, AT_ONCE // planes[0].size)
-    ends = np.empty((-(-len(planes) // depth), 2))
-
-    def stack(n: int) -> None:
-        part = planes[n * depth : (n + 1) * depth]
-        ends[n] = part.min(), part.max()
-        if ends[n, 0] < least:
-            np.maximum(part, least, out=part)
-
-    on_all_cores(stack, len(ends))
-    low, high = np.maximum(ends, least).T
-    stride = max(1, round((array.size / SAMPLE) ** (1 / 3)))
-    sample = array[::stride, ::stride, ::stride].copy(order="K")
-    return Values(
-        float(low.min()),
-        float(high.max()),
-        np.count_nonzero(sample > BEYOND) / sample.size,
-        np.count_nonzero((sample > TISSUE_HU[0]) & (sample < TISSUE_HU[1])) / sample.size,
-        bool(sample.dtype.kind in "iu" or np.array_equal(sample, np.round(sample))),
-    )
+    tally = Tally(planes.shape, least=least)
+    depth = tally.depth
+    on_all_cores(lambda n: tally.add(n * depth, planes[n * depth : (n + 1) * depth]), -(-len(planes) // depth))
+    return tally.values()
 
 
 def why_not_hu(values: Values) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from abdoseg.errors import AbdosegError
 from abdoseg.scans.coverage import Coverage, coverage
-from abdoseg.scans.read import read_scan
+from abdoseg.scans.read import Glance, read_scan
 from abdoseg.scans.scan_file import Remark
 from abdoseg.volume import Geometry, Volume
 
@@ -67,18 +67,18 @@ def judged(volume: Volume) -> Report:
     return Report(verdict, (*unusable, *review), tuple(remarks), facts(volume) | {"coverage": _coverage_facts(covered)})
 
 
-def facts(volume: Volume) -> dict[str, Any]:
-    """What a scan that was read is, in numbers: for `info` and `check`."""
-    stored = volume.stored.geometry
+def facts(scan: Volume | Glance) -> dict[str, Any]:
+    """What a scan is, in numbers: for `info` and `check`."""
+    stored = scan.stored.geometry
     return {
-        **volume.details,
+        **scan.details,
         "shape": list(stored.shape),
         "spacing_mm": [round(float(n), 4) for n in stored.spacing_mm],
         "axes": stored.axes,
         "field_of_view_mm": [round(float(n), 1) for n in np.array(stored.shape) * stored.spacing_mm],
         "shear_degrees": round(stored.shear_degrees, 2),
-        "expected_seconds": round(expected_seconds(volume.geometry), 1),
-        "expected_gb": round(expected_bytes(volume.geometry) / 2**30, 1),
+        "expected_seconds": round(expected_seconds(stored), 1),
+        "expected_gb": round(expected_bytes(stored) / 2**30, 1),
     }
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from abdoseg.errors import ScanError
+from abdoseg.gunzip import Ahead
+from abdoseg.scans.nifti import planes, said
 from abdoseg.scans.pixels import AIR
-from abdoseg.scans.plausible import values_of, why_not_hu
-from abdoseg.scans.scan_file import Admit, anything
+from abdoseg.scans.plausible import Tally, Values, values_of, why_not_hu
+from abdoseg.scans.scan_file import Admit, anything, scaled
 from abdoseg.scans.sniff import kind_of, read_file
-from abdoseg.volume import Volume
+from abdoseg.volume import Stored, Volume, nearest_axes
 
 SUFFIXES = (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".zip", ".dcm")
 
@@ -38,16 +41,52 @@ def read_scan(
         volume = read_dicom(path, series=series, gaps=gaps, admit=admit)
     else:
         file = read_file(path, assume_axes, admit)
-        if 1 in file.array.shape:
-            size = " x ".join(map(str, file.array.shape))
-            raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
+        _check_slices(path, file.stored)
         canonical = file.stored.to_canonical(file.array)
         volume = Volume(canonical, file.stored.canonical(), file.stored, file.notes, file.details)
-    values = values_of(volume.voxels, least=AIR)
+    return replace(volume, details=volume.details | _seen(path, values_of(volume.voxels, least=AIR)))
+
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """A Volume without its voxels: `stored` says where they lie, the rest is as there."""
+
+    stored: Stored
+    notes: tuple[str, ...]
+    details: dict[str, Any]
+
+
+def glance(
+    path: Path, ahead: Ahead | None = None, *, series: str | None = None, gaps: str = "fill", assume_axes: bool = False
+) -> Glance | Volume:
+    """What `read_scan` finds out.
+
+    ahead: has begun to read the file. A NIfTI of whole numbers only passes through then: in memory are some planes.
+    Raises what `read_scan` raises.
+    """
+    if ahead is not None and kind_of(path) == "NIfTI":
+        file = said(path, assume_axes)
+        if file.path == path and file.dtype.kind in "iu":
+            _check_slices(path, file.stored)
+            backward = [sign < 0 for _, sign in nearest_axes(file.stored.geometry.affine)]
+            tally = Tally(file.shape[::-1], backward[::-1], AIR)
+            for first, numbers in planes(file, ahead, tally.depth):
+                tally.add(first, scaled(numbers, *file.scale, []).T)
+            return Glance(file.stored, file.notes, file.details | _seen(path, tally.values()))
+    return read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes)
+
+
+def _check_slices(path: Path, stored: Stored) -> None:
+    if 1 in stored.geometry.shape:
+        size = " x ".join(map(str, stored.geometry.shape))
+        raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
+
+
+def _seen(path: Path, values: Values) -> dict[str, Any]:
+    """The details that the values give. Raises ScanError when they are not HU."""
     if reason := why_not_hu(values):
         raise ScanError(f"{path}: {reason}; give the CT in HU, as converted from its DICOM")
-    seen = {"hu_range": [values.low, values.high], "tissue_share": round(values.tissue, 3)}
-    return replace(volume, details={**volume.details, **seen})
+    return {"hu_range": [values.low, values.high], "tissue_share": round(values.tissue, 3)}
 
 
 def case_name(path: str | Path) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from abdoseg.errors import ScanError
+from abdoseg.gunzip import opened
 from abdoseg.scans.headers import is_dicom
-from abdoseg.scans.nifti import is_nifti, opened, read_nifti
+from abdoseg.scans.nifti import is_nifti, read_nifti
 from abdoseg.scans.other import read_other
 from abdoseg.scans.scan_file import Admit, ScanFile, anything
 

@@ -8,8 +8,10 @@ import pytest
 from phantom_dicom import body
 
 from abdoseg.errors import ResourceError, ScanError
-from abdoseg.scans import read_scan, write_nifti
-from abdoseg.volume import Geometry, Stored
+from abdoseg.gunzip import read_ahead
+from abdoseg.scans import plausible, read_scan, write_nifti
+from abdoseg.scans.read import glance
+from abdoseg.volume import Geometry, Stored, Volume
 
 HU = body((8, 7, 6))
 AFFINE = np.array([[-0.8, 0, 0, 10], [0, -0.9, 0, 20], [0, 0, 3, -30], [0, 0, 0, 1.0]])
@@ -114,6 +116,45 @@ def test_padding_below_air_becomes_air(tmp_path):
     volume = read_scan(save(tmp_path / "a.nii", hu))
     assert np.array_equal(stored_array(volume), np.maximum(hu, -1024))
     assert volume.voxels.dtype == np.int16
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        ("<i2", (1, 0)),
+        (">i2", (1, 0)),
+        ("<i2", (0.5, 3.25)),
+        (">u2", (1, -1500)),
+        ("<u2", (0.5, -1500)),
+        ("<f4", (1, 0)),
+    ],
+)
+@pytest.mark.parametrize("directions", [(1, 1, 1), (-1, 1, -1)])
+def test_at_a_glance_a_file_is_what_reading_it_whole_finds(tmp_path, monkeypatch, scale, dtype, directions):
+    monkeypatch.setattr(plausible, "AT_ONCE", 100)  # voxels: two planes
+    monkeypatch.setattr(plausible, "SAMPLE", 50)
+    hu = HU.astype(np.float64)
+    hu[2, 3, 4] = -1500
+    stored = ((hu - scale[1]) / scale[0]).astype(dtype)
+    path = save(tmp_path / "a.nii.gz", stored, AFFINE * [*directions, 1], endianness=dtype[0])
+    patched(path, 112, np.array(scale, "f4").astype(f"{dtype[0]}f4").tobytes())
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    whole, seen = read_scan(path), glance(path, read_ahead(path))
+    assert isinstance(seen, Volume) == (dtype == "<f4")
+    assert (seen.details, seen.notes) == (whole.details, whole.notes)
+    assert seen.stored.geometry.matches(whole.stored.geometry)
+
+
+@pytest.mark.parametrize("damage", ["cut", "one slice", "labels"])
+def test_at_a_glance_a_file_is_refused_as_when_it_is_read_whole(tmp_path, damage):
+    path = save(tmp_path / "a.nii.gz", {"one slice": HU[:, :, :1], "labels": (HU > 0).astype(np.int16)}.get(damage, HU))
+    if damage == "cut":
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-9]))
+    with pytest.raises(ScanError) as whole:
+        read_scan(path)
+    with pytest.raises(ScanError) as seen:
+        glance(path, read_ahead(path))
+    assert str(seen.value) == str(whole.value)
 
 
 @pytest.mark.parametrize("shape", [(8, 7, 6, 1), (8, 7, 6, 1, 1)])

@@ -1,0 +1,98 @@
+"""The bytes of files, gunzipped where they are gzip: as they are asked for, or ahead of that in a thread."""
+
+from __future__ import annotations
+
+import zlib
+from contextlib import contextmanager
+from io import RawIOBase
+from queue import SimpleQueue
+from threading import Semaphore, Thread
+from typing import IO, TYPE_CHECKING
+
+from abdoseg.errors import AbdosegError, ScanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MAGIC = b"\x1f\x8b"
+PACKED = 2**22  # bytes of a gzip read at a time: before each, Python's lock is waited for, long beside an import
+PIECE, AHEAD = 2**20, 80  # bytes that a core's cache holds, and as many times that before anyone takes them
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file's bytes, gunzipped when they are gzip, whatever the suffix. Foreign errors become ScanError."""
+    from isal import igzip, isal_zlib
+
+    igzip.READ_BUFFER_SIZE = PACKED
+    try:
+        with path.open("rb") as file:
+            if not file.peek(2):
+                raise ScanError(f"{path}: the file is empty; copy or export it again")
+            if file.peek(2)[:2] == MAGIC:
+                with igzip.GzipFile(fileobj=file, mode="rb") as stream:
+                    yield stream
+            else:
+                yield file
+    except FileNotFoundError as error:
+        raise ScanError(f"{path}: no such file") from error
+    except (EOFError, zlib.error, isal_zlib.error, igzip.BadGzipFile) as error:  # type: ignore[misc]  # isal's stubs call its error an instance
+        raise ScanError(f"{path}: truncated or damaged gzip ({error}); copy or export it again") from error
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the file begins as gzip does."""
+    with path.open("rb") as file:
+        return file.read(2) == MAGIC
+
+
+class Ahead(RawIOBase):
+    """What `opened` gives, read from now on by a thread of its own: it need not wait for who takes it to be imported.
+
+    Errors are raised where the bytes would have been. At its end the gzip's checksum has been checked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._pieces: SimpleQueue[bytes | AbdosegError] = SimpleQueue()
+        self._room = Semaphore(AHEAD)
+        self._piece: bytes | memoryview | None = memoryview(b"")  # None at the end
+        Thread(target=self._read, args=(path,), daemon=True).start()
+
+    def _read(self, path: Path) -> None:
+        try:
+            with opened(path) as stream:
+                while piece := stream.read(PIECE):
+                    self._room.acquire()
+                    self._pieces.put(piece)
+            self._pieces.put(b"")
+        except AbdosegError as error:
+            self._pieces.put(error)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Up to as many bytes as the buffer has room for; 0 at the end. Raises ScanError."""
+        if self._piece is not None and not self._piece:
+            piece = self._pieces.get()
+            self._room.release()
+            if isinstance(piece, AbdosegError):
+                raise piece
+            self._piece = memoryview(piece) if piece else None
+        if self._piece is None:
+            return 0
+        count = min(len(buffer), len(self._piece))
+        buffer[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+
+def read_ahead(path: Path) -> Ahead | None:
+    """Begins to read a gzip; None for what is none, or cannot be opened: whoever reads it then says why."""
+    try:
+        return Ahead(path) if is_gzip(path) else None
+    except OSError:
+        return None
