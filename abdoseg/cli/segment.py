@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from abdoseg.cli import options
+from abdoseg.cli.asked import Asked
 from abdoseg.cli.console import Talk
 from abdoseg.cli.formats import chosen_options, export_flags, wanted
 from abdoseg.errors import UsageError
@@ -19,7 +19,6 @@ from abdoseg.exporters import EXPORTERS
 
 if TYPE_CHECKING:
     from abdoseg.batch import Case, Export, Outcome
-    from abdoseg.ledger import Ledger
     from abdoseg.model.weights import Model
     from abdoseg.segmentation import Segmentation
     from abdoseg.volume import Volume
@@ -79,18 +78,18 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
     ledger = None if single else Ledger(output, flags["shard"])
     organs = _organs(flags["organs"], flags["scheme"])
     formats = [name for name in wanted(flags) if name != "nifti"]  # the labelmap is written anyway
-    kept = ("series", "gaps", "assume_axes", "split")
-    asked = {"labels": flags["scheme"], "organs": organs and sorted(organs), "model": flags["model_name"]}
-    asked |= {name: flags[name] for name in kept}
+    reading = {name: flags[name] for name in ("series", "gaps", "assume_axes")}
+    kept = {"labels": flags["scheme"], "organs": organs and sorted(organs), "model": flags["model_name"]}
+    asked = Asked(kept | reading | {"split": flags["split"]}, formats)
     overwrite = flags["overwrite"]
     if flags["resume"] and ledger:
-        cases, overwrite = _unfinished(cases, ledger, asked, formats, talk, as_json), True
+        cases, overwrite = asked.unfinished(cases, ledger, talk, as_json), True
     settings = Settings(
         scheme=flags["scheme"],
         organs=organs,
         overwrite=overwrite,
         max_memory=_size(flags["max_memory"]),
-        reading={name: flags[name] for name in ("series", "gaps", "assume_axes")},
+        reading=reading,
     )
     folder = output.parent if single else output
     export = _exporting(formats, flags, folder, overwrite)
@@ -102,9 +101,7 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
 
     def settled(outcome: Outcome) -> None:
         if ledger:
-            facts = _facts(outcome, ledger.folder)
-            facts |= {"asked": asked | {"scan": _whereabouts(outcome.case.scan)}, "formats": formats}
-            ledger.add(outcome.case.name, outcome.written, outcome.error, **facts)
+            asked.note(outcome, ledger)
         if not outcome.error:
             done.append(outcome.case.name)
 
@@ -122,49 +119,6 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
         raise
     codes = {outcome.error.exit_code for outcome in failures if outcome.error}
     return 1 if len(codes) > 1 else next(iter(codes), 0)
-
-
-def _unfinished(
-    cases: Sequence[Case],
-    ledger: Ledger,
-    asked: dict[str, Any],
-    formats: Sequence[str],
-    talk: Talk,
-    as_json: bool,
-) -> list[Case]:
-    """The cases still to be done, or to be done again since something else was asked for; tells the others' files.
-
-    Raises UsageError where the ledger's case is another scan.
-    """
-    finished, left, again = ledger.done(), [], 0
-    for case in cases:
-        line = finished.get(case.name)
-        if line is None:
-            left.append(case)
-            continue
-        before = line.get("asked", {})
-        if before.get("scan", _whereabouts(case.scan)) != _whereabouts(case.scan):
-            raise UsageError(
-                f"{case.scan}: {ledger.folder} holds results of another scan as {case.name}; "
-                "name another folder with -o"
-            )
-        if any(before.get(name, value) != value for name, value in asked.items()) or not (
-            set(formats) <= set(line.get("formats", formats))
-        ):
-            left.append(case)
-            again += 1
-            continue
-        outputs = [str(ledger.folder / name) for name in line["outputs"]]
-        click.echo(json.dumps({"case": case.name, "outputs": outputs}) if as_json else "\n".join(outputs))
-    talk.say(f"{len(cases) - len(left)} of {len(cases)} cases are done already")
-    if again:
-        talk.say(f"{again} were done with other options, and are done again")
-    return left
-
-
-def _whereabouts(scan: Path) -> str:
-    """A scan's own place, whatever way leads to it: a digest, since the place may say more than a ledger should."""
-    return hashlib.sha256(str(scan.resolve()).encode()).hexdigest()[:16]
 
 
 def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
@@ -258,17 +212,6 @@ def _exporting(formats: Sequence[str], flags: dict[str, Any], folder: Path, over
         return job.export(work, folder, formats, flags["split"], overwrite)
 
     return export
-
-
-def _facts(outcome: Outcome, folder: Path) -> dict[str, Any]:
-    """What the ledger has of a case beside its name, outputs and error."""
-    from abdoseg.ledger import relative
-
-    return {
-        "scan": relative(outcome.case.scan, folder),
-        "seconds": round(outcome.seconds, 3),
-        "model": outcome.record.get("model", {}).get("digest"),
-    }
 
 
 def _tell(outcome: Outcome, talk: Talk, as_json: bool) -> None:
