@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -23,7 +24,9 @@ def test_what_only_the_compiler_needs_is_not_imported_but_can_be():
         "from torch.export import export\n"
         "with torch.no_grad(): print(len(export(torch.nn.ReLU(), (torch.ones(2),)).graph.nodes))"
     )
-    assert told(START + code) == ["False", "False", "True", "3", "3"]
+    registrations, export, *rest = told(START + code)
+    assert (registrations, rest) == ("False", ["True", "3", "3"])
+    assert export == "False" or tuple(map(int, version("torch").split(".")[:2])) < (2, 13)  # 2.8 asks for it itself
 
 
 STANDING = (
