@@ -79,6 +79,8 @@ def bench(
     rows.append(("all", sum(row[1] for row in rows), None))
     facts = {name: found.record[name] for name in ("versions", "device", "precision", "threads")}
     facts |= {"shape": list(volume.geometry.shape), "peak_memory_gb": round(peak_memory() / 2**30, 2)}
+    if model.device.type == "cuda":
+        facts["peak_gpu_memory_gb"] = round(torch.cuda.max_memory_reserved(model.device) / 2**30, 2)
     if as_json:
         stages = [{"stage": stage, "seconds": taken, "floor": floor} for stage, taken, floor in rows]
         click.echo(json.dumps({**facts, "stages": stages}))
@@ -89,6 +91,8 @@ def bench(
     size = " x ".join(map(str, volume.geometry.shape))
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     click.echo(f"{size}, peak memory {facts['peak_memory_gb']} GB (made-up scan included)")
+    if "peak_gpu_memory_gb" in facts:
+        click.echo(f"peak memory of the GPU {facts['peak_gpu_memory_gb']} GB (PyTorch's tensors and what it keeps)")
     click.echo(f"{facts['device']}, {facts['precision']}, {facts['threads']} threads; {versions}")
 
 
