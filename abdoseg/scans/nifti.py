@@ -18,7 +18,7 @@ from abdoseg.gunzip import is_gzip, opened
 from abdoseg.scans.limits import check_promise
 from abdoseg.scans.nifti_axes import nifti_affine
 from abdoseg.scans.nifti_header import Order, byte_order, parsed
-from abdoseg.scans.scan_file import Admit, ScanFile, anything, scaled
+from abdoseg.scans.scan_file import Admit, ScanFile, anything, no_numbers, scaled
 from abdoseg.volume import Array, Geometry, Stored
 
 SIZES = {348: 1, 540: 2}  # sizeof_hdr to version
@@ -63,9 +63,8 @@ def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -
     file = said(path, assume_axes, admit)
     with opened(file.path) as stream:
         [(_, raw)] = planes(file, stream, file.shape[2])
-    notes = list(file.notes)
-    array = scaled(raw, *file.scale, notes)
-    return ScanFile(array, file.stored, tuple(notes), file.details)
+    array, bad = scaled(raw, *file.scale)
+    return ScanFile(array, file.stored, file.notes + no_numbers(bad), file.details)
 
 
 def said(path: Path, assume_axes: bool, admit: Admit = anything) -> Said:

@@ -17,7 +17,7 @@ import numpy as np
 from abdoseg.errors import ScanError
 from abdoseg.scans.affines import is_usable, lps_to_ras, straightened
 from abdoseg.scans.limits import check_promise
-from abdoseg.scans.scan_file import Admit, ScanFile, anything, scaled
+from abdoseg.scans.scan_file import Admit, ScanFile, anything, no_numbers, scaled
 from abdoseg.volume import Affine, Array, Geometry, Stored
 
 HEADER_BYTES = 2**20
@@ -71,9 +71,9 @@ def read_other(path: Path, kind: Literal["MetaImage", "NRRD"], admit: Admit = an
         raw = _voxels(header)
     except OSError as error:
         raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
-    notes: list[str] = []
     details = {"format": kind, "stored_type": str(raw.dtype.newbyteorder("="))}
-    return ScanFile(scaled(raw, 1.0, 0.0, notes), Stored(Geometry(header.shape, affine)), tuple(notes), details)
+    array, bad = scaled(raw, 1.0, 0.0)
+    return ScanFile(array, Stored(Geometry(header.shape, affine)), no_numbers(bad), details)
 
 
 def _fields(path: Path, separator: str, kind: str) -> tuple[dict[str, str], int]:

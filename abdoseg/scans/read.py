@@ -11,7 +11,7 @@ from abdoseg.gunzip import Ahead
 from abdoseg.scans.nifti import planes, said
 from abdoseg.scans.pixels import AIR
 from abdoseg.scans.plausible import Tally, Values, values_of, why_not_hu
-from abdoseg.scans.scan_file import Admit, anything, scaled
+from abdoseg.scans.scan_file import Admit, anything, no_numbers, scaled
 from abdoseg.scans.sniff import kind_of, read_file
 from abdoseg.volume import Stored, Volume, nearest_axes
 
@@ -61,18 +61,20 @@ def glance(
 ) -> Glance | Volume:
     """What `read_scan` finds out.
 
-    ahead: has begun to read the file. A NIfTI of whole numbers only passes through then: in memory are some planes.
-    Raises what `read_scan` raises.
+    ahead: has begun to read the file. A NIfTI only passes through then: in memory are some planes. Raises what
+    `read_scan` raises.
     """
     if ahead is not None and kind_of(path) == "NIfTI":
         file = said(path, assume_axes)
-        if file.path == path and file.dtype.kind in "iu":
+        if file.path == path:
             _check_slices(path, file.stored)
             backward = [sign < 0 for _, sign in nearest_axes(file.stored.geometry.affine)]
-            tally = Tally(file.shape[::-1], backward[::-1], AIR)
+            tally, bad = Tally(file.shape[::-1], backward[::-1], AIR), 0
             for first, numbers in planes(file, ahead, tally.depth):
-                tally.add(first, scaled(numbers, *file.scale, []).T)
-            return Glance(file.stored, file.notes, file.details | _seen(path, tally.values()))
+                hu, more = scaled(numbers, *file.scale)
+                tally.add(first, hu.T)
+                bad += more
+            return Glance(file.stored, file.notes + no_numbers(bad), file.details | _seen(path, tally.values()))
     return read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes)
 
 
