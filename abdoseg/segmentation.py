@@ -135,15 +135,12 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
     A sheared scan (a tilted gantry) gets the nearest orthogonal axes, one that lies askew to the patient the
     patient's; both a box that holds the whole scan.
     """
-    unit = geometry.affine[:3, :3] / geometry.spacing_mm
-    u, _, vt = np.linalg.svd(unit)
-    axes = u @ vt  # the rotation nearest to the grid's axes
-    turned = np.degrees(np.arccos(np.clip((np.trace(axes) - 1) / 2, -1, 1)))
     if plan.segmenting_mm is None:
         return plan.grid(geometry)
-    if geometry.shear_degrees < SKEWED_DEGREES and turned < TURNED_DEGREES:
+    askew = geometry.turned_degrees > TURNED_DEGREES
+    if geometry.shear_degrees < SKEWED_DEGREES and not askew:
         return geometry.resampled(plan.segmenting_mm)
-    axes = axes if turned < TURNED_DEGREES else np.eye(3)
+    axes = np.eye(3) if askew else geometry.upright
     spacing = np.array(plan.segmenting_mm)
     corners = geometry.corners_mm() @ axes  # (8, 3) along the new axes
     low, high = corners.min(axis=0), corners.max(axis=0)

@@ -70,6 +70,17 @@ class Geometry:
         cosines = np.abs(unit.T @ unit - np.eye(3))
         return float(np.degrees(np.arcsin(min(1.0, cosines.max()))))
 
+    @cached_property
+    def upright(self) -> npt.NDArray[np.float64]:
+        """(3, 3) orthogonal unit vectors, a column an axis: those nearest to the grid's axes."""
+        u, _, vt = np.linalg.svd(self.affine[:3, :3] / self.spacing_mm)
+        return np.asarray(u @ vt, dtype=np.float64)
+
+    @property
+    def turned_degrees(self) -> float:
+        """How far a canonical grid's axes are turned from the patient's."""
+        return float(np.degrees(np.arccos(np.clip((np.trace(self.upright) - 1) / 2, -1, 1))))
+
     def corners_mm(self) -> npt.NDArray[np.float64]:
         """(8, 3) RAS mm of the corner voxels' centres."""
         last = np.array(self.shape) - 1

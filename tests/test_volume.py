@@ -69,6 +69,7 @@ def test_a_sheared_grid_is_taken_to_canonical_axes_too():
     where = np.argwhere(canonical == 23)[0]
     assert np.allclose(place(stored.canonical().affine, where), place(affine, (1, 2, 3)))
     assert stored.canonical().shear_degrees == pytest.approx(np.degrees(np.arctan(0.9 / 3.0)))
+    assert stored.canonical().turned_degrees == pytest.approx(np.degrees(np.arctan(0.9 / 3.0)) / 2)
 
 
 def test_axes_of_a_grid_turned_by_just_under_45_degrees_are_each_taken_once():

@@ -13,6 +13,7 @@ GRID_MM = 4.0
 SKIN_HU, LUNG_HU, BONE_HU = -300, -400, 200
 LUNG_SHARE = 0.15  # of a slice's body area that is air: bowel gas stays below, lung bases do not
 SPINE_SHARE = 0.25  # of the slices in which the column of the spine holds bone
+ASKEW_DEGREES = 20.0  # between the grid's axes and the patient's: beyond, no column of voxels follows the spine
 Mask = npt.NDArray[np.bool_]
 
 
@@ -22,7 +23,7 @@ class Coverage:
 
     lungs_above_mm: lung at the upper end. below_lungs_mm: the rest. lungs_below_mm: lung at the lower end instead, as
     in a scan that stands on its head. spine: where the spine lies between back (0) and front (1) of the body; None
-    when it is not seen. cut: sides of the body that the picture does not show.
+    when it is not seen, or the grid's axes do not follow it. cut: sides of the body that the picture does not show.
     """
 
     lungs_above_mm: float
@@ -51,7 +52,7 @@ def coverage(volume: Volume) -> Coverage | None:
         above * slice_mm,
         below * slice_mm,
         (len(lungs) - above - below) * slice_mm,
-        _spine(hu > BONE_HU, body),
+        _spine(hu > BONE_HU, body) if volume.geometry.turned_degrees < ASKEW_DEGREES else None,
         _cut(body, area),
     )
 

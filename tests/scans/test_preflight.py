@@ -74,6 +74,17 @@ def test_what_is_not_a_whole_abdomen_is_said(hu, words, verdict):
     assert any(words in reason for reason in report.reasons)
 
 
+@pytest.mark.parametrize(("degrees", "doubted"), [(15, True), (40, False)])
+def test_where_the_grid_lies_askew_nobody_is_called_back_to_front(degrees, doubted):
+    volume = volume_of(trunk()[:, ::-1])
+    angle = np.radians(degrees)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    geometry = Geometry(volume.geometry.shape, turn @ volume.geometry.affine)
+    report = judged(replace(volume, geometry=geometry, stored=Stored(geometry)))
+    assert any("back to front" in reason for reason in report.reasons) == doubted
+
+
 def test_thick_and_coarse_voxels_want_review():
     thick = judged(volume_of(trunk()[:, :, ::2], (4.0, 4.0, 10.0)))
     assert "thick slices: 10.0 mm apart; volumes will be rough" in thick.reasons
