@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import IO, TYPE_CHECKING
 
-from abdoseg.errors import AbdosegError, ScanError
+from abdoseg.errors import ScanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,9 +56,9 @@ class Ahead(RawIOBase):
     """
 
     def __init__(self, path: Path) -> None:
-        self._pieces: SimpleQueue[bytes | AbdosegError] = SimpleQueue()
+        self._pieces: SimpleQueue[bytes | Exception] = SimpleQueue()
         self._room = Semaphore(AHEAD)
-        self._piece: bytes | memoryview | None = memoryview(b"")  # None at the end
+        self._piece: memoryview | None = memoryview(b"")  # None at the end
         Thread(target=self._read, args=(path,), daemon=True).start()
 
     def _read(self, path: Path) -> None:
@@ -68,7 +68,7 @@ class Ahead(RawIOBase):
                     self._room.acquire()
                     self._pieces.put(piece)
             self._pieces.put(b"")
-        except AbdosegError as error:
+        except Exception as error:  # whatever it is: who waits for bytes would wait for ever
             self._pieces.put(error)
 
     def readable(self) -> bool:
@@ -77,11 +77,12 @@ class Ahead(RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Up to as many bytes as the buffer has room for; 0 at the end. Raises ScanError."""
         if self._piece is not None and not self._piece:
-            piece = self._pieces.get()
+            piece, self._piece = self._pieces.get(), None
             self._room.release()
-            if isinstance(piece, AbdosegError):
+            if isinstance(piece, Exception):
                 raise piece
-            self._piece = memoryview(piece) if piece else None
+            if piece:
+                self._piece = memoryview(piece)
         if self._piece is None:
             return 0
         count = min(len(buffer), len(self._piece))
@@ -93,6 +94,6 @@ class Ahead(RawIOBase):
 def read_ahead(path: Path) -> Ahead | None:
     """Begins to read a gzip; None for what is none, or cannot be opened: whoever reads it then says why."""
     try:
-        return Ahead(path) if is_gzip(path) else None
+        return Ahead(path) if path.is_file() and is_gzip(path) else None  # a pipe would be waited for
     except OSError:
         return None

@@ -1,6 +1,7 @@
 """Bytes that are gunzipped ahead of who takes them are the file's own, and so are the errors."""
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ def test_the_error_comes_where_the_bytes_would_have_been(tmp_path, monkeypatch):
     assert stream.read(1_000) == DATA[:1_000]
     with pytest.raises(ScanError, match=r"cut.gz: truncated or damaged gzip"):
         taken(stream, 1_000)
+    assert stream.read(1) == b""
     (tmp_path / "sum.gz").write_bytes(packed[:-8] + bytes(4) + packed[-4:])
     with pytest.raises(ScanError, match=r"sum.gz: truncated or damaged gzip"):
         taken(Ahead(tmp_path / "sum.gz"), 10_000)
@@ -46,5 +48,15 @@ def test_the_error_comes_where_the_bytes_would_have_been(tmp_path, monkeypatch):
 def test_what_is_no_gzip_is_left_to_its_reader(tmp_path):
     (tmp_path / "plain").write_bytes(DATA)
     (tmp_path / "empty").touch()
-    for path in (tmp_path / "plain", tmp_path / "empty", tmp_path, tmp_path / "missing", Path("x" * 5_000)):
+    if hasattr(os, "mkfifo"):  # not on Windows
+        os.mkfifo(tmp_path / "pipe")
+    paths = [tmp_path / name for name in ("plain", "empty", "missing", "pipe")]
+    for path in (*paths, tmp_path, Path("x" * 5_000), Path("a\0b")):
         assert read_ahead(path) is None
+
+
+def test_an_error_that_nobody_foresaw_is_raised_too(tmp_path, monkeypatch):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(DATA))
+    monkeypatch.setattr(gunzip, "opened", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Ahead(tmp_path / "a.gz").read(5)
