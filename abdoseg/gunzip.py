@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x1f\x8b"
 PACKED = 2**22  # bytes of a gzip read at a time: before each, Python's lock is waited for, long beside an import
-PIECE, AHEAD = 2**20, 80  # bytes that a core's cache holds, and as many times that before anyone takes them
+PIECE = 2**20  # bytes gunzipped ahead at a time, as many as a core's cache holds
+AHEAD = 80  # pieces that wait for whoever takes them
 
 
 @contextmanager

@@ -39,9 +39,11 @@ CHUNK = 2**23  # bytes gunzipped at a time: whatever is asked for at once is hel
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
-    """What a file's header says of its voxels. path: the file that holds them, after `skip` bytes, (I, J, K), the first
-    axis fastest. scale: slope and intercept."""
+class VoxelData:
+    """A file's voxels as its header describes them, not read yet.
+
+    path: the file that holds them, after `skip` bytes, (I, J, K), the first axis fastest. scale: slope and intercept.
+    """
 
     path: Path
     skip: int
@@ -60,14 +62,14 @@ def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -
     superior, the customary reading. admit: asked with the grid before any voxel is read. Raises ScanError,
     ResourceError.
     """
-    file = said(path, assume_axes, admit)
+    file = voxel_data(path, assume_axes, admit)
     with opened(file.path) as stream:
         [(_, raw)] = planes(file, stream, file.shape[2])
     array, bad = scaled(raw, *file.scale)
     return ScanFile(array, file.stored, file.notes + no_numbers(bad), file.details)
 
 
-def said(path: Path, assume_axes: bool, admit: Admit = anything) -> Said:
+def voxel_data(path: Path, assume_axes: bool, admit: Admit = anything) -> VoxelData:
     """Reads the header alone, as `read_nifti` would. Raises ScanError, ResourceError."""
     path = _header_path(path)
     header, kind = read_header(path)
@@ -86,15 +88,16 @@ def said(path: Path, assume_axes: bool, admit: Admit = anything) -> Said:
         "stored_type": str(dtype.newbyteorder("=")),
         "affine_from": source,
     }
-    return Said(image, skip, shape, dtype, _slope(header), stored, tuple(notes), details)
+    return VoxelData(image, skip, shape, dtype, _slope(header), stored, tuple(notes), details)
 
 
-def planes(file: Said, stream: IO[bytes] | RawIOBase, depth: int) -> Iterator[tuple[int, Array]]:
+def planes(file: VoxelData, stream: IO[bytes] | RawIOBase, depth: int) -> Iterator[tuple[int, Array]]:
     """The stored numbers (I, J, at most `depth`), and the index along K of their first plane.
 
     They lie in the same memory as those before them, which are gone. Raises ScanError.
     """
     plane = file.shape[0] * file.shape[1]
+    plane_bytes = plane * file.dtype.itemsize
     numbers = np.empty(plane * min(depth, file.shape[2]), file.dtype)
     _read(stream, file.skip)
     for first in range(0, file.shape[2], depth):
@@ -103,9 +106,9 @@ def planes(file: Said, stream: IO[bytes] | RawIOBase, depth: int) -> Iterator[tu
         while done < len(view) and (count := stream.readinto(view[done : done + CHUNK])):  # type: ignore[union-attr]
             done += count
         if done < len(view):
-            before, all_ = (plane * count * file.dtype.itemsize for count in (first, file.shape[2]))
             raise ScanError(
-                f"{file.path}: truncated: {before + done:,} of {all_:,} bytes of voxels; copy or export it again"
+                f"{file.path}: truncated: {first * plane_bytes + done:,} of {file.shape[2] * plane_bytes:,} bytes of "
+                "voxels; copy or export it again"
             )
         yield first, some.reshape((*file.shape[:2], -1), order="F")
     if not isinstance(stream, BufferedReader):

@@ -35,8 +35,8 @@ class Values:
 class Tally:
     """Values found out from stacks of planes, in any order and from any thread.
 
-    shape: of all planes, the first axis counting them. backward: axes whose every so-manieth voxel is counted from
-    their end. least: what lies below it is raised to it, where it lies.
+    shape: of all planes, the first axis counting them. backward: axes along which the sample is spread from the end.
+    least: what lies below it is raised to it, where it lies.
     """
 
     def __init__(self, shape: Sequence[int], backward: Sequence[bool] = (False,) * 3, least: float = -np.inf) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from abdoseg.errors import ScanError
 from abdoseg.gunzip import Ahead
-from abdoseg.scans.nifti import planes, said
+from abdoseg.scans.nifti import planes, voxel_data
 from abdoseg.scans.pixels import AIR
 from abdoseg.scans.plausible import Tally, Values, values_of, why_not_hu
 from abdoseg.scans.scan_file import Admit, anything, no_numbers, scaled
@@ -65,7 +65,7 @@ def glance(
     `read_scan` raises.
     """
     if ahead is not None and kind_of(path) == "NIfTI":
-        file = said(path, assume_axes)
+        file = voxel_data(path, assume_axes)
         if file.path == path:
             _check_slices(path, file.stored)
             backward = [sign < 0 for _, sign in nearest_axes(file.stored.geometry.affine)]
