@@ -40,7 +40,7 @@ def make(folder: Path) -> Path:
     stored = Stored(Geometry(SHAPE, affine))
     write_nifti(hu.astype(np.int16), stored, folder / "case.nii.gz")
     write_nifti(labels, stored, folder / "case_seg.nii.gz")
-    (folder / "case.json").write_text('{"versions": {"abdoseg": ""}, "scan": "case.nii.gz"}')
+    (folder / "case.json").write_text('{"versions": {"abdoseg": ""}, "labels": "abdoseg", "scan": "case.nii.gz"}')
     return folder / "case_seg.nii.gz"
 
 
