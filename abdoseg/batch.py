@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy import numbers_in
+from abdoseg.anatomy.label_schemes import numbers_in
 from abdoseg.errors import AbdosegError, OutputError, ResourceError, UsageError
-from abdoseg.ledger import relative
-from abdoseg.measure import write_csv
+from abdoseg.image.volume import Geometry, Labelmap, Volume
+from abdoseg.image.volumetry import write_csv
+from abdoseg.io import case_name, read_scan, write_nifti
+from abdoseg.io.scan_file import Admit, anything
 from abdoseg.model.plan import Plan, members
-from abdoseg.output import ensure_absent, ensure_writable, writing
-from abdoseg.progress import Track, silent
 from abdoseg.quality import columns
-from abdoseg.scans import case_name, read_scan, write_nifti
-from abdoseg.scans.scan_file import Admit, anything
-from abdoseg.volume import Geometry, Labelmap, Volume
+from abdoseg.runtime.files import ensure_absent, ensure_writable, writing
+from abdoseg.runtime.ledger import relative
+from abdoseg.runtime.progress import Track, silent
 
 if TYPE_CHECKING:  # PyTorch takes a second to import; the first scan is read meanwhile
     from abdoseg.model.weights import Model

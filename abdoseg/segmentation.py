@@ -15,22 +15,22 @@ import numpy.typing as npt
 import torch
 
 from abdoseg import __version__
-from abdoseg.anatomy import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import ModelError, ResourceError
-from abdoseg.machine import peak_memory
-from abdoseg.measure import OrganVolume, measure
-from abdoseg.mirrored import seems_mirrored
-from abdoseg.model.fast import precision
-from abdoseg.model.locate import predict_located
+from abdoseg.image.resample import paint_above, resample_image
+from abdoseg.image.volume import Geometry, Labelmap, Volume
+from abdoseg.image.volumetry import OrganVolume, measure
+from abdoseg.inference.backend import precision
+from abdoseg.inference.coarse_to_fine import predict_located
+from abdoseg.inference.postprocess import middle_of, part_sides, tidy
+from abdoseg.inference.sliding_window import MOST_VOXELS
+from abdoseg.io import read_scan
 from abdoseg.model.plan import Plan, members
-from abdoseg.model.predict import MOST_VOXELS
 from abdoseg.model.weights import Model, fast_type, load_model
-from abdoseg.postprocess import middle_of, part_sides, tidy
-from abdoseg.progress import Track, silent
 from abdoseg.quality import Findings, Quality, assess, examine, implausible, sentences
-from abdoseg.resample import paint_above, resample_image
-from abdoseg.scans import read_scan
-from abdoseg.volume import Geometry, Labelmap, Volume
+from abdoseg.quality.laterality import seems_mirrored
+from abdoseg.runtime.memory import peak_memory
+from abdoseg.runtime.progress import Track, silent
 
 Fields = npt.NDArray[np.float16]
 SKEWED_DEGREES = 2.0  # between axes: beyond, the network gets an orthogonal grid

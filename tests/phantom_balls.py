@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from abdoseg.anatomy import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.image.volume import Geometry, Stored, Volume
 from abdoseg.model.plan import Plan
 from abdoseg.model.weights import Model
-from abdoseg.volume import Geometry, Stored, Volume
 
 ORGANS = ("liver", "kidney_right", "kidney_left", "spleen", "pancreas")
 HU = {organ: 95 + 20 * n for n, organ in enumerate(ORGANS)}

@@ -3,7 +3,7 @@
 import nibabel as nib
 import numpy as np
 
-from abdoseg.volume import Geometry, Labelmap, Stored
+from abdoseg.image.volume import Geometry, Labelmap, Stored
 
 ORGANS = {1: "liver", 2: "kidney_right", 3: "kidney_left", 4: "spleen", 5: "liver_tumour"}
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 
 from abdoseg.phantom import phantom_tissues
-from abdoseg.training.draws import Draws
-from abdoseg.training.painting import paint
+from abdoseg.training.augment.rng import Draws
+from abdoseg.training.augment.synthesis import paint
 
 SPACING_MM = (1.6, 1.6, 2.4)
 SHAPES = {"head": (130, 150, 110), "legs": (230, 120, 120)}

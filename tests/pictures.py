@@ -22,14 +22,15 @@ from browser import NAMES
 from phantom_dicom import write_series
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
-from abdoseg.anatomy import BY_NAME, SCHEMES
+from abdoseg.anatomy.label_schemes import SCHEMES
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.cli.export import export
-from abdoseg.exporters.raster import render, scene
-from abdoseg.exporters.surface import Surface
-from abdoseg.preview import WINDOWS, Look
-from abdoseg.preview.captions import DIM, GROUND, INK, font
-from abdoseg.preview.slices import ACROSS, fitting, paint, title_of, windowed
-from abdoseg.scans import read_scan
+from abdoseg.image.mesh import Surface
+from abdoseg.io import read_scan
+from abdoseg.rendering import WINDOWS, Look
+from abdoseg.rendering.captions import DIM, GROUND, INK, font
+from abdoseg.rendering.rasterizer import render, scene
+from abdoseg.rendering.slices import ACROSS, fitting, paint, title_of, windowed
 
 TARGET = Path(__file__).parents[1] / "man" / "pictures" / "exports.jpg"
 TILE, CAPTION_PX, GAP, COLUMNS = (344, 244), 26, 6, 3  # width, height

@@ -11,8 +11,8 @@ from phantom_balls import model, scan
 
 from abdoseg.batch import Case, Settings, plan_cases, prepare, run, sharded
 from abdoseg.errors import OutputError, ScanError, UsageError
-from abdoseg.ledger import Ledger
-from abdoseg.scans import read_labels, read_scan, write_nifti
+from abdoseg.io import read_labels, read_scan, write_nifti
+from abdoseg.runtime.ledger import Ledger
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_a_scan_that_memory_does_not_allow_is_refused_by_its_header(cohort, tmp_
     def planes(*args):
         raise AssertionError("voxels were read")
 
-    monkeypatch.setattr("abdoseg.scans.nifti.planes", planes)
+    monkeypatch.setattr("abdoseg.io.nifti.reader.planes", planes)
     (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, Settings(max_memory=2**27))
     assert outcome.error.exit_code == 10
     assert str(outcome.error).startswith(f"{cohort[0]}: a scan of")

@@ -7,13 +7,15 @@ import abdoseg
 
 ROOT = Path(abdoseg.__file__).parent
 FLOORS = [
-    {"errors", "progress", "machine"},
-    {"volume", "anatomy", "tissues", "output", "ledger", "page", "banded", "components", "gunzip"},
-    {"scans", "metrics", "resample", "phantom", "measure"},
-    {"model", "postprocess", "quality", "preview"},
-    {"mirrored"},
-    {"segmentation", "training", "exporters"},
-    {"evaluation", "batch"},
+    {"errors"},
+    {"runtime", "anatomy"},
+    {"image"},
+    {"io", "metrics", "phantom", "rendering"},
+    {"model"},
+    {"inference"},
+    {"quality"},
+    {"segmentation", "training", "exporters", "evaluation"},
+    {"batch"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -58,7 +60,7 @@ def test_every_import_goes_down():
 
 
 def test_an_import_that_goes_up_is_found(tmp_path):
-    module = tmp_path / "volume.py"
+    module = tmp_path / "image.py"
     module.write_text("from abdoseg.model import plan\nimport torch\n")
     assert imports(module) == ["abdoseg.model", "torch"]
-    assert FLOOR[room_of("abdoseg.model")] >= FLOOR["volume"]
+    assert FLOOR[room_of("abdoseg.model")] >= FLOOR["image"]

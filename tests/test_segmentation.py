@@ -10,8 +10,8 @@ from phantom_balls import HU, SPACING, dice, model, scan
 
 import abdoseg
 from abdoseg.errors import ModelError, ResourceError
+from abdoseg.image.volume import Geometry, Stored, Volume
 from abdoseg.segmentation import estimate, network_grid, segment
-from abdoseg.volume import Geometry, Stored, Volume
 
 
 def test_on_the_networks_own_grid_the_labels_are_exact():
@@ -184,7 +184,7 @@ def test_a_larger_scan_is_estimated_to_take_more():
 
 
 def test_segment_from_python_returns_the_labelmap(tmp_path, monkeypatch):
-    from abdoseg.scans import write_nifti
+    from abdoseg.io import write_nifti
 
     volume, truth = scan()
     write_nifti(volume.voxels, volume.stored, tmp_path / "scan.nii.gz")

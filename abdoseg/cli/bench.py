@@ -18,8 +18,8 @@ from abdoseg.cli import options
 from abdoseg.cli.console import Talk
 
 if TYPE_CHECKING:
+    from abdoseg.image.volume import Volume
     from abdoseg.segmentation import Segmentation
-    from abdoseg.volume import Volume
 
 SHAPE, SPACING_MM = (512, 512, 300), (0.75, 0.75, 1.0)
 
@@ -43,13 +43,15 @@ def bench(
     talk = Talk(quiet)
     seconds: dict[str, list[float]] = {}
     with _timed(seconds, "import"):
-        from abdoseg.machine import keep_freed_memory, peak_memory, share_cores, share_python, use_cores
-        from abdoseg.model.quick_start import import_torch
+        from abdoseg.cli.process import keep_freed_memory, share_cores, share_python
+        from abdoseg.model.lazy_torch import import_torch
+        from abdoseg.runtime.memory import peak_memory
+        from abdoseg.runtime.threads import use_cores
 
         share_cores()
         import_torch()
+        from abdoseg.io import read_scan, write_nifti
         from abdoseg.model.weights import load_model
-        from abdoseg.scans import read_scan, write_nifti
         from abdoseg.segmentation import segment
     import torch
 
@@ -108,8 +110,8 @@ def _large() -> Volume:
     """A phantom at a scanner's resolution: a coarse one with each voxel repeated, and noise that does not compress."""
     import numpy as np
 
+    from abdoseg.image.volume import Geometry, Stored, Volume
     from abdoseg.phantom import phantom
-    from abdoseg.volume import Geometry, Stored, Volume
 
     coarse, _ = phantom(0, (128, 128, 75), [4 * s for s in SPACING_MM], noise_hu=0.0)
     rng = np.random.default_rng(0)
@@ -130,7 +132,7 @@ def _floors(scan: Path, volume: Volume, found: Segmentation) -> dict[str, float]
     """
     from isal import igzip
 
-    from abdoseg.scans.write import LEVEL
+    from abdoseg.io.nifti.writer import LEVEL
 
     a_byte = _seconds_a_byte()
     labels = found.labelmap.labels.nbytes

@@ -13,7 +13,7 @@ from abdoseg.cli.console import Talk
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from abdoseg.scans.preflight import Report
+    from abdoseg.quality.scan_check import Report
 
 EXIT_CODES = {"ok": 0, "review": 4, "unusable": 5}
 
@@ -41,7 +41,7 @@ def check(
     comes first; --json prints one object a scan, in the order given. Exit code 0 when all are ok, 4 when one wants
     review, 5 when one is unusable.
     """
-    from abdoseg.scans.preflight import preflight
+    from abdoseg.quality.scan_check import preflight
 
     talk = Talk(quiet)
     scans = options.listed_paths(paths, from_file)

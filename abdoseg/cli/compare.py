@@ -9,7 +9,7 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.scoring import organs_of, reading_of, scoring_options, settings_of
+from abdoseg.cli.scoring_options import organs_of, reading_of, scoring_options, settings_of
 
 if TYPE_CHECKING:
     from abdoseg.evaluation import Evaluation
@@ -51,7 +51,7 @@ def compare(
     from abdoseg.evaluation.compare import differences
     from abdoseg.evaluation.tables import as_json as json_of
     from abdoseg.evaluation.tables import beside, plain, score_row, write_rows
-    from abdoseg.output import ensure_absent
+    from abdoseg.runtime.files import ensure_absent
 
     if len(folders) < 3:
         raise UsageError("compare needs at least two runs and the truths, in this order: RUN RUN... TRUTH")

@@ -52,7 +52,7 @@ class Talk:
         return Console(stderr=True, quiet=self.quiet)
 
     def track(self, items: Sequence[T], label: str) -> Iterable[T]:
-        """Iterates with a progress bar on a terminal, silently elsewhere. See abdoseg.progress.Track."""
+        """Iterates with a progress bar on a terminal, silently elsewhere. See abdoseg.runtime.progress.Track."""
         if self.quiet or not sys.stderr.isatty():
             return items
         return self._bar(items, label)

@@ -11,7 +11,7 @@ from abdoseg.cli import options
 from abdoseg.cli.console import Talk
 
 if TYPE_CHECKING:
-    from abdoseg.volume import Volume
+    from abdoseg.image.volume import Volume
 
 SHEARED = 0.01  # degrees
 
@@ -41,8 +41,8 @@ def convert(
     -1024 (padding) become -1024. Nothing of the patient's identity is written.
     """
     from abdoseg.errors import UsageError
-    from abdoseg.output import ensure_absent, writing
-    from abdoseg.scans import read_scan, write_nifti
+    from abdoseg.io import read_scan, write_nifti
+    from abdoseg.runtime.files import ensure_absent, writing
 
     talk = Talk(quiet)
     if not output.name.lower().endswith((".nii", ".nii.gz")):
@@ -65,8 +65,8 @@ def _straightened(volume: Volume) -> Volume:
     """The scan on a grid of the same spacing with axes at right angles, as large as the leaning one; air around it."""
     import numpy as np
 
-    from abdoseg.resample import resample_image
-    from abdoseg.volume import Geometry, Stored, Volume
+    from abdoseg.image.resample import resample_image
+    from abdoseg.image.volume import Geometry, Stored, Volume
 
     leaning = volume.geometry
     low, high = leaning.corners_mm().min(axis=0), leaning.corners_mm().max(axis=0)

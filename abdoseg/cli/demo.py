@@ -38,11 +38,11 @@ def demo(
     from dataclasses import replace
 
     from abdoseg.batch import Settings, plan_cases, prepare, run
+    from abdoseg.io import read_labels, write_nifti
     from abdoseg.metrics import dice
-    from abdoseg.output import ensure_absent, writing
     from abdoseg.phantom import phantom
-    from abdoseg.preview import preview
-    from abdoseg.scans import read_labels, write_nifti
+    from abdoseg.rendering import preview
+    from abdoseg.runtime.files import ensure_absent, writing
 
     talk = Talk(quiet)
     scan, truth_path, sheet = output / "demo.nii.gz", output / "demo_truth.nii.gz", output / "demo_sheet.png"

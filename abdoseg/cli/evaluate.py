@@ -9,7 +9,7 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.scoring import organs_of, reading_of, scoring_options, settings_of
+from abdoseg.cli.scoring_options import organs_of, reading_of, scoring_options, settings_of
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -69,7 +69,7 @@ def evaluate(
     from abdoseg.evaluation.flare import official_numbers, official_scores, official_table
     from abdoseg.evaluation.tables import as_json as json_of
     from abdoseg.evaluation.tables import beside, score_row, summary_rows, write_rows
-    from abdoseg.output import ensure_absent, writing
+    from abdoseg.runtime.files import ensure_absent, writing
 
     talk = Talk(quiet)
     csvs = [] if output is None else [output, beside(output, "summary"), *([beside(output, compat)] if compat else [])]

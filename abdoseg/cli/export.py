@@ -12,12 +12,12 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.formats import chosen_options, export_flags, wanted
+from abdoseg.cli.export_options import chosen_options, export_flags, wanted
 from abdoseg.errors import AbdosegError, UsageError
 from abdoseg.exporters import EXPORTERS
 
 if TYPE_CHECKING:
-    from abdoseg.measure import OrganVolume
+    from abdoseg.image.volumetry import OrganVolume
 
 # What may stand beside a labelmap in a pipe: what `segment` and `export` write that is none.
 LABELMAPS = ("nifti", "nrrd", "mha")
@@ -76,8 +76,8 @@ def export(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json: 
         abdoseg segment cohort/*.nii.gz -o out/ | abdoseg export --stl --video
         abdoseg export out/*_seg.nii.gz --dicom-seg --reference ct_folder/
     """
-    from abdoseg.exporters.case import Sources, open_case
     from abdoseg.exporters.job import export as write
+    from abdoseg.exporters.open_case import Sources, open_case
 
     talk = Talk(quiet)
     formats, look = wanted(flags), chosen_options(flags)
@@ -122,7 +122,7 @@ def _labelmaps(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
 
 def _check_names(labelmaps: list[Path]) -> None:
     """Raises UsageError when two labelmaps are of one case, so that files or rows of theirs would have one name."""
-    from abdoseg.exporters.case import case_of
+    from abdoseg.exporters.open_case import case_of
 
     cases: dict[str, Path] = {}
     for path in labelmaps:
@@ -144,8 +144,8 @@ def _tell(case: str | None, written: Iterable[Path], as_json: bool) -> None:
 
 def _tables(cohort: dict[str, list[OrganVolume]], folder: Path, overwrite: bool) -> list[Path]:
     """Volumes of all cases, one row a case and organ and one row a case."""
-    from abdoseg.exporters.table import write_long, write_wide
-    from abdoseg.output import writing
+    from abdoseg.exporters.volumes_table import write_long, write_wide
+    from abdoseg.runtime.files import writing
 
     made = {folder / "volumes_long.csv": write_long, folder / "volumes_wide.csv": write_wide}
     for target, write in made.items():

@@ -10,8 +10,8 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.gunzip import read_ahead
-from abdoseg.machine import share_python
+from abdoseg.cli.process import share_python
+from abdoseg.runtime.gzip_stream import read_ahead
 
 
 @click.command()
@@ -25,8 +25,8 @@ def info(scan: Path, series: str | None, gaps: str, assume_axes: bool, as_json: 
     """Show what SCAN is: series, grid, HU, field of view, and what segmenting it will take."""
     share_python()
     ahead = read_ahead(scan)  # gunzip takes longest, and numpy's import a third of that
-    from abdoseg.scans.preflight import facts
-    from abdoseg.scans.read import glance
+    from abdoseg.io.read import glance
+    from abdoseg.quality.scan_check import facts
 
     talk = Talk(quiet)
     seen = glance(scan, ahead, series=series, gaps=gaps, assume_axes=assume_axes)
@@ -76,7 +76,7 @@ def _times(numbers: list[float]) -> str:
 
 def _list_series(scan: Path) -> None:
     """Every CT series, best first, with the description that its header gives."""
-    from abdoseg.scans.series import catalogue
+    from abdoseg.io.dicom.series import catalogue
 
     click.echo("\nCT series, for --series N:")
     for series in catalogue(scan).series:

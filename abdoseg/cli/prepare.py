@@ -9,7 +9,7 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.data import data_options, requested, show_gathered
+from abdoseg.cli.data_options import data_options, requested, show_gathered
 
 
 @click.command()
@@ -26,7 +26,7 @@ def prepare(recipe: str, painted: float, cache: Path, quiet: bool, **flags: Any)
     """
     from dataclasses import replace
 
-    from abdoseg.training.gather import gather
+    from abdoseg.training.data.collect import gather
     from abdoseg.training.recipes import find_recipe
 
     talk = Talk(quiet)

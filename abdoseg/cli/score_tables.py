@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from abdoseg.evaluation import Evaluation
-from abdoseg.evaluation.columns import METRICS
 from abdoseg.evaluation.compare import Difference
 from abdoseg.evaluation.flare import Official
+from abdoseg.evaluation.metric_table import METRICS
 
 WIDE = 160  # columns of a table that is not read on a terminal
 CASES_SHOWN = 12  # more cases than this are left to --output and --report

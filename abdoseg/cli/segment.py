@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from abdoseg.cli import options
-from abdoseg.cli.asked import Asked
 from abdoseg.cli.console import Talk
-from abdoseg.cli.formats import chosen_options, export_flags, wanted
+from abdoseg.cli.export_options import chosen_options, export_flags, wanted
+from abdoseg.cli.resume import Asked
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
 
 if TYPE_CHECKING:
     from abdoseg.batch import Case, Export, Outcome
+    from abdoseg.image.volume import Volume
     from abdoseg.model.weights import Model
     from abdoseg.segmentation import Segmentation
-    from abdoseg.volume import Volume
 
 LEAST_SIZE = 2**20  # bytes; below it a unit was forgotten
 
@@ -66,7 +66,7 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
         abdoseg segment scan.nii.gz -o liver.nii.gz --organs liver
     """  # fmt: skip
     from abdoseg.batch import Settings, plan_cases, prepare, run, sharded
-    from abdoseg.ledger import Ledger
+    from abdoseg.runtime.ledger import Ledger
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     talk = Talk(quiet)
@@ -131,7 +131,8 @@ def loading(name: str | None, device: str, threads: int | None) -> Callable[[], 
     From here on, memory that was freed stays with the process, for the next tensor, and threads wait less for Python
     and for cores.
     """
-    from abdoseg.machine import keep_freed_memory, share_cores, share_python, use_cores
+    from abdoseg.cli.process import keep_freed_memory, share_cores, share_python
+    from abdoseg.runtime.threads import use_cores
 
     keep_freed_memory()
     share_cores()
@@ -139,7 +140,7 @@ def loading(name: str | None, device: str, threads: int | None) -> Callable[[], 
     use_cores(threads)
 
     def load() -> Model:
-        from abdoseg.model.quick_start import import_torch
+        from abdoseg.model.lazy_torch import import_torch
 
         import_torch()
         import torch
@@ -155,7 +156,8 @@ def loading(name: str | None, device: str, threads: int | None) -> Callable[[], 
 
 def _organs(names: str | None, scheme: str) -> tuple[str, ...] | None:
     """The organs asked for. Raises UsageError for names, and schemes, that are not known."""
-    from abdoseg.anatomy import BY_NAME, SCHEMES, numbers_in
+    from abdoseg.anatomy.label_schemes import SCHEMES, numbers_in
+    from abdoseg.anatomy.organs import BY_NAME
     from abdoseg.model.plan import members
 
     if scheme not in SCHEMES:
@@ -191,7 +193,7 @@ def _exports(
     cases: Sequence[Case], folder: Path, formats: Sequence[str], organs: Sequence[str] | None, split: bool | None
 ) -> list[Path]:
     """Every file that the cases may have in these formats, of the organs asked for or the main ones."""
-    from abdoseg.anatomy import MAIN
+    from abdoseg.anatomy.organs import MAIN
 
     made = (EXPORTERS[name].paths(folder, case.name, organs or MAIN, split) for case in cases for name in formats)
     return [path for paths in made for path in paths.values()]
@@ -205,7 +207,7 @@ def _exporting(formats: Sequence[str], flags: dict[str, Any], folder: Path, over
 
     def export(case: Case, volume: Volume, found: Segmentation) -> Iterable[Path]:
         from abdoseg.exporters import job
-        from abdoseg.scans.sniff import kind_of
+        from abdoseg.io.formats import kind_of
 
         series = case.scan if kind_of(case.scan) == "DICOM" else None
         work = job.Job(case.name, found.labelmap, volume, None, series, found.record, look)

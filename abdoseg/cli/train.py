@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from abdoseg.cli import options, words
+from abdoseg.cli import options
+from abdoseg.cli import param_types as words
 from abdoseg.cli.console import Talk
-from abdoseg.cli.data import data_options, requested, show_gathered
+from abdoseg.cli.data_options import data_options, requested, show_gathered
 from abdoseg.cli.interrupt import stop_on_signals
 
 if TYPE_CHECKING:
-    from abdoseg.training.gather import Gathered
-    from abdoseg.training.parallel import World
+    from abdoseg.training.data.collect import Gathered
+    from abdoseg.training.data.splits import Split
+    from abdoseg.training.distributed import World
+    from abdoseg.training.experiments.runs import Setting
     from abdoseg.training.recipes import TrainingConfig
-    from abdoseg.training.runs import Setting
-    from abdoseg.training.splits import Split
 
 
 @click.command()
@@ -74,13 +75,14 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
       abdoseg train --data FLARE22.zip --data more.csv --weight 1 --weight 2 --folds 5
       torchrun --nproc-per-node 4 -m abdoseg train --data FLARE22/
     """
-    from abdoseg.machine import share_cores
+    from abdoseg.cli.process import keep_freed_memory, share_cores
 
     share_cores()
+    keep_freed_memory()
     from abdoseg.model.weights import pick_device
+    from abdoseg.training.distributed import joined
+    from abdoseg.training.experiments.runs import Setting
     from abdoseg.training.fit import Terms
-    from abdoseg.training.parallel import joined
-    from abdoseg.training.runs import Setting
 
     _check(run, flags)
     with joined(device) as world:
@@ -135,7 +137,7 @@ def _settle_torch(flags: dict[str, Any]) -> None:
     """Threads, and whether two runs are to be the same."""
     import torch
 
-    from abdoseg.machine import use_cores
+    from abdoseg.runtime.threads import use_cores
 
     use_cores(flags["threads"])
     if flags["threads"]:
@@ -193,7 +195,7 @@ def _understand(
     run: Path, kept: Path | None, config: TrainingConfig, flags: dict[str, Any], talk: Talk, world: World
 ) -> tuple[Gathered, TrainingConfig]:
     """The data, packed and shown, and the recipe for the organs that it can teach."""
-    from abdoseg.training.gather import gather, suited
+    from abdoseg.training.data.collect import gather, suited
 
     if not world.leads:
         world.wait()  # the leading process packs, the others find it packed
@@ -219,8 +221,8 @@ def _split(run: Path, kept: Path | None, gathered: Gathered, config: TrainingCon
 
     Raises UsageError when the flags say otherwise.
     """
-    from abdoseg.training import splits
-    from abdoseg.training.runs import SPLIT, completed
+    from abdoseg.training.data import splits
+    from abdoseg.training.experiments.runs import SPLIT, completed
 
     began = kept is not None and (run / SPLIT).is_file()
     if not began or not gathered.scans() or flags["folds"] or flags["curve"]:
@@ -238,7 +240,7 @@ def _split(run: Path, kept: Path | None, gathered: Gathered, config: TrainingCon
 
 def _chosen(scans: dict[str, str], config: TrainingConfig, flags: dict[str, Any]) -> Split:
     """The scans' split."""
-    from abdoseg.training import splits
+    from abdoseg.training.data import splits
 
     if flags["val_cases"]:
         return splits.by_names(scans, flags["val_cases"])
@@ -253,8 +255,8 @@ def _chosen(scans: dict[str, str], config: TrainingConfig, flags: dict[str, Any]
 
 def _watchers(talk: Talk, tables: ExitStack) -> Callable[[Path, TrainingConfig], Sequence[Any]]:
     """Who is told how a run goes: a live table, in the former run's place, and TensorBoard where it is installed."""
-    from abdoseg.cli.live import LiveTable
-    from abdoseg.training import events
+    from abdoseg.cli.live_table import LiveTable
+    from abdoseg.training.experiments import tensorboard as events
 
     def watchers(run: Path, config: TrainingConfig) -> Sequence[Any]:
         tables.close()
@@ -266,8 +268,8 @@ def _watchers(talk: Talk, tables: ExitStack) -> Callable[[Path, TrainingConfig],
 
 def _carry_out(setting: Setting, split: Split, run: Path, flags: dict[str, Any], talk: Talk) -> None:
     """Runs what was asked for, says how it went, and prints the weights' path."""
-    from abdoseg.training.report import summary
-    from abdoseg.training.runs import cross_validate, learning_curve, train_once
+    from abdoseg.training.experiments.model_card import summary
+    from abdoseg.training.experiments.runs import cross_validate, learning_curve, train_once
 
     if flags["curve"]:
         for point in learning_curve(setting, split, flags["curve"], flags["seeds"], run):

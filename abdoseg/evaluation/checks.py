@@ -8,8 +8,8 @@ from math import isnan
 
 import numpy as np
 
-from abdoseg.anatomy import ORGANS
-from abdoseg.evaluation.columns import METRICS
+from abdoseg.anatomy.organs import ORGANS
+from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.pairs import some
 from abdoseg.evaluation.score import CaseScores, Score, host_of
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from abdoseg.evaluation.columns import METRICS
-from abdoseg.evaluation.run import Evaluation
+from abdoseg.evaluation.evaluate import Evaluation
+from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.score import Score
 from abdoseg.evaluation.summary import bootstrap_interval
 

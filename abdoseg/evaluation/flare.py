@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy import BY_NAME, Scheme
-from abdoseg.evaluation.run import Evaluation, Reading
+from abdoseg.anatomy.label_schemes import Scheme
+from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.evaluation.evaluate import Evaluation, Reading
 from abdoseg.evaluation.score import CaseScores, Score, Settings, host_of
+from abdoseg.image.volume import Labelmap
+from abdoseg.io.labels import read_labels, scheme_of
 from abdoseg.metrics import dice, surface_distances
-from abdoseg.scans.labels import read_labels, scheme_of
-from abdoseg.volume import Labelmap
 
 # The script's name of each organ, ours, and its tolerance in mm, in the script's order.
 OFFICIAL: tuple[tuple[str, str, float], ...] = (

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import AbdosegError
+from abdoseg.evaluation.evaluate import Evaluation, read_pair
 from abdoseg.evaluation.pairs import case_of
-from abdoseg.evaluation.run import Evaluation, read_pair
 from abdoseg.evaluation.score import Score
-from abdoseg.preview.slices import ACROSS, Look, Plane, View, outline, paint
-from abdoseg.scans import read_scan
-from abdoseg.volume import Array, Geometry
+from abdoseg.image.volume import Array, Geometry
+from abdoseg.io import read_scan
+from abdoseg.rendering.slices import ACROSS, Look, Plane, View, outline, paint
 
 PANEL_PX = 300
 MARGIN_MM = 20.0

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.errors import GeometryError
-from abdoseg.resample import resample_image, resample_labels
-from abdoseg.volume import Geometry, Labelmap, labels_in
+from abdoseg.image.resample import resample_image, resample_labels
+from abdoseg.image.volume import Geometry, Labelmap, labels_in
 
 Labels = npt.NDArray[np.uint8]
 Method = Literal["nearest", "linear"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abdoseg.errors import DatasetError
-from abdoseg.scans import case_name
+from abdoseg.io import case_name
 
 LABEL_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 ENDINGS = re.compile(r"(?<=.)([_-](0000|ct|seg|segmentation|labels?|mask|pred|prediction|gt|truth))$", re.IGNORECASE)

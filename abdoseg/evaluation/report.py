@@ -7,15 +7,15 @@ from html import escape
 from math import isfinite, nan
 from pathlib import Path
 
-from abdoseg.anatomy import BY_NAME
-from abdoseg.evaluation import charts
-from abdoseg.evaluation.columns import METRICS
+from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.evaluation.evaluate import Evaluation
 from abdoseg.evaluation.gallery import PREDICTION, TRUTH, legend, pictures
-from abdoseg.evaluation.run import Evaluation
+from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.score import STATUS, Score
 from abdoseg.evaluation.summary import FAILURE_DICE, OrganSummary, Summary
 from abdoseg.evaluation.tables import confusion_table
-from abdoseg.page import Cell, facts, figure, hex_colour, note, page, section, swatch, table
+from abdoseg.rendering import charts
+from abdoseg.rendering.html import Cell, facts, figure, hex_colour, note, page, section, swatch, table
 
 BOXES = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "difference_percent")
 LIMITS = {"dice": (0.0, 1.0), "nsd": (0.0, 1.0), "precision": (0.0, 1.0), "recall": (0.0, 1.0)}

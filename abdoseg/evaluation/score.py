@@ -8,7 +8,7 @@ from math import nan
 from types import MappingProxyType
 from typing import Literal
 
-from abdoseg.anatomy import BY_NAME, ORGANS
+from abdoseg.anatomy.organs import BY_NAME, ORGANS
 from abdoseg.metrics import Confusion, Detection, Surface
 from abdoseg.metrics.overlap import Counts
 

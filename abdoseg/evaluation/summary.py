@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy import BY_NAME
-from abdoseg.evaluation.columns import METRICS
+from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.score import CaseScores, Score
 from abdoseg.metrics import Confusion
 from abdoseg.metrics.overlap import Counts

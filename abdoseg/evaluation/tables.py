@@ -9,12 +9,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from abdoseg.anatomy import BY_NAME
-from abdoseg.evaluation.columns import METRICS
-from abdoseg.evaluation.run import Evaluation
+from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.evaluation.evaluate import Evaluation
+from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.score import STATUS, Score
 from abdoseg.evaluation.summary import FAILURE_DICE, Overall, Summary
-from abdoseg.output import writing
+from abdoseg.runtime.files import writing
 
 Row = dict[str, Any]
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg import __version__
-from abdoseg.anatomy import BY_NAME, Code
+from abdoseg.anatomy.organs import BY_NAME, Code
+from abdoseg.exporters.dicom_reference import SourceSlice, digest_uid, labels_digest, labels_on, source_slices
 from abdoseg.exporters.job import Job
-from abdoseg.exporters.source import SourceSlice, digest_uid, labels_digest, labels_on, source_slices
-from abdoseg.measure import OrganVolume
-from abdoseg.preview.slices import colour_of, title_of
+from abdoseg.image.volumetry import OrganVolume
+from abdoseg.rendering.slices import colour_of, title_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -8,17 +8,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from abdoseg.components import Box
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
-from abdoseg.measure import OrganVolume, boxes, measure
-from abdoseg.output import ensure_absent, ensure_writable, writing
-from abdoseg.preview import Look
-from abdoseg.preview.slices import Plane
-from abdoseg.volume import Labelmap, Volume
+from abdoseg.image.components import Box
+from abdoseg.image.volume import Labelmap, Volume
+from abdoseg.image.volumetry import OrganVolume, boxes, measure
+from abdoseg.rendering import Look
+from abdoseg.rendering.slices import Plane
+from abdoseg.runtime.files import ensure_absent, ensure_writable, writing
 
 if TYPE_CHECKING:
-    from abdoseg.exporters.surface import Surface
+    from abdoseg.image.mesh import Surface
 
 Space = Literal["LPS", "RAS"]
 
@@ -89,7 +89,7 @@ class Job:
     def surface(self, organ: str) -> Surface | None:
         """The organ's surface, None when it has no voxels."""
         if organ not in self.made.surfaces:
-            from abdoseg.exporters.surface import surface
+            from abdoseg.image.mesh import surface
 
             label = next(label for label, name in self.labelmap.organs.items() if name == organ)
             self.made.boxes = self.made.boxes or boxes(self.labelmap.labels)

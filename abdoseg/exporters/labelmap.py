@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from abdoseg import scans
+from abdoseg import io as scans
 from abdoseg.exporters.job import Job
-from abdoseg.measure import OrganVolume
-from abdoseg.preview.slices import colour_of, title_of
-from abdoseg.volume import Array
+from abdoseg.image.volume import Array
+from abdoseg.image.volumetry import OrganVolume
+from abdoseg.rendering.slices import colour_of, title_of
 
 LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -47,7 +47,7 @@ def write_nrrd(job: Job, target: Path) -> None:
 
 
 def _segment(row: OrganVolume, extent: str) -> dict[str, str]:
-    from abdoseg.anatomy import BY_NAME
+    from abdoseg.anatomy.organs import BY_NAME
 
     tags = ""
     if row.organ in BY_NAME:

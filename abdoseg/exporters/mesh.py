@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.exporters.job import Job
-from abdoseg.exporters.surface import Surface, normals
-from abdoseg.preview.slices import colour_of
+from abdoseg.image.mesh import Surface, normals
+from abdoseg.rendering.slices import colour_of
 
 FROM_RAS = {"RAS": np.diag([1.0, 1.0, 1.0]), "LPS": np.diag([-1.0, -1.0, 1.0])}
 # Source: glTF 2.0, 3.4 Coordinate System and Units: metres, +Y up, +Z forward (anterior), +X to the patient's left.

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from abdoseg import __version__
-from abdoseg.anatomy import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.exporters.job import Job
-from abdoseg.exporters.viewer import Shown, script, viewer
-from abdoseg.measure import OrganVolume
-from abdoseg.page import Cell, facts, figure, note, page, section, swatch, table
-from abdoseg.preview import preview
-from abdoseg.preview.captions import volume_text
-from abdoseg.preview.slices import colour_of, title_of
+from abdoseg.image.volumetry import OrganVolume
+from abdoseg.rendering import preview
+from abdoseg.rendering.captions import volume_text
+from abdoseg.rendering.html import Cell, facts, figure, note, page, section, swatch, table
+from abdoseg.rendering.slices import colour_of, title_of
+from abdoseg.rendering.viewer import Shown, script, viewer
 
 NOT_SHOWN = {
     "case",

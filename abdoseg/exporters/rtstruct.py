@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg import __version__
-from abdoseg.anatomy import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.exporters.contours import outlines
-from abdoseg.exporters.job import Job
-from abdoseg.exporters.source import (
+from abdoseg.exporters.dicom_reference import (
     SourceSlice,
     copy_identity,
     digest_uid,
@@ -24,8 +23,9 @@ from abdoseg.exporters.source import (
     labels_on,
     source_slices,
 )
-from abdoseg.measure import OrganVolume
-from abdoseg.preview.slices import colour_of
+from abdoseg.exporters.job import Job
+from abdoseg.image.volumetry import OrganVolume
+from abdoseg.rendering.slices import colour_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

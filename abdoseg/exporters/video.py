@@ -14,11 +14,11 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
 
-from abdoseg.exporters import raster
 from abdoseg.exporters.job import Job
-from abdoseg.preview.captions import DIM, GROUND, INK, annotate, font, legend, room, window_text, write
-from abdoseg.preview.slices import ACROSS, RGB, View, colour_of, fitting, paint
-from abdoseg.volume import Labelmap
+from abdoseg.image.volume import Labelmap
+from abdoseg.rendering import rasterizer as raster
+from abdoseg.rendering.captions import DIM, GROUND, INK, annotate, font, legend, room, window_text, write
+from abdoseg.rendering.slices import ACROSS, RGB, View, colour_of, fitting, paint
 
 PANEL_PX = (600, 760)  # height, width at most
 PANEL_BESIDE_PX = (520, 560)  # of each of two
@@ -132,7 +132,7 @@ def _slice_frame(job: Job, view: View, index: int, ground: Image.Image) -> RGB:
 
 
 def _is_lesion(organ: str) -> bool:
-    from abdoseg.anatomy import BY_NAME
+    from abdoseg.anatomy.organs import BY_NAME
 
     return organ in BY_NAME and BY_NAME[organ].is_lesion
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from abdoseg.anatomy import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import ModelError
-from abdoseg.volume import Geometry
+from abdoseg.image.volume import Geometry
 
 FORMAT = "abdoseg-1"
 # Channels that stand for several organs, which are told apart afterwards by the side on which they lie.

@@ -16,7 +16,7 @@ from torch import nn
 
 from abdoseg.errors import ModelError, ResourceError
 from abdoseg.model.plan import FORMAT, Plan
-from abdoseg.model.slices import SliceNet, SliceNetConfig
+from abdoseg.model.slicewise import SliceNet, SliceNetConfig
 from abdoseg.model.vnet import VNet, VNetConfig
 
 DEFAULT = "organs"

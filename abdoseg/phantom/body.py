@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy import BY_NAME
-from abdoseg.components import Box
+from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.tissues import LUMEN_TIERS, Tissue
+from abdoseg.image.components import Box
 from abdoseg.phantom.shapes import Field, Point, Space, ball, bounds, joined, noise, tube, warped_space
-from abdoseg.tissues import LUMEN_TIERS, Tissue
 
 Codes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from abdoseg.anatomy import BY_NAME, MAIN
+from abdoseg.anatomy.organs import BY_NAME, MAIN
+from abdoseg.anatomy.tissues import LUMEN_TIERS, TISSUE_COUNT, Phase, Tissue, patient_hu
+from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume
 from abdoseg.phantom.body import Body, build
-from abdoseg.phantom.elsewhere import head, legs
+from abdoseg.phantom.other_regions import head, legs
 from abdoseg.phantom.shapes import Field, noise
-from abdoseg.tissues import LUMEN_TIERS, TISSUE_COUNT, Phase, Tissue, patient_hu
-from abdoseg.volume import Geometry, Labelmap, Stored, Volume
 
 Region = Literal["abdomen", "head", "legs"]
 _BUILD: Mapping[Region, Callable[..., Body]] = {"abdomen": build, "head": head, "legs": legs}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.components import Box
+from abdoseg.image.components import Box
 
 Field = npt.NDArray[np.float32]
 Point = tuple[float, float, float]

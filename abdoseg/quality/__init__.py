@@ -2,6 +2,6 @@
 
 from abdoseg.quality.assess import Findings, Quality, assess, columns, sentences
 from abdoseg.quality.evidence import Evidence, examine
-from abdoseg.quality.guard import implausible
+from abdoseg.quality.plausibility import implausible
 
 __all__ = ["Evidence", "Findings", "Quality", "assess", "columns", "examine", "implausible", "sentences"]

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.measure import OrganVolume
+from abdoseg.anatomy.reference_ranges import HEALTHY_ML, Range, expected_hu
+from abdoseg.image.volume import Geometry
+from abdoseg.image.volumetry import OrganVolume
 from abdoseg.quality.evidence import Evidence, gaps_mm
-from abdoseg.quality.expected import HEALTHY_ML, Range, expected_hu
-from abdoseg.volume import Geometry
 
 DOUBTFUL = 0.85  # mean probability below which an organ is to be looked at
 UNSETTLED = 0.05  # share of an organ's volume that correction changed

@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.components import Box, Mask, interior, positive, positive_box
-from abdoseg.machine import on_all_cores
-from abdoseg.volume import Geometry
+from abdoseg.image.components import Box, Mask, interior, positive, positive_box
+from abdoseg.image.volume import Geometry
+from abdoseg.runtime.threads import on_all_cores
 
 Fields = npt.NDArray[np.float16]
 Points = npt.NDArray[np.float64]

@@ -16,22 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from abdoseg.errors import OutputError, ResourceError, TrainingError
-from abdoseg.machine import keep_freed_memory
-from abdoseg.model.in_bytes import ranges_of
+from abdoseg.inference.quantized import ranges_of
 from abdoseg.model.weights import build_network, fast_type, placed, to_bytes
-from abdoseg.output import ensure_writable, writing
-from abdoseg.training.ahead import drawn_ahead
-from abdoseg.training.cache import Cache
+from abdoseg.runtime.files import ensure_writable, writing
+from abdoseg.training.augment.rng import CPU
+from abdoseg.training.augment.sampler import Batch, Sampler
 from abdoseg.training.checkpoint import Progress, average, load_checkpoint, save_checkpoint
-from abdoseg.training.draws import CPU
+from abdoseg.training.data.cache import Cache
+from abdoseg.training.distributed import ALONE, World
 from abdoseg.training.history import LOG_FILE, Epoch, Watcher, append, read_log
 from abdoseg.training.losses import mixed_loss
-from abdoseg.training.pace import Pace
-from abdoseg.training.parallel import ALONE, World
+from abdoseg.training.prefetch import drawn_ahead
 from abdoseg.training.recipes import TrainingConfig
-from abdoseg.training.sampling import Batch, Sampler
+from abdoseg.training.schedule import Pace
 from abdoseg.training.validation import mean_dice, mean_of, validate
-from abdoseg.training.warm import warm_start
+from abdoseg.training.warm_start import warm_start
 
 LOG = logging.getLogger("abdoseg")
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
@@ -105,7 +104,6 @@ def fit(
     Raises TrainingError, DatasetError, ResourceError, ModelError; the last checkpoint is then intact.
     """
     ensure_writable(run)
-    keep_freed_memory()
     with _translated(run):
         state, epochs = _begin(task, config, run, terms, world)
     terms = _agreed(terms, config, state.progress)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from abdoseg.output import writing
+from abdoseg.runtime.files import writing
 from abdoseg.training.checkpoint import Progress
 from abdoseg.training.validation import CaseScore
 

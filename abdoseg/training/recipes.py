@@ -10,12 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from abdoseg.anatomy import MAIN
+from abdoseg.anatomy.organs import MAIN
 from abdoseg.errors import UsageError
 from abdoseg.model.plan import Plan
-from abdoseg.model.slices import ARCHITECTURES
+from abdoseg.model.slicewise import ARCHITECTURES
 from abdoseg.model.weights import build_network, network_config
-from abdoseg.training.augment import NONE, Augmentation
+from abdoseg.training.augment.transforms import NONE, Augmentation
 
 NEIGHBOUR = 0.125  # of a delivered organ's weight in Dice, where one is learnt beside them
 

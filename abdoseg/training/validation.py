@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from abdoseg.model.weights import build_network, fast_type, placed
-from abdoseg.training.augment import AIR_HU
-from abdoseg.training.cache import Cache, Packed
+from abdoseg.training.augment.sampler import channel_table, is_annotated, scale
+from abdoseg.training.augment.transforms import AIR_HU
+from abdoseg.training.data.cache import Cache, Packed
 from abdoseg.training.recipes import TrainingConfig
-from abdoseg.training.sampling import channel_table, is_annotated, scale
 
 SLAB_VOXELS = 24_000_000  # more than this at a time would not fit 8 GB
 MARGIN = 32  # voxels by which slabs overlap on each side

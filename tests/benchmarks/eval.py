@@ -45,10 +45,10 @@ def phantom(slices: int, moved: float) -> np.ndarray:
 def ours(truth: np.ndarray, prediction: np.ndarray, surface: str) -> dict:
     from concurrent.futures import ThreadPoolExecutor
 
-    from abdoseg.evaluation.case import score_case
-    from abdoseg.evaluation.columns import METRICS
+    from abdoseg.evaluation.metric_table import METRICS
     from abdoseg.evaluation.score import Settings
-    from abdoseg.volume import Geometry, Labelmap, Stored
+    from abdoseg.evaluation.score_case import score_case
+    from abdoseg.image.volume import Geometry, Labelmap, Stored
 
     geometry = Geometry(truth.shape, np.diag([*SPACING, 1.0]))
     names = dict(enumerate(ORGANS, start=1))

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from abdoseg.exporters.case import Sources, open_case
 from abdoseg.exporters.job import Options, export
-from abdoseg.scans import write_nifti
-from abdoseg.volume import Geometry, Stored
+from abdoseg.exporters.open_case import Sources, open_case
+from abdoseg.image.volume import Geometry, Stored
+from abdoseg.io import write_nifti
 
 SHAPE, SPACING = (512, 512, 300), (0.8, 0.8, 1.0)
 # centre and half axes in mm from the grid's middle; label

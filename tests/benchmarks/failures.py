@@ -16,16 +16,16 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from abdoseg.anatomy import BY_NAME, MAIN, MIRRORED
+from abdoseg.anatomy.organs import BY_NAME, MAIN, MIRRORED
+from abdoseg.anatomy.tissues import LUMEN_TIERS, Tissue
+from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume
 from abdoseg.metrics import dice
 from abdoseg.model.weights import load_model
 from abdoseg.phantom import phantom, phantom_tissues
-from abdoseg.preview import Look
-from abdoseg.preview.captions import DIM, GROUND, font
-from abdoseg.preview.slices import ACROSS, fitting, outline, paint, title_of
+from abdoseg.rendering import Look
+from abdoseg.rendering.captions import DIM, GROUND, font
+from abdoseg.rendering.slices import ACROSS, fitting, outline, paint, title_of
 from abdoseg.segmentation import segment
-from abdoseg.tissues import LUMEN_TIERS, Tissue
-from abdoseg.volume import Geometry, Labelmap, Stored, Volume
 
 Labels = npt.NDArray[np.uint8]
 TILE, CAPTION_PX, GAP = (330, 440), 26, 6  # height, width

@@ -21,16 +21,16 @@ import numpy as np
 import torch
 
 from abdoseg import segmentation
-from abdoseg.machine import keep_freed_memory
+from abdoseg.cli.process import keep_freed_memory
+from abdoseg.image.volume import Array, Geometry, Stored, Volume
 from abdoseg.model.weights import Model, load_model
 from abdoseg.phantom import phantom_tissues
 from abdoseg.quality import implausible
 from abdoseg.quality.evidence import Evidence
-from abdoseg.quality.guard import shows_trunk, tissue_counts
-from abdoseg.training.cache import Packed, load_prepared
-from abdoseg.training.draws import Draws
-from abdoseg.training.painting import paint
-from abdoseg.volume import Array, Geometry, Stored, Volume
+from abdoseg.quality.plausibility import shows_trunk, tissue_counts
+from abdoseg.training.augment.rng import Draws
+from abdoseg.training.augment.synthesis import paint
+from abdoseg.training.data.cache import Packed, load_prepared
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from phantom_parts import SPACING_MM, no_abdomens, stored

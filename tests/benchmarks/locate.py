@@ -3,8 +3,8 @@
 python tests/benchmarks/locate.py SCAN... --truth LABELS... --labels flare22 [--model FILE] [--dice] [--perturbed]
 
 A row a scan: mm by which the true organs reach beyond the pieces that the coarse look finds (MARGIN_MM of
-abdoseg.model.locate must be more), and the share of voxels that the fine look still computes. With --dice, the mean
-Dice without and with the coarse look; with --perturbed, a row for each of robustness.py's perturbations too.
+abdoseg.inference.coarse_to_fine must be more), and the share of voxels that the fine look still computes. With --dice,
+the mean Dice without and with the coarse look; with --perturbed, a row for each of robustness.py's perturbations too.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import replace
 import numpy as np
 from robustness import Perturbed, perturbed
 
-from abdoseg.components import box_of
-from abdoseg.machine import keep_freed_memory
+from abdoseg.cli.process import keep_freed_memory
+from abdoseg.image.components import box_of
+from abdoseg.image.resample import resample_image, resample_labels
+from abdoseg.image.volume import Labelmap
+from abdoseg.inference import coarse_to_fine as locate
+from abdoseg.inference.sliding_window import body_box, tiles_of
+from abdoseg.io import read_labels, read_scan
 from abdoseg.metrics import dice
-from abdoseg.model import locate
-from abdoseg.model.predict import body_box, tiles_of
 from abdoseg.model.weights import Model, load_model
-from abdoseg.resample import resample_image, resample_labels
-from abdoseg.scans import read_labels, read_scan
 from abdoseg.segmentation import network_grid, segment
-from abdoseg.volume import Labelmap
 
 
 def row(model: Model, scan: Perturbed, truth: Labelmap, with_dice: bool) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+from abdoseg.io import case_name, read_scan
 from abdoseg.model.weights import load_model
-from abdoseg.scans import case_name, read_scan
 from abdoseg.segmentation import segment
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from abdoseg.machine import keep_freed_memory
-from abdoseg.model.fast import fuse
-from abdoseg.model.predict import lead
+from abdoseg.cli.process import keep_freed_memory
+from abdoseg.inference.backend import fuse
+from abdoseg.inference.sliding_window import lead
 from abdoseg.model.weights import load_model
 
 PATCH = (96, 96, 64)

@@ -18,7 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from abdoseg.anatomy import MAIN
+from abdoseg.anatomy.organs import MAIN
 from abdoseg.model.plan import members
 from abdoseg.training.recipes import RECIPES, from_json
 

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from abdoseg.image.resample import resample_image, resample_labels
+from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume
+from abdoseg.io import read_labels, read_scan
 from abdoseg.metrics import dice
 from abdoseg.model.weights import load_model
 from abdoseg.phantom import phantom
-from abdoseg.resample import resample_image, resample_labels
-from abdoseg.scans import read_labels, read_scan
 from abdoseg.segmentation import segment
-from abdoseg.volume import Geometry, Labelmap, Stored, Volume
 
 AIR_HU = -1024.0
 FAT_HU = -150.0  # anything denser is body

@@ -90,8 +90,8 @@ def info(scan: str, repeat: int = 5) -> None:
 def made_up(slices: int, path: Path) -> None:
     """Writes a scan of 512 x 512 voxels a slice: the one of `bench`, back and forth where it is longer."""
     from abdoseg.cli.bench import _large
-    from abdoseg.scans import write_nifti
-    from abdoseg.volume import Geometry, Stored
+    from abdoseg.image.volume import Geometry, Stored
+    from abdoseg.io import write_nifti
 
     voxels = _large().voxels
     there_and_back = [*range(voxels.shape[2]), *reversed(range(voxels.shape[2]))]
@@ -101,8 +101,8 @@ def made_up(slices: int, path: Path) -> None:
 
 def tiles(data: Path, cases: list[str]) -> None:
     """Mean Dice and network seconds by tile size and overlap, and which of them to take."""
-    from abdoseg.model import locate
-    from abdoseg.model.predict import predict
+    from abdoseg.inference import coarse_to_fine as locate
+    from abdoseg.inference.sliding_window import predict
 
     model, loaded, rows = *_loaded(data, cases), []
     print(f"{'most voxels':>12} {'overlap':>8} {'seconds':>8}  Dice")
@@ -125,7 +125,7 @@ def precisions(data: Path, cases: list[str]) -> None:
     """Mean Dice and network seconds by what the network computes in."""
     import torch
 
-    from abdoseg.model import predict
+    from abdoseg.inference import sliding_window as predict
 
     model, loaded = _loaded(data, cases)
     for dtype in (torch.float32, torch.int8, torch.bfloat16):
@@ -136,9 +136,9 @@ def precisions(data: Path, cases: list[str]) -> None:
 
 def _loaded(data: Path, cases: list[str]):
     """The model, and each case's scan and truth."""
-    from abdoseg.machine import keep_freed_memory
+    from abdoseg.cli.process import keep_freed_memory
+    from abdoseg.io import read_labels, read_scan
     from abdoseg.model.weights import load_model
-    from abdoseg.scans import read_labels, read_scan
 
     keep_freed_memory()
     loaded = [

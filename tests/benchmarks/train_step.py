@@ -37,10 +37,10 @@ def ours(steps: int) -> list[tuple[float, float]]:
 
     import torch
 
-    from abdoseg.anatomy import ORGANS
+    from abdoseg.anatomy.organs import ORGANS
     from abdoseg.phantom import phantom
     from abdoseg.training import fit
-    from abdoseg.training.cache import Cache, Contents, Source, pack
+    from abdoseg.training.data.cache import Cache, Contents, Source, pack
     from abdoseg.training.recipes import TrainingConfig
 
     organs = tuple(organ.name for organ in ORGANS if not organ.is_lesion and organ.name != "duodenum")

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from phantom_balls import model, scan
 
 from abdoseg.cli.bench import bench
-from abdoseg.scans import write_nifti
+from abdoseg.io import write_nifti
 
 STAGES = [
     "import", "load model", "read", "resample", "network", "postprocess", "labels", "measure", "quality", "write",

@@ -12,7 +12,7 @@ from phantom_labels import body, cohort, write
 
 from abdoseg.cli.evaluate import evaluate
 from abdoseg.errors import GeometryError, MissingPredictionError, OutputError
-from abdoseg.evaluation.columns import METRICS
+from abdoseg.evaluation.metric_table import METRICS
 
 
 def run(*arguments):

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from abdoseg.anatomy import SCHEMES
+from abdoseg.anatomy.label_schemes import SCHEMES
 from abdoseg.cli.export import export
 from abdoseg.errors import GeometryError, OutputError, ScanError, UsageError
 from abdoseg.exporters import EXPORTERS

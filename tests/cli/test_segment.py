@@ -16,7 +16,7 @@ from phantom_balls import model, scan
 
 from abdoseg.cli.segment import _size, segment
 from abdoseg.errors import AbdosegError, OutputError, UsageError
-from abdoseg.scans import read_labels, write_nifti
+from abdoseg.io import read_labels, write_nifti
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from abdoseg.anatomy import MAIN
+from abdoseg.anatomy.organs import MAIN
 from abdoseg.cli import commands
-from abdoseg.cli.words import counts, duration
+from abdoseg.cli.param_types import counts, duration
 from abdoseg.errors import AbdosegError, DatasetError, ModelError, OutputError, UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))

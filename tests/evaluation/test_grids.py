@@ -6,7 +6,7 @@ from phantom_labels import body, labelmap
 
 from abdoseg.errors import GeometryError
 from abdoseg.evaluation.grids import difference, onto
-from abdoseg.volume import Geometry
+from abdoseg.image.volume import Geometry
 
 
 def test_equal_grids_do_not_differ_and_a_hair_is_tolerated():

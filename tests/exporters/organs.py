@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from abdoseg.exporters.job import Job
-from abdoseg.volume import Geometry, Labelmap, Stored, Volume
+from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume
 
 ORGANS = {1: "liver", 2: "kidney_right", 3: "kidney_left", 4: "spleen", 5: "liver_tumour"}
 # centre and half axes in mm, RAS, from the grid's middle

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 
 from abdoseg.errors import GeometryError, OutputError, SeriesError
 from abdoseg.exporters.job import Job, Options, export
-from abdoseg.scans import read_scan
-from abdoseg.volume import Labelmap
+from abdoseg.image.volume import Labelmap
+from abdoseg.io import read_scan
 
 SHAPE = (24, 20, 9)
 ORGANS = {1: "liver", 2: "kidney_right", 3: "kidney_left", 4: "spleen", 5: "liver_tumour"}

@@ -9,8 +9,8 @@ import SimpleITK as sitk
 from organs import ORGANS, make
 
 from abdoseg.exporters.job import Job, export
-from abdoseg.scans import read_labels
-from abdoseg.volume import Geometry, Labelmap, Stored
+from abdoseg.image.volume import Geometry, Labelmap, Stored
+from abdoseg.io import read_labels
 
 
 def stored_case(order, signs):

@@ -11,11 +11,11 @@ import pytest
 from organs import ORGANS, make
 from PIL import Image
 
-from abdoseg.anatomy import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import OutputError
 from abdoseg.exporters.job import Options, export
 from abdoseg.exporters.video import slice_frames, turntable_frames
-from abdoseg.preview import WINDOWS, Look
+from abdoseg.rendering import WINDOWS, Look
 
 needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
 SHORT = Options(seconds=0.4, fps=10)

@@ -103,7 +103,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 def one_input(number: int, seed: int, cases: list[Path], work: Path) -> str:
     """Makes input `number`, reads it, and gives 'read' or the error's name. Raises whatever is a finding."""
     from abdoseg.errors import AbdosegError
-    from abdoseg.scans import read_scan
+    from abdoseg.io import read_scan
 
     rng = random.Random(f"{seed}-{number}")
     case = rng.choice(cases)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from abdoseg.errors import ModelError
+from abdoseg.image.volume import Geometry
 from abdoseg.model.plan import Plan, members
-from abdoseg.volume import Geometry
 
 PLAN = Plan((2.0, 2.0, 3.0), (96, 96, 64), ("liver", "kidney_right", "kidney_left"), ("liver",), {"name": "vnet"})
 

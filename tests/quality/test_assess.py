@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from abdoseg.measure import OrganVolume
-from abdoseg.postprocess import Changes
+from abdoseg.image.volume import Geometry
+from abdoseg.image.volumetry import OrganVolume
+from abdoseg.inference.postprocess import Changes
 from abdoseg.quality import Evidence, Findings, assess, columns, sentences
-from abdoseg.volume import Geometry
 
 GRID = Geometry((41, 20, 20), np.diag([10.0, 10.0, 10.0, 1.0]))
 MIDDLE = 20.0

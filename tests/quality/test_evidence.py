@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from abdoseg.image.volume import Geometry
 from abdoseg.quality.evidence import examine, gaps_mm
-from abdoseg.volume import Geometry
 
 GRID = Geometry((20, 10, 10), np.diag([10.0, 10.0, 10.0, 1.0]))  # a voxel is 1 ml
 

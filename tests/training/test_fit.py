@@ -15,9 +15,10 @@ from tiny import RECIPE, packed
 import abdoseg
 from abdoseg.errors import ResourceError, TrainingError
 from abdoseg.model.weights import load_model
-from abdoseg.training import checkpoint, fit, history, pace
+from abdoseg.training import checkpoint, fit, history
+from abdoseg.training import schedule as pace
+from abdoseg.training.augment.sampler import Sampler
 from abdoseg.training.fit import BEST, CHECKPOINT, LAST, Task, Terms, learning_rate
-from abdoseg.training.sampling import Sampler
 
 CPU = torch.device("cpu")
 DROPPING = replace(RECIPE, network={**RECIPE.network, "dropout": 0.3}, epochs=3)

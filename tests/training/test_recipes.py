@@ -9,11 +9,11 @@ from tiny import packed
 
 from abdoseg.errors import UsageError
 from abdoseg.model.weights import build_network
-from abdoseg.training.augment import Augmentation
+from abdoseg.training.augment.sampler import Sampler
+from abdoseg.training.augment.transforms import Augmentation
 from abdoseg.training.fit import make_optimiser
 from abdoseg.training.losses import mixed_loss
 from abdoseg.training.recipes import RECIPES, TrainingConfig, check_recipe, find_recipe, from_json
-from abdoseg.training.sampling import Sampler
 
 
 @pytest.mark.parametrize("name", RECIPES)

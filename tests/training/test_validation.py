@@ -10,7 +10,7 @@ from tiny import RECIPE, packed
 
 from abdoseg.model.weights import build_network
 from abdoseg.training import validation
-from abdoseg.training.cache import Packed
+from abdoseg.training.data.cache import Packed
 from abdoseg.training.history import Epoch, append, read_log
 from abdoseg.training.validation import Guess, mean_of, predict, score_case
 

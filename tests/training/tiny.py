@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from abdoseg.anatomy import BY_NAME, MAIN
-from abdoseg.scans import write_nifti
-from abdoseg.training.augment import NONE
-from abdoseg.training.cache import Cache, Contents, Packed, Source, load_manifest, pack
+from abdoseg.anatomy.organs import BY_NAME, MAIN
+from abdoseg.image.volume import Geometry, Stored
+from abdoseg.io import write_nifti
+from abdoseg.training.augment.transforms import NONE
+from abdoseg.training.data.cache import Cache, Contents, Packed, Source, load_manifest, pack
 from abdoseg.training.recipes import TrainingConfig
-from abdoseg.volume import Geometry, Stored
 
 SHAPE = (24, 20, 16)
 SPACING = (6.0, 6.0, 8.0)

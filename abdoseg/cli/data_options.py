@@ -1,0 +1,84 @@
+"""Which datasets a command takes, and the table that says what was understood of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abdoseg.cli.console import Talk
+from abdoseg.cli.options import F
+
+if TYPE_CHECKING:
+    from abdoseg.training.data.collect import Gathered, Request
+
+_OPTIONS: tuple[Callable[[F], F], ...] = (
+    click.option("--data", "roots", type=click.Path(path_type=Path), multiple=True, required=True, metavar="PATH",
+                 help="A dataset: folder, zip, CSV of pairs, or what abdoseg prepare wrote. May be given again."),
+    click.option("--labels", "schemes", multiple=True, metavar="SCHEME", default=("auto",), show_default=True,
+                 help="Label numbers: auto, flare22, totalseg, btcv, amos, msd-liver, kits, abdoseg or a JSON file; "
+                 "once for all data, or once for each."),
+    click.option("--weight", "weights", multiple=True, type=click.FloatRange(min=0, min_open=True), default=(1.0,),
+                 show_default=True, help="How often a dataset's cases are drawn; once for all data, or once for each."),
+    click.option("--cache", type=click.Path(path_type=Path), default="abdoseg-cache", show_default=True,
+                 help="Where packed data is kept between runs."),
+    click.option("--keep-going", is_flag=True, help="Leave out cases that cannot be read or do not fit together."),
+    click.option("--resample-labels", "realign", is_flag=True, help="Accept labels on another grid than their image."),
+)  # fmt: skip
+
+
+def data_options(command: F) -> F:
+    """Adds the options that say which data."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def requested(flags: dict[str, Any]) -> list[Request]:
+    """The datasets that the flags name. Raises UsageError when labels or weights do not go with them."""
+    from abdoseg.training.data.collect import Request
+
+    count = len(flags["roots"])
+    spread = []
+    for name, flag in (("schemes", "--labels"), ("weights", "--weight")):
+        values = flags[name]
+        if len(values) not in (1, count):
+            raise click.UsageError(f"{count} --data and {len(values)} {flag}: give one for all, or one for each")
+        spread.append(values if len(values) == count else values * count)
+    return [Request(*row) for row in zip(flags["roots"], *spread, strict=True)]
+
+
+def show_gathered(gathered: Gathered, talk: Talk) -> None:
+    """Says what was understood: datasets, organs with their volumes, spacing and HU, what was left out, what is odd."""
+    from rich.table import Table
+
+    from abdoseg.training.data.collect import census
+
+    for line in gathered.datasets:
+        talk.say(line)
+    cases = gathered.cache.cases
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("organ", "annotated in", "found in", "median ml", "median HU"):
+        table.add_column(name, justify="left" if name == "organ" else "right")
+    for organ, (annotated, found, volume_ml) in census(cases).items():
+        hu = sorted(case.facts["organ_hu"][organ] for case in cases if organ in case.facts.get("organ_hu", {}))
+        middle = f"{hu[len(hu) // 2]:.0f}" if hu else ""
+        table.add_row(organ, str(annotated), str(found), f"{volume_ml:.1f}", middle)
+    talk.console().print(table)
+    spacing = sorted(tuple(case.facts["spacing_mm"]) for case in cases if "spacing_mm" in case.facts)
+    if spacing:
+        ranges = [f"{min(s):g} to {max(s):g}" for s in zip(*spacing, strict=True)]
+        talk.say(f"spacing {' x '.join(ranges)} mm; packed on {' x '.join(f'{s:g}' for s in cases[0].spacing_mm)} mm")
+    hu_ranges = [case.facts["hu"] for case in cases if "hu" in case.facts]
+    if hu_ranges:
+        low, high = min(h[0] for h in hu_ranges), max(h[1] for h in hu_ranges)
+        talk.say(f"HU of the middle 99 percent: {low:g} to {high:g}")
+    alone = sum(not case.has_image for case in cases)
+    if alone:
+        talk.say(f"{alone} label maps without images: scans will be painted from them")
+    for what, why in gathered.left_out:
+        talk.warn(f"left out: {what}: {why}")
+    for remark in gathered.remarks:
+        talk.warn(remark)

@@ -1,0 +1,75 @@
+"""What was asked of a folder's cases, for its ledger: `segment --resume` passes over those that are done so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abdoseg.cli.console import Talk
+from abdoseg.errors import UsageError
+from abdoseg.runtime.ledger import Ledger, relative
+
+if TYPE_CHECKING:
+    from abdoseg.batch import Case, Outcome
+
+
+@dataclass(frozen=True)
+class Asked:
+    """options: what changes a labelmap, JSON-able. formats: exports beside it."""
+
+    options: dict[str, Any]
+    formats: Sequence[str]
+
+    def unfinished(self, cases: Sequence[Case], ledger: Ledger, talk: Talk, as_json: bool) -> list[Case]:
+        """The cases still to be done, or to be done again since something else was asked for; tells the others' files.
+
+        Raises UsageError where the ledger's case is another scan.
+        """
+        finished, left, again = ledger.done(), [], 0
+        for case in cases:
+            line = finished.get(case.name)
+            if line and self._met_by(line, case, ledger.folder):
+                outputs = [str(ledger.folder / name) for name in line["outputs"]]
+                click.echo(json.dumps({"case": case.name, "outputs": outputs}) if as_json else "\n".join(outputs))
+                continue
+            left.append(case)
+            again += line is not None
+        talk.say(f"{len(cases) - len(left)} of {len(cases)} cases are done already")
+        if again:
+            talk.say(f"{again} were done with other options, and are done again")
+        return left
+
+    def _met_by(self, line: dict[str, Any], case: Case, folder: Path) -> bool:
+        """Whether a case was done so; a ledger of before these facts were kept is believed."""
+        before, scan = line.get("asked", {}), _whereabouts(case.scan)
+        if before.get("scan", scan) != scan:
+            raise UsageError(
+                f"{case.scan}: {folder} holds results of another scan as {case.name}; name another folder with -o"
+            )
+        same = all(before.get(name, value) == value for name, value in self.options.items())
+        return same and set(self.formats) <= set(line.get("formats", self.formats))
+
+    def note(self, outcome: Outcome, ledger: Ledger) -> None:
+        """Tells the ledger what became of a case. Raises OutputError."""
+        case = outcome.case
+        ledger.add(
+            case.name,
+            outcome.written,
+            outcome.error,
+            scan=relative(case.scan, ledger.folder),
+            seconds=round(outcome.seconds, 3),
+            model=outcome.record.get("model", {}).get("digest"),
+            asked=self.options | {"scan": _whereabouts(case.scan)},
+            formats=self.formats,
+        )
+
+
+def _whereabouts(scan: Path) -> str:
+    """A scan's own place, whatever way leads to it: a digest, since the place may say more than a ledger should."""
+    return hashlib.sha256(str(scan.resolve()).encode()).hexdigest()[:16]

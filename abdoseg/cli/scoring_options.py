@@ -1,0 +1,101 @@
+"""What `eval` and `compare` have in common: how label files are read and what is counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from abdoseg.anatomy.label_schemes import SCHEMES
+from abdoseg.anatomy.organs import BY_NAME
+
+if TYPE_CHECKING:
+    from abdoseg.evaluation import Reading, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+SCHEME_HELP = "abdoseg, flare22, totalseg, btcv, amos, msd-liver, ..., or a JSON file of number to organ name."
+
+
+def scheme(ctx: click.Context, param: click.Parameter, value: str) -> str | dict[int, str]:
+    """A label scheme by name, or what a JSON file says of label numbers and organ names."""
+    if value in SCHEMES:
+        return value
+    if not value.endswith(".json"):
+        raise click.BadParameter(
+            f"{value!r} is no label scheme; choose from {', '.join(SCHEMES)}, or name a .json file"
+        )
+    try:
+        read = json.loads(Path(value).read_text(encoding="utf-8"))
+        return {int(number): str(name) for number, name in read.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise click.BadParameter(f'{value}: no scheme; it should hold {{"1": "liver", ...}} ({error})') from error
+
+
+def tolerances(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, float]:
+    """Tolerances in mm by organ, from `2` for all or `liver=5` for one; a later one replaces an earlier."""
+    found: dict[str, float] = {}
+    for value in values:
+        organ, _, number = value.rpartition("=")
+        if organ and organ not in BY_NAME:
+            raise click.BadParameter(f"there is no organ {organ!r}; choose from {', '.join(BY_NAME)}")
+        try:
+            millimetres = float(number)
+        except ValueError:
+            millimetres = -1.0
+        if not 0 <= millimetres < 1000:
+            raise click.BadParameter(f"{number!r} is no tolerance in mm; write 3 or liver=5")
+        found |= {organ: millimetres} if organ else dict.fromkeys(BY_NAME, millimetres)
+    return found
+
+
+def scoring_options(command: F) -> F:
+    """The flags shared by both commands, in the order of --help."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS = (
+    click.option("--pred-labels", callback=scheme, default="abdoseg", show_default=True, metavar="SCHEME",
+                 help=f"Label numbers of the predictions: {SCHEME_HELP}"),
+    click.option("--gt-labels", callback=scheme, default="abdoseg", show_default=True, metavar="SCHEME",
+                 help="Label numbers of the truths, likewise."),
+    click.option("--organs", metavar="NAME,...|all",
+                 help="Which organs.  [default: the four main ones, tumours, and what both sides hold]"),
+    click.option("--surface", type=click.Choice(["border", "elements"]), default="border", show_default=True,
+                 help="What a surface is: border voxels, as MONAI has it; or DeepMind's surface elements, as FLARE."),
+    click.option("--tolerance", "tolerances", callback=tolerances, multiple=True, metavar="[ORGAN=]MM",
+                 help="Of the NSD; may be repeated.  [default: those of FLARE22: liver 5, kidneys and spleen 3, ...]"),
+    click.option("--lesions-apart", is_flag=True,
+                 help="Score the liver without its tumours; otherwise they are part of it."),
+    click.option("--lesion-overlap", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
+                 help="A lesion is found when more than this share of it is covered; 0: one voxel is enough."),
+    click.option("--grid-tolerance", type=click.FloatRange(min=0), default=0.1, show_default=True, metavar="MM",
+                 help="How far the corners of two grids may be apart."),
+    click.option("--resample", type=click.Choice(["nearest", "linear"]),
+                 help="Bring predictions onto the truth's grid by this method; without it, other grids are an error."),
+)  # fmt: skip
+
+
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """The Settings that the flags ask for."""
+    from abdoseg.evaluation import Settings
+
+    return Settings(values["surface"], values["tolerances"], values["lesions_apart"], values["lesion_overlap"])
+
+
+def reading_of(values: Mapping[str, Any]) -> Reading:
+    """The Reading that the flags ask for."""
+    from abdoseg.evaluation import Reading
+
+    return Reading(values["gt_labels"], values["pred_labels"], values["grid_tolerance"], values["resample"])
+
+
+def organs_of(values: Mapping[str, Any]) -> list[str] | None:
+    """The organs that the flags ask for; None for the default."""
+    if values["organs"] is None:
+        return None
+    return list(BY_NAME) if values["organs"] == "all" else [name.strip() for name in values["organs"].split(",")]

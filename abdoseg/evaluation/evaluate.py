@@ -1,0 +1,202 @@
+"""Evaluation from files: pairs read, put on one grid, scored in threads, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from abdoseg.anatomy.label_schemes import Scheme
+from abdoseg.anatomy.organs import BY_NAME, MAIN, ORGANS
+from abdoseg.errors import GeometryError, UsageError
+from abdoseg.evaluation.checks import assert_possible, misnamed, suspicions
+from abdoseg.evaluation.grids import Method, difference, onto
+from abdoseg.evaluation.pairs import Pair, Pairing, some
+from abdoseg.evaluation.score import CaseScores, Score, Settings
+from abdoseg.evaluation.score_case import score_case
+from abdoseg.evaluation.summary import OrganSummary, Overall, overall, pooled_histogram, summarise
+from abdoseg.image.volume import Labelmap
+from abdoseg.io import read_labels
+from abdoseg.metrics.overlap import Counts
+from abdoseg.runtime.progress import Track, silent
+from abdoseg.runtime.threads import cores
+
+CASES_AT_ONCE = 2  # one is read while another is scored; more would only fill the memory
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read: each side's label scheme, the tolerance of grids, and how to bring one onto the other."""
+
+    truth_scheme: str | Scheme = "abdoseg"
+    prediction_scheme: str | Scheme = "abdoseg"
+    grid_tolerance_mm: float = 0.1
+    resample: Method | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came of it: cases, summaries, and every sentence that a reader should see before the numbers."""
+
+    pairing: Pairing
+    settings: Settings
+    reading: Reading
+    cases: tuple[CaseScores, ...]
+    organs: tuple[OrganSummary, ...]
+    overall: Overall
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def scores(self) -> list[Score]:
+        """Every row, by case and organ."""
+        return [score for case in self.cases for score in case.scores]
+
+    @property
+    def unknown(self) -> dict[str, dict[int, list[str]]]:
+        """Label numbers that the scheme of their side has no name for, and the cases whose files hold them."""
+        found: dict[str, dict[int, list[str]]] = {"truth": {}, "prediction": {}}
+        for case in self.cases:
+            for labels, numbers in zip(found.values(), case.unknown, strict=True):
+                for number in numbers:
+                    labels.setdefault(number, []).append(case.case)
+        return {side: dict(sorted(labels.items())) for side, labels in found.items()}
+
+    @property
+    def histogram(self) -> Counts:
+        """The joint histogram of all cases pooled."""
+        return pooled_histogram(self.cases)
+
+
+class _GridsDiffer(GeometryError):
+    """One case's grids differ; gathered, so that all are named at once."""
+
+
+def evaluate(
+    pairing: Pairing,
+    settings: Settings | None = None,
+    reading: Reading | None = None,
+    *,
+    organs: Sequence[str] | None = None,
+    threads: int | None = None,
+    track: Track = silent,
+) -> Evaluation:
+    """Scores every pair. The truth gives the list: a case without a prediction counts as nothing found.
+
+    organs: which; by default the four main ones and all others that at least one prediction and one truth hold. Raises
+    GeometryError, with all cases whose grids differ, ScanError, UsageError.
+    """
+    settings, reading = settings or Settings(), reading or Reading()
+    threads = threads or cores()
+    readers = min(threads, CASES_AT_ONCE)
+    with ThreadPoolExecutor(threads) as organ_pool, ThreadPoolExecutor(readers) as case_pool:
+        jobs = [case_pool.submit(_case, pair, settings, reading, organ_pool) for pair in pairing.pairs]
+        outcomes: list[CaseScores] = []
+        differing: list[str] = []
+        try:
+            for job in track(jobs, "scoring"):
+                try:
+                    outcomes.append(job.result())
+                except _GridsDiffer as error:
+                    differing.append(str(error))
+        finally:
+            for job in jobs:
+                job.cancel()
+    if differing:
+        shown = "\n  ".join(differing[:8]) + (f"\n  and {len(differing) - 8} more" if len(differing) > 8 else "")
+        raise GeometryError(
+            f"{len(differing)} of {len(pairing.pairs)} predictions do not lie on their truth's grid:\n  {shown}\n"
+            "write predictions on the scan's own grid, or pass --resample nearest or --resample linear"
+        )
+    chosen, left_out = _choose(outcomes, organs)
+    cases = tuple(
+        replace(case, scores=tuple(score for score in case.scores if score.organ in chosen)) for case in outcomes
+    )
+    for case in cases:
+        for score in case.scores:
+            assert_possible(score)
+    summaries = summarise(cases)
+    evaluation = Evaluation(pairing, settings, reading, cases, summaries, overall(cases, summaries))
+    return replace(evaluation, warnings=tuple(_warnings(evaluation, left_out)))
+
+
+def read_pair(pair: Pair, reading: Reading) -> tuple[Labelmap, Labelmap | None, tuple[str, ...]]:
+    """Truth and prediction of a pair on the truth's grid, and what was done to bring them there.
+
+    Raises GeometryError when the grids differ and no method was named.
+    """
+    truth = read_labels(pair.truth, reading.truth_scheme, warn=False)
+    if pair.prediction is None:
+        return truth, None, ()
+    prediction = read_labels(pair.prediction, reading.prediction_scheme, warn=False)
+    differs = difference(truth.geometry, prediction.geometry, reading.grid_tolerance_mm)
+    if differs is None:
+        return truth, prediction, ()
+    if reading.resample is None:
+        raise _GridsDiffer(f"{pair.case}: {differs}")
+    return truth, onto(prediction, truth, reading.resample), (f"resampled ({reading.resample}): {differs}",)
+
+
+def _case(pair: Pair, settings: Settings, reading: Reading, pool: Executor) -> CaseScores:
+    truth, prediction, notes = read_pair(pair, reading)
+    result = score_case(pair.case, truth, prediction, settings, pool)
+    if prediction is not None:
+        strange = _unnameable(truth, result.histogram)
+        if strange:
+            notes += (f"predicted, but the truth's labels have no number for them: {', '.join(strange)}",)
+    return replace(result, notes=(*notes, *result.notes))
+
+
+def _unnameable(truth: Labelmap, histogram: Counts) -> list[str]:
+    """Organs that the prediction holds and that the truth could not hold: they are not compared."""
+    names = set(truth.organs.values())
+    return [organ.name for organ in ORGANS if histogram[:, organ.label].any() and organ.name not in names]
+
+
+def _choose(cases: Sequence[CaseScores], organs: Sequence[str] | None) -> tuple[set[str], list[str]]:
+    """The organs to report, and sentences on those that are left out, since only truths or predictions hold them."""
+    present = {score.organ for case in cases for score in case.scores if score.status != "absent"}
+    if organs is not None:
+        unknown = [organ for organ in organs if organ not in BY_NAME]
+        if unknown:
+            raise UsageError(f"there is no organ {unknown[0]!r}; choose from {', '.join(BY_NAME)}, or all")
+        return set(organs), []
+    predicted = {score.organ for case in cases for score in case.scores if score.confusion.prediction}
+    true = {score.organ for case in cases for score in case.scores if score.confusion.truth}
+    lesions = {organ.name for organ in ORGANS if organ.is_lesion}
+    chosen = present & (set(MAIN) | (predicted & true) | lesions) or set(MAIN)
+    ordered = [organ.name for organ in ORGANS if organ.name in present - chosen]
+    missed, alone = ([organ for organ in ordered if (organ in true) is held] for held in (True, False))
+    said = []
+    if missed:
+        said.append(
+            f"in the truth and in no prediction, not scored: {', '.join(missed)}; --organs all counts them as missed"
+        )
+    if alone:
+        said.append(f"predicted and in no truth, not scored: {', '.join(alone)}; --organs all counts them as wrong")
+    return chosen, said
+
+
+def _warnings(evaluation: Evaluation, left_out: Sequence[str]) -> Iterable[str]:
+    pairing, cases = evaluation.pairing, evaluation.cases
+    if pairing.missing:
+        yield (
+            f"{len(pairing.missing)} of {len(pairing.pairs)} cases have no prediction and count as nothing found: "
+            + (", ".join(pairing.missing))
+        )
+    if pairing.extra:
+        yield "predictions without a truth, not scored: " + ", ".join(path.name for path in pairing.extra)
+    yield from left_out
+    if all(score.status == "absent" for case in cases for score in case.scores):
+        yield "no organ was compared: neither the truths nor the predictions hold one"
+    for side, flag in (("truth", "--gt-labels"), ("prediction", "--pred-labels")):
+        alike: dict[tuple[str, ...], list[str]] = {}  # numbers by the cases that hold them
+        for number, names in evaluation.unknown[side].items():
+            alike.setdefault(tuple(names), []).append(str(number))
+        for cases_alike, numbers in alike.items():
+            where = f"{some(numbers)} (in {some(cases_alike)})"
+            yield f"labels of {side}s that {flag} has no name for, counted as background: {where}"
+    for case in cases:
+        for note in case.notes:
+            yield f"{case.case}: {note}"
+    yield from misnamed(cases)
+    yield from suspicions([score for case in cases for score in case.scores])

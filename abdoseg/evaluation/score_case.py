@@ -1,0 +1,160 @@
+"""One case: every organ's numbers from two labelmaps on one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import numpy.typing as npt
+
+from abdoseg.anatomy.organs import BY_NAME, MAIN, ORGANS
+from abdoseg.evaluation.score import CaseScores, Score, Settings, Status, host_of
+from abdoseg.image.volume import Geometry, Labelmap
+from abdoseg.metrics import (
+    Confusion,
+    Detection,
+    Surface,
+    SurfaceDistances,
+    Surfaces,
+    bounding_box,
+    confusion_of,
+    detect,
+    joint_histograms,
+    surfaces,
+)
+from abdoseg.metrics.overlap import Counts
+
+LABELS = max(organ.label for organ in ORGANS) + 1
+TILT_DEGREES = 0.1  # between two axes; beyond it distances are measured point by point instead of along the axes
+Labels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+
+def score_case(
+    case: str, truth: Labelmap, prediction: Labelmap | None, settings: Settings, pool: Executor
+) -> CaseScores:
+    """Scores every organ that the truth's labels can name and that is there, and the four main ones there or not.
+
+    prediction: on the truth's grid (see abdoseg.evaluation.grids), or None when the case has none. pool: for organs.
+    """
+    geometry = truth.geometry
+    pair = _Pair.of(truth, prediction)
+    histogram = pair.planes.sum(axis=0)
+    histogram[0, 0] += int(np.prod(geometry.shape)) - pair.truth.size
+    steps, tilted = _steps(geometry, settings.surface, pair.order)
+
+    def extract(organ: str) -> tuple[Surfaces, Detection | None]:
+        inside, found = pair.masks(settings.labels_of(organ))
+        lesions = detect(inside, found, settings.least_overlap) if BY_NAME[organ].is_lesion else None
+        if len(steps) == 2:  # a single slice has contours, not surfaces
+            flat = int(np.argmin([geometry.shape[axis] for axis in pair.order]))
+            inside, found = np.asarray(inside.any(axis=flat)), np.asarray(found.any(axis=flat))
+        return surfaces(inside, found, steps, settings.surface), lesions
+
+    def score(organ: str, lesions: Detection | None, distances: SurfaceDistances) -> Score:
+        confusion, tolerance = confusion_of(histogram, settings.labels_of(organ)), settings.tolerance_mm(organ)
+        return Score(
+            case, organ, _status(confusion, prediction is None), confusion, geometry.voxel_ml, settings.surface,
+            distances.hausdorff(), distances.hausdorff(95), distances.assd(), distances.nsd(tolerance), tolerance,
+            lesions, _burden(histogram, organ) if lesions else (nan, nan),
+        )  # fmt: skip
+
+    organs = _organs(truth, histogram, settings)
+    measuring = [  # each direction is a job of its own, or all threads but one would wait for the largest organ's
+        (organ, lesions, points, pool.submit(points.to_prediction), pool.submit(points.to_truth))
+        for organ, (points, lesions) in zip(organs, pool.map(extract, organs), strict=True)
+    ]
+    scoring = [
+        pool.submit(score, organ, lesions, SurfaceDistances.between(points, there.result(), back.result()))
+        for organ, lesions, points, there, back in measuring
+    ]
+    unknown = truth.unknown, prediction.unknown if prediction else ()
+    return CaseScores(case, tuple(job.result() for job in scoring), histogram, (tilted,) if tilted else (), unknown)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Both label arrays with their axes in memory's own `order`, the fast one, cut to the box of what is there.
+
+    planes: voxels by plane of the first axis, label of the truth, and label of the prediction.
+    """
+
+    truth: Labels
+    prediction: Labels
+    order: npt.NDArray[np.intp]
+    planes: Counts
+
+    @classmethod
+    def of(cls, truth: Labelmap, prediction: Labelmap | None) -> _Pair:
+        """The pair of two labelmaps; all background for a prediction that is missing."""
+        order = np.argsort([-abs(stride) for stride in truth.labels.strides], kind="stable")
+        a = truth.labels.transpose(order)
+        b = np.zeros(a.shape, np.uint8) if prediction is None else prediction.labels.transpose(order)
+        box = bounding_box(a, b)
+        a, b = np.ascontiguousarray(a[box]), np.ascontiguousarray(b[box])
+        return cls(a, b, order, joint_histograms(a, b, LABELS))
+
+    def masks(self, labels: Sequence[int]) -> tuple[Mask, Mask]:
+        """Some labels taken together as one structure, on the planes that hold it."""
+        chosen = list(labels)
+        counts = self.planes[:, chosen].sum(axis=(1, 2)) + self.planes[:, :, chosen].sum(axis=(1, 2))
+        (span,) = bounding_box(counts > 0)
+        return _mask(self.truth[span], chosen), _mask(self.prediction[span], chosen)
+
+
+def _organs(truth: Labelmap, histogram: Counts, settings: Settings) -> list[str]:
+    """In the order of ORGANS."""
+    present = {label for label in range(LABELS) if histogram[label].any() or histogram[:, label].any()}
+    names = set(truth.organs.values())
+    chosen = []
+    for organ in ORGANS:
+        there = any(label in present for label in settings.labels_of(organ.name))
+        if organ.name in names and (there or organ.name in MAIN):
+            chosen.append(organ.name)
+    return chosen
+
+
+def _steps(geometry: Geometry, surface: Surface, order: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.float64], str]:
+    """The spacing of the axes in `order`, without that of a single slice; or for a tilted grid its axes in mm."""
+    spacing = geometry.spacing_mm[order]
+    shape = np.array(geometry.shape)[order]
+    if np.count_nonzero(shape == 1) == 1:
+        return spacing[shape > 1], ""
+    if geometry.shear_degrees <= TILT_DEGREES:
+        return spacing, ""
+    if surface == "border":
+        return geometry.affine[:3, :3][:, order], ""
+    return spacing, (
+        f"the axes are {geometry.shear_degrees:.1f} degrees off right angles: surface elements are measured as "
+        "if they were not; --surface border measures them as they are"
+    )
+
+
+def _mask(labels: Labels, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
+    mask = np.asarray(labels == wanted[0])
+    for label in wanted[1:]:
+        mask |= labels == label
+    return mask
+
+
+def _status(confusion: Confusion, missing: bool) -> Status:
+    if missing:
+        return "missing"
+    if confusion.truth and confusion.prediction:
+        return "both"
+    if confusion.truth:
+        return "missed"
+    return "unfounded" if confusion.prediction else "absent"
+
+
+def _burden(histogram: Counts, lesion: str) -> tuple[float, float]:
+    """Percent of the organ, lesions included, that the lesion takes up, in the truth and in the prediction."""
+    label, host = BY_NAME[lesion].label, BY_NAME[host_of(lesion)].label
+    shares = []
+    for counts in (histogram.sum(axis=1), histogram.sum(axis=0)):
+        whole = int(counts[label] + counts[host])
+        shares.append(100 * int(counts[label]) / whole if counts[host] else nan)
+    return shares[0], shares[1]

@@ -1,0 +1,13 @@
+"""The contact sheet as PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from abdoseg.exporters.job import Job
+from abdoseg.rendering import preview
+
+
+def write(job: Job, target: Path) -> None:
+    """Slices through the organs in three planes; the truth in white over them when there is one."""
+    preview(job.scan, job.labelmap, job.truth, job.options.look).save(target, "PNG")

@@ -1,0 +1,156 @@
+"""A labelmap on disk and what belongs to it (its scan, its truth, its series, its record) to a Job."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abdoseg.anatomy.organs import BY_NAME, MAIN
+from abdoseg.errors import GeometryError, UsageError
+from abdoseg.exporters import EXPORTERS
+from abdoseg.exporters.job import Job, Options
+from abdoseg.image.volume import Labelmap, Volume
+from abdoseg.image.volumetry import boxes
+from abdoseg.io import case_name, read_labels, read_scan
+from abdoseg.io.formats import kind_of
+from abdoseg.io.labels import mask_of
+
+logger = logging.getLogger("abdoseg")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the things beside a labelmap are. Each path is one file, or a folder of files named by case.
+
+    scheme, truth_scheme: what the numbers in label files mean; None is what the record says, or ours.
+    several: more than one case shares these paths.
+    """
+
+    scheme: str | None = None
+    scan: Path | None = None
+    truth: Path | None = None
+    truth_scheme: str = "abdoseg"
+    reference: Path | None = None
+    several: bool = False
+
+
+def case_of(path: Path) -> str:
+    """The case that a labelmap is of, by its name."""
+    return case_name(path).removesuffix("_seg") or case_name(path)
+
+
+def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Options) -> Job:
+    """Reads a labelmap, or a folder of masks, and what the formats need besides.
+
+    Raises ScanError, GeometryError when grids differ, UsageError.
+    """
+    case = case_of(path)
+    record = _record(path.parent / f"{case}.json")
+    scheme = sources.scheme or record.get("labels")
+    if scheme is None and not path.is_dir():
+        logger.warning(
+            "%s: no %s.json beside it says what its numbers mean; taken as abdoseg's (%s). --labels names others",
+            path, case, ", ".join(f"{BY_NAME[organ].label} {organ}" for organ in MAIN),
+        )  # fmt: skip
+    labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record)
+    scan_path = _recorded_scan(path, record) if sources.scan is None else _of_case(sources.scan, case, sources.several)
+    scan = truth = None
+    shown = any(EXPORTERS[name].shows_scan for name in formats)
+    if shown and scan_path is None:
+        what = f"its scan {record['scan']} is not there any more" if "scan" in record else "its scan is not known"
+        logger.warning("%s: %s; name it with --scan to have it in pictures and tables", path, what)
+    if shown and scan_path is not None:
+        scan = read_scan(scan_path, series=options.series, gaps=options.gaps)
+        _check_grid(scan_path, scan, path, labelmap)
+    if sources.truth is not None:
+        truth_path = _of_case(sources.truth, case, sources.several or sources.truth.is_dir())
+        truth = read_labels(truth_path, sources.truth_scheme)
+        _check_grid(truth_path, truth, path, labelmap)
+    reference = scan_path if scan_path is not None and kind_of(scan_path) == "DICOM" else None
+    if sources.reference is not None:
+        reference = _of_case(sources.reference, case, sources.several)
+        if kind_of(reference) != "DICOM":
+            raise UsageError(f"{reference}: no DICOM; --reference is the series that was segmented")
+    job = Job(case, labelmap, scan, truth, reference, record, options)
+    for row in job.rows:
+        if not row.voxels:
+            logger.warning("%s: %s was not found; it has no mesh, and 0 in tables", path, row.organ)
+    return job
+
+
+def _labelmap(path: Path, scheme: str | None, record: Mapping[str, Any]) -> Labelmap:
+    """A label file. Its organs: those that are there, and those that were looked for as far as one can know."""
+    labelmap = read_labels(path, scheme or "abdoseg")
+    sought = record.get("model", {}).get("organs", MAIN)
+    there = boxes(labelmap.labels)
+    organs = {label: name for label, name in labelmap.organs.items() if name in sought or label in there}
+    return replace(labelmap, organs=organs)
+
+
+def _masks(folder: Path) -> Labelmap:
+    """A folder of masks, each named as its organ, as TotalSegmentator writes them; where two meet the later wins."""
+    files = {name: file for name in BY_NAME for file in sorted(folder.glob(f"{name}.nii*"))[:1]}
+    if not files:
+        raise UsageError(
+            f"{folder}: no masks named as organs, such as liver.nii.gz, in this folder; "
+            f"labelmaps in it are named one by one, as {folder}/*_seg.nii.gz"
+        )
+    together: Labelmap | None = None
+    for name, file in files.items():
+        mask = read_labels(file, mask_of(name))
+        if together is None:
+            together = replace(mask, organs={BY_NAME[other].label: other for other in files})
+        else:
+            _check_grid(file, mask, folder, together)
+            together = replace(together, labels=np.where(mask.labels > 0, mask.labels, together.labels))
+    assert together is not None
+    return together
+
+
+def _check_grid(path: Path, one: Volume | Labelmap, other_path: Path, other: Volume | Labelmap) -> None:
+    if not one.geometry.matches(other.geometry):
+        sizes = [f"{x.geometry.shape} at {x.geometry.spacing_mm.round(3).tolist()} mm" for x in (one, other)]
+        raise GeometryError(
+            f"{path}: its grid, {sizes[0]}, does not lie on that of {other_path}, {sizes[1]}; "
+            "name the files that belong together"
+        )
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """The run's record beside the labelmap; empty when there is none, or when the file is another tool's."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        logger.warning("%s: the record cannot be read (%s); going on without it", path, error)
+        return {}
+    ours = isinstance(found, dict) and isinstance(found.get("versions"), dict) and "abdoseg" in found["versions"]
+    return found if ours else {}
+
+
+def _recorded_scan(path: Path, record: Mapping[str, Any]) -> Path | None:
+    """The scan named in the record, when it is still there."""
+    name = record.get("scan")
+    found = path.parent / name if isinstance(name, str) else None
+    return found if found is not None and found.exists() else None
+
+
+def _of_case(path: Path, case: str, several: bool) -> Path:
+    """`path` itself or, when it is a folder, what in it is named as the case; for several cases there must be one."""
+    if not path.is_dir():
+        if several:
+            raise UsageError(f"{path}: one file cannot belong to several cases; name a folder of files by case")
+        return path
+    for inside in sorted(path.iterdir()):
+        if case_of(inside) == case:
+            return inside
+    if several:
+        raise UsageError(f"{path}: nothing in this folder is named {case}")
+    return path

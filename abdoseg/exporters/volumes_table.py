@@ -1,0 +1,38 @@
+"""Volumes by organ as CSV: one case, or a cohort as a long and a wide table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from abdoseg.exporters.job import Job
+from abdoseg.image.volumetry import COLUMNS, OrganVolume, cell, cells, write_csv
+
+
+def write(job: Job, target: Path) -> None:
+    """One row an organ, as `segment` writes them; `mesh_ml` beside them for surfaces that this export made."""
+    meshes = {organ: made.volume_ml for organ, made in job.made.surfaces.items() if made is not None}
+    write_csv(job.rows, target, {"mesh_ml": meshes} if meshes else None)
+
+
+def write_long(cohort: Mapping[str, Sequence[OrganVolume]], target: Path) -> None:
+    """One row a case and organ."""
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", *COLUMNS])
+        for case, rows in cohort.items():
+            writer.writerows([case, *cells(row)] for row in rows)
+
+
+def write_wide(cohort: Mapping[str, Sequence[OrganVolume]], target: Path) -> None:
+    """One row a case; for each organ its volume, mean HU and completeness. Organs not looked for are empty."""
+    labels = {row.organ: row.label for rows in cohort.values() for row in rows}
+    organs = sorted(labels, key=lambda organ: (labels[organ], organ))
+    measures = ("volume_ml", "mean_hu", "complete")
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", *(f"{organ}_{measure}" for organ in organs for measure in measures)])
+        for case, rows in cohort.items():
+            found = {row.organ: row for row in rows}
+            writer.writerow([case, *(cell(getattr(found.get(o), m, None)) for o in organs for m in measures)])

@@ -1,0 +1,1 @@
+"""Voxels on grids in millimetres: geometry, resampling, components, volumetry, meshes. Numpy and scipy only."""

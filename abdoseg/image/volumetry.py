@@ -1,0 +1,134 @@
+"""How large each organ is, how dense, and whether the scan's border cuts it: the rows of every volumes CSV."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from abdoseg.errors import GeometryError
+from abdoseg.image.components import Box
+from abdoseg.image.volume import FACES, Array, Labelmap, memory_order
+from abdoseg.runtime.threads import on_all_cores
+
+NOWHERE = slice(0, 0), slice(0, 0), slice(0, 0)
+PLANES = 8  # measured at a time: as many as a core's cache holds
+COLUMNS = ("organ", "label", "voxels", "volume_ml", "mean_hu", "sd_hu", "complete", "touches")
+
+
+@dataclass(frozen=True)
+class OrganVolume:
+    """One organ's row.
+
+    mean_hu, sd_hu: None without a scan or without voxels. touches: the scan's faces that the organ reaches.
+    """
+
+    organ: str
+    label: int
+    voxels: int
+    volume_ml: float
+    mean_hu: float | None
+    sd_hu: float | None
+    touches: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether the whole organ is in the scan, as far as its border tells; None for an organ not found."""
+        return None if self.voxels == 0 else not self.touches
+
+
+def measure(
+    labelmap: Labelmap, voxels_hu: Array | None = None, within: Mapping[int, Box] | None = None
+) -> list[OrganVolume]:
+    """One row for every organ that was looked for, found or not, in organ order.
+
+    voxels_hu: (I, J, K) on the labelmap's grid. within: for each label that is there, a box that holds all of it; found
+    here if not given. The volume is what was measured even where the border cuts the organ.
+    """
+    if voxels_hu is not None and voxels_hu.shape != labelmap.labels.shape:
+        raise GeometryError(
+            f"a scan of shape {voxels_hu.shape} does not lie under labels of shape {labelmap.labels.shape}"
+        )
+    within = boxes(labelmap.labels) if within is None else within
+    rows = []
+    for label, organ in sorted(labelmap.organs.items()):
+        box = within.get(label, NOWHERE)
+        count, mean, sd = _inside(labelmap.labels, voxels_hu, label, box)
+        touches = _touches(labelmap.labels, label, box)
+        rows.append(OrganVolume(organ, label, count, count * labelmap.geometry.voxel_ml, mean, sd, touches))
+    return rows
+
+
+def write_csv(rows: Sequence[OrganVolume], path: Path, extra: Mapping[str, Mapping[str, object]] | None = None) -> None:
+    """The rows as CSV at `path`. extra: further columns after ours, each a value by organ name."""
+    extra = extra or {}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, *extra])
+        for row in rows:
+            writer.writerow([*cells(row), *(cell(column.get(row.organ)) for column in extra.values())])
+
+
+def cells(row: OrganVolume) -> list[str]:
+    """A row's values in the order of COLUMNS."""
+    values = (row.organ, row.label, row.voxels, row.volume_ml, row.mean_hu, row.sd_hu, row.complete)
+    return [*(cell(value) for value in values), ";".join(row.touches)]
+
+
+def cell(value: object) -> str:
+    """A value as CSV text: six digits, `true` and `false`, nothing for None. A volume above 0 never reads as 0."""
+    if value is None:
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def boxes(labels: Array) -> dict[int, Box]:
+    """The bounding box of every label above 0 that is there. labels: (I, J, K), in any order of memory."""
+    from scipy import ndimage
+
+    order = memory_order(labels)
+    found: dict[int, Box] = {}
+    for label, box in enumerate(ndimage.find_objects(labels.transpose(order)), start=1):
+        if box is not None:
+            i, j, k = (box[int(np.flatnonzero(order == axis)[0])] for axis in range(3))
+            found[label] = (i, j, k)
+    return found
+
+
+def _inside(labels: Array, hu: Array | None, label: int, box: Box) -> tuple[int, float | None, float | None]:
+    """Voxels of a label in a box, their mean HU and its standard deviation."""
+    order = memory_order(labels)
+    planes = labels[box].transpose(order)
+    over = None if hu is None else hu[box].transpose(order)
+    sums = np.zeros((-(-len(planes) // PLANES), 3))  # of 1, HU and HU squared: of whole HU exact, in whatever order
+
+    def stack(n: int) -> None:
+        some = slice(n * PLANES, (n + 1) * PLANES)
+        mask = planes[some] == label
+        values = np.zeros(0) if over is None else over[some][mask].astype(np.float64)
+        sums[n] = np.count_nonzero(mask), values.sum(), np.square(values).sum()
+
+    on_all_cores(stack, len(sums))
+    count, total, squares = sums.sum(axis=0).tolist()
+    if hu is None or count == 0:
+        return int(count), None, None
+    mean = total / count
+    return int(count), mean, math.sqrt(max(0.0, squares / count - mean**2))
+
+
+def _touches(labels: Array, label: int, box: Box) -> tuple[str, ...]:
+    """The names of the grid's faces that a label in a box reaches."""
+    inside, faces = labels[box], []
+    for axis, (low, high) in enumerate(FACES):
+        for name, end, near in ((low, 0, box[axis].start == 0), (high, -1, box[axis].stop == labels.shape[axis])):
+            if near and inside.size and (inside.take(end, axis) == label).any():
+                faces.append(name)
+    return tuple(faces)

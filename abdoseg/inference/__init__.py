@@ -1,0 +1,1 @@
+"""From an image to organ maps: sliding window, coarse-to-fine, CPU backends, post-processing."""

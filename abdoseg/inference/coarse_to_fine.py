@@ -1,0 +1,96 @@
+"""A coarse look at all of an image, and a fine one where it found organs: most of a body need not be seen finely."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+from abdoseg.image.components import Box, box_of, components, positive
+from abdoseg.inference.sliding_window import MOST_VOXELS, Fields, body_box, predict, tiles_of
+from abdoseg.model.weights import Model
+from abdoseg.runtime.progress import Track, silent
+
+MARGIN_MM = 30.0  # around what the coarse look finds: see tests/benchmarks/locate.py
+LEAST_ML = 1.0  # a smaller piece is no reason to look there
+MISSED_ML = 20.0  # of an organ; where the coarse look found less, it may be anywhere beside the others, and within
+MISSED_MM = 150.0  # above and below
+CUT_MM2 = 100.0  # an organ's section with a face beyond which it must be looked for
+WORTH = 4_000_000  # voxels to compute from which on a coarse look saves more than it takes
+
+
+def predict_located(
+    model: Model,
+    image: npt.NDArray[np.float32],
+    organs: tuple[str, ...],
+    most_voxels: int = MOST_VOXELS,
+    track: Track = silent,
+) -> Fields:
+    """What `predict` gives, but where no organ is near: there -1, and nothing was looked at.
+
+    Where an organ goes on beyond what was looked at, that grows to the body's end, and is looked at again.
+    """
+    body = body_box(image, model.plan.window_hu[0])
+    region = locate(model, image, organs, body, most_voxels, track)
+    while True:
+        fields = predict(model, image, organs, most_voxels, within=region, track=track)
+        grown = _grown(fields.values, region, body, model.plan.segmenting_mm or (1, 1, 1))
+        if grown == region:
+            return fields
+        region = grown
+
+
+def locate(
+    model: Model,
+    image: npt.NDArray[np.float32],
+    organs: tuple[str, ...],
+    body: Box,
+    most_voxels: int = MOST_VOXELS,
+    track: Track = silent,
+) -> Box:
+    """The box that holds the organs, with a margin, within the `body` of an image (I, J, K) of HU on the plan's grid.
+
+    The network looks at blocks of `plan.locating` voxels along each axis, averaged. It is the whole body where that
+    would save nothing, where the plan has no such number, for organs that the model does not deliver, and where
+    nothing is found: then nothing is known. Where an organ is all but missing, the box goes to the body's sides, its
+    front and its back.
+    """
+    plan, tiling = model.plan, tiles_of(model, image[body].shape, most_voxels)
+    if plan.locating is None or plan.segmenting_mm is None or not set(organs) <= set(plan.delivered):
+        return body
+    if tiling.computed < WORTH:
+        return body
+    fields = predict(model, _averaged(image[body], plan.locating), organs, most_voxels, track=track).values
+    seen = positive(fields)
+    numbers, sizes = components(np.any(seen, axis=0, keepdims=True)[0])
+    block_ml = float(np.prod(plan.segmenting_mm)) * plan.locating**3 / 1000
+    found = box_of((sizes * block_ml >= LEAST_ML)[numbers])
+    if found is None:
+        return body
+    missed = min(np.count_nonzero(organ) for organ in seen) * block_ml < MISSED_ML
+    margins_mm = (np.inf, np.inf, MISSED_MM) if missed else (MARGIN_MM,) * 3
+    box = []
+    for part, within, spacing, margin_mm in zip(found, body, plan.segmenting_mm, margins_mm, strict=True):
+        margin = round(min(margin_mm / spacing, within.stop))
+        start, stop = within.start + part.start * plan.locating, within.start + part.stop * plan.locating
+        box.append(slice(max(within.start, start - margin), min(within.stop, stop + margin)))
+    return box[0], box[1], box[2]
+
+
+def _averaged(image: npt.NDArray[np.float32], block: int) -> npt.NDArray[np.float32]:
+    """The mean of blocks of so many voxels along each axis, those at the far ends of fewer."""
+    blocks = F.avg_pool3d(torch.from_numpy(image.T)[None], block, ceil_mode=True)  # (1, K', J', I'): I is fastest
+    return np.asarray(blocks[0].numpy().T)
+
+
+def _grown(fields: npt.NDArray[np.float16], region: Box, body: Box, spacing_mm: tuple[float, float, float]) -> Box:
+    """The region, carried on to the body's end where an organ's section at its face is as large as CUT_MM2."""
+    inside, box = fields[:, *region], []
+    for axis, (part, whole) in enumerate(zip(region, body, strict=True)):
+        pixel_mm2 = float(np.prod(spacing_mm)) / spacing_mm[axis]
+        planes = np.moveaxis(inside, axis + 1, 0)
+        sections = [max(np.count_nonzero(positive(organ)) for organ in planes[end]) for end in (0, -1)]
+        first, last = (section * pixel_mm2 >= CUT_MM2 for section in sections)
+        box.append(slice(whole.start if first else part.start, whole.stop if last else part.stop))
+    return box[0], box[1], box[2]

@@ -1,0 +1,158 @@
+"""From an image on the network's grid to one field an organ: above 0 where that organ is the likeliest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from abdoseg.image.components import Box
+from abdoseg.inference.backend import fuse, precision
+from abdoseg.inference.onednn import FusedVNet
+from abdoseg.inference.quantized import ByteVNet
+from abdoseg.inference.tiling import Shape, Tiling, tile
+from abdoseg.model.plan import Plan
+from abdoseg.model.weights import Model, fast_type
+from abdoseg.runtime.progress import Track, silent
+
+OVERLAP = 0.25  # of a patch
+MOST_VOXELS = 2_000_000  # of a tile: larger ones save overlap, but see weights/LOG.md, 16 and 19
+SLAB_VOXELS = 1_200_000  # the same where the image is thinner than a patch: half of such a tile shows nothing
+CONTEXT = 8  # voxels around the body that the network sees
+SPARSE = 0.005  # share of voxels above the window's floor below which a plane or tile is air
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """The network's answer on its grid.
+
+    values: (D, I, J, K) float16, an organ each in the order of `organs`: the organ's logit less the best other one's.
+    At most one organ is above 0 at a voxel, and at most one after linear interpolation too.
+    """
+
+    values: npt.NDArray[np.float16]
+    organs: tuple[str, ...]
+
+
+def predict(
+    model: Model,
+    image: npt.NDArray[np.float32],
+    organs: tuple[str, ...] | None = None,
+    most_voxels: int = MOST_VOXELS,
+    overlap: float = OVERLAP,
+    within: Box | None = None,
+    track: Track = silent,
+) -> Fields:
+    """The fields of `organs`, the plan's delivered ones if not named, in an image (I, J, K) of HU on the plan's grid.
+
+    Only the box `within` is looked at, the body's if not given; and in it no tile with next to nothing above the
+    window's floor.
+    """
+    organs = organs or model.plan.delivered
+    floor = model.plan.window_hu[0]
+    body = within or body_box(image, floor)
+    inside = image[body]
+    tiling = tiles_of(model, inside.shape, most_voxels, overlap)
+    run = _runner(model, [1 + model.plan.organs.index(organ) for organ in organs], tiling.size)
+    values = torch.full((len(organs), *image.shape), -1.0, dtype=torch.float16, device=model.device)
+    view = values[:, *body]
+    if len(tiling) > 1:
+        view.zero_()
+    for box, share in track(list(tiling.tiles()), "network"):
+        voxels, where, within = _cut(inside, box, floor)
+        if (voxels > floor).mean() < SPARSE:
+            continue
+        fields = run(torch.from_numpy(_scaled(voxels, model.plan))[None, None].to(model.device))
+        part = fields[:, *within]
+        if len(tiling) == 1:
+            view[:, *where] = part
+        else:
+            view[:, *where] += part * torch.from_numpy(share[within]).to(part)
+    return Fields(values.cpu().numpy(), organs)
+
+
+def tiles_of(model: Model, shape: Shape, most_voxels: int = MOST_VOXELS, overlap: float = OVERLAP) -> Tiling:
+    """The tiles in which the model sees an image of `shape`."""
+    if any(n < patch for n, patch in zip(shape, model.plan.patch, strict=True)):
+        most_voxels = min(most_voxels, SLAB_VOXELS)
+    multiples = getattr(model.network, "multiples", (1, 1, 1))
+    return tile(shape, model.plan.patch, multiples, overlap, most_voxels)
+
+
+def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
+    """The box of planes that hold more than air, with some context around; the whole image when all are air."""
+    dense = (image > floor).view(np.uint8)
+    above, along = dense.sum(axis=2, dtype=np.uint16), dense.sum(axis=1, dtype=np.uint16)  # (I, J) and (I, K)
+    spans = []
+    for counts in (along.sum(axis=1), above.sum(axis=0), along.sum(axis=0)):
+        length = len(counts)
+        filled = np.flatnonzero(counts > SPARSE * (dense.size / length))
+        if not len(filled):
+            return slice(0, image.shape[0]), slice(0, image.shape[1]), slice(0, image.shape[2])
+        spans.append(slice(max(0, int(filled[0]) - CONTEXT), min(length, int(filled[-1]) + 1 + CONTEXT)))
+    return spans[0], spans[1], spans[2]
+
+
+def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor], Tensor]:
+    """(1, 1, *size) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
+    network, kind, dtype = model.network.eval(), model.device.type, fast_type(model.device)
+    order = (*channels, *(c for c in range(len(model.plan.organs) + 1) if c not in channels))
+    fused = _fused(model, precision(model), size, order) if kind == "cpu" else None
+
+    @torch.inference_mode()
+    def run(image: Tensor) -> Tensor:
+        if fused is not None:
+            return fused(image, lambda logits: lead(logits, len(channels)))
+        with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
+            logits = network(image)[0]
+        return lead(logits[list(order)], len(channels)).to(torch.float16)
+
+    return run
+
+
+@lru_cache(maxsize=4)  # the next scan's tiles are often of the same size
+def _fused(model: Model, dtype: torch.dtype, size: Shape, order: tuple[int, ...]) -> FusedVNet | ByteVNet | None:
+    return fuse(model.network, dtype, size, order, model.plan.ranges)
+
+
+def lead(logits: Tensor, count: int) -> Tensor:
+    """(count, ...) by how much each of the first channels leads all others in logits (C, ...); negative if it trails.
+
+    Background is among the others: count is less than C.
+    """
+    channels = logits[:count].unbind()
+    before = list(accumulate(channels[:-1], torch.maximum, initial=logits[count:].amax(dim=0)))
+    after = list(accumulate(reversed(channels[1:]), torch.maximum))[::-1]
+    others = [*map(torch.maximum, before, after), before[-1]]
+    leads = torch.empty_like(logits[:count])
+    for channel, other, out in zip(channels, others, leads, strict=True):
+        torch.sub(channel, other, out=out)
+    return leads
+
+
+def _cut(image: npt.NDArray[np.float32], box: Box, fill: float) -> tuple[npt.NDArray[np.float32], Box, Box]:
+    """The box's voxels, `fill` beyond the image; the part of the image that the box covers, and where in the box."""
+    where = [slice(max(0, b.start), min(n, b.stop)) for b, n in zip(box, image.shape, strict=True)]
+    within = [slice(w.start - b.start, w.stop - b.start) for w, b in zip(where, box, strict=True)]
+    voxels = image[tuple(where)]
+    pad = [(w.start, b.stop - b.start - w.stop) for w, b in zip(within, box, strict=True)]
+    if any(sum(ends) for ends in pad):
+        voxels = np.pad(voxels, pad, constant_values=fill)
+    return voxels, (where[0], where[1], where[2]), (within[0], within[1], within[2])
+
+
+def _scaled(voxels: npt.NDArray[np.float32], plan: Plan) -> npt.NDArray[np.float32]:
+    """HU clipped to the plan's window and scaled as the network was trained on."""
+    (low, high), (start, stop) = plan.window_hu, plan.scaled_to
+    gain = (stop - start) / (high - low)
+    scaled = np.clip(voxels, low, high)
+    scaled -= low
+    scaled *= gain
+    scaled += start
+    return np.ascontiguousarray(scaled, dtype=np.float32)

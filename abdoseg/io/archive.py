@@ -1,0 +1,120 @@
+"""The files behind a path: those of a folder tree, the members of a zip, or the one file it names."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from abdoseg.errors import ScanError
+from abdoseg.io.limits import MAX_RATIO
+
+MAX_FILES = 100_000
+MAX_ZIP_BYTES = 2**35  # unpacked: 32 GB
+ENCRYPTED = 0x1  # general purpose bit 0. Source: PKWARE APPNOTE.TXT, 4.4.4
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A file that can be opened: on disk, or inside a zip. `name` is for messages, never for records."""
+
+    name: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+def entries(path: Path) -> list[Entry]:
+    """The files behind `path`, in order of name; a DICOMDIR stands for its folder.
+
+    Nothing is unpacked and no link is followed twice. Raises ScanError when there is nothing, or
+    when a zip is hostile or damaged.
+    """
+    try:
+        if path.name.upper() == "DICOMDIR" and path.is_file():
+            path = path.parent
+        if path.is_dir():
+            os.scandir(path).close()  # os.walk is silent about a folder that may not be entered
+            found = sorted(_walk(path), key=lambda entry: entry.name)
+        elif _begins(path, b"PK"):
+            found = _members(path)
+        else:
+            found = [_entry(path, path.name, path.stat())]
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not found:
+        raise ScanError(f"{path}: the folder is empty; is the path right?")
+    return found
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+def _walk(folder: Path) -> Iterator[Entry]:
+    """Regular files only: a pipe or a device would wait for ever. Folders are entered once, by device and inode."""
+    seen = {_identity(folder.stat())}
+    count = 0
+    for top, folders, files in os.walk(folder, followlinks=True):
+        kept = []
+        for name in folders:
+            try:
+                identity = _identity(Path(top, name).stat())
+            except OSError:
+                continue
+            if identity not in seen:
+                seen.add(identity)
+                kept.append(name)
+        folders[:] = kept
+        for name in files:
+            path = Path(top, name)
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                count += 1
+                if count > MAX_FILES:
+                    raise ScanError(f"{folder}: more than {MAX_FILES:,} files; name the folder of one scan")
+                yield _entry(path, str(path.relative_to(folder)), status)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _entry(path: Path, name: str, status: os.stat_result) -> Entry:
+    return Entry(name, status.st_size, lambda: path.open("rb"))
+
+
+def _members(path: Path) -> list[Entry]:
+    """A zip's files, after its directory was checked. Raises ScanError."""
+    try:
+        archive = zipfile.ZipFile(path)
+        infos = [info for info in archive.infolist() if not info.is_dir() and info.file_size]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise ScanError(f"{path}: damaged zip ({error}); copy or export it again") from error
+    if not infos:
+        raise ScanError(f"{path}: the zip holds no files")
+    if len(infos) > MAX_FILES:
+        raise ScanError(f"{path}: more than {MAX_FILES:,} files; zip one scan alone")
+    total = sum(info.file_size for info in infos)
+    if total > MAX_ZIP_BYTES:
+        raise ScanError(f"{path}: would unpack to {total / 2**30:.0f} GB (limit {MAX_ZIP_BYTES / 2**30:.0f}); refused")
+    for info in infos:
+        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+        if not parts or ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
+            raise ScanError(f"{path}: a member's name leads out of the archive; refused as hostile")
+        if info.flag_bits & ENCRYPTED:
+            raise ScanError(f"{path}: the zip is encrypted; unpack it and name the folder")
+        if info.file_size > MAX_RATIO * max(info.compress_size, 1):
+            raise ScanError(f"{path}: a member claims to expand {info.file_size // max(info.compress_size, 1):,} times")
+    return [_member(archive, info) for info in sorted(infos, key=lambda info: info.filename)]
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
+    return Entry(info.filename, info.file_size, lambda: archive.open(info))

@@ -1,0 +1,1 @@
+"""DICOM series: headers, series, slice stacks, pixels in HU."""

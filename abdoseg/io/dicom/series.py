@@ -1,0 +1,267 @@
+"""Slices to series: grouped, listed, and one chosen. Which files were left out, and why, is said in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from abdoseg.errors import SeriesError
+from abdoseg.io.archive import Entry, entries
+from abdoseg.io.dicom.headers import SPLITTERS, NotASliceError, Slice, listed_files, slices_of
+from abdoseg.runtime.threads import cores
+
+SAME_PLACE_MM = 0.01
+SHARP = (
+    "LUNG",
+    "BONE",
+    "EDGE",
+    "B60",
+    "B70",
+    "B80",
+    "BR60",
+    "BL60",
+    "BL64",
+    "BR69",
+    "YA",
+    "YB",
+    "YC",
+    "FC50",
+    "FC51",
+    "FC81",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Slices of one series with one orientation, matrix, pixel size and, where needed, acquisition.
+
+    number: from 1, the best for this job first. uid and description are for the terminal, never for records.
+    """
+
+    number: int
+    slices: tuple[Slice, ...]
+
+    @property
+    def uid(self) -> str:
+        return self.slices[0].said["SeriesInstanceUID"]
+
+    @property
+    def description(self) -> str:
+        return self.slices[0].said["SeriesDescription"]
+
+    @property
+    def folder(self) -> str:
+        """Where its first file lies, from the path that was read; for the terminal, too."""
+        return str(PurePosixPath(self.slices[0].entry.name.replace("\\", "/")).parent)
+
+    @property
+    def is_axial(self) -> bool:
+        return bool(abs(self.slices[0].normal[2]) > 0.8)
+
+    @property
+    def is_sharp(self) -> bool:
+        """Reconstructed with a kernel for lung or bone: noisy in soft tissue."""
+        kernel = self.slices[0].said["ConvolutionKernel"].upper()
+        return any(name in kernel for name in SHARP)
+
+    @property
+    def thickness_mm(self) -> float:
+        """The usual distance between slices; 0 for one slice."""
+        along = np.sort([float(s.position @ self.slices[0].normal) for s in self.slices])
+        steps = np.diff(along)
+        steps = steps[steps > SAME_PLACE_MM]
+        return float(np.median(steps)) if len(steps) else 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """What the record may hold: no identity, no text that a person typed."""
+        first = self.slices[0]
+        return {
+            "number": self.number,
+            "slices": len(self.slices),
+            "matrix": [first.matrix[1], first.matrix[0]],
+            "spacing_mm": [round(float(n), 4) for n in (*first.spacing_mm, self.thickness_mm)],
+            "axial": self.is_axial,
+            "sharp_kernel": self.is_sharp,
+        }
+
+    def line(self) -> str:
+        """One line of a list."""
+        first = self.slices[0]
+        spacing = " x ".join(f"{n:.2f}" for n in (*first.spacing_mm, self.thickness_mm))
+        plane = "axial" if self.is_axial else "not axial"
+        kernel = ", lung or bone kernel" if self.is_sharp else ""
+        matrix = f"{first.matrix[1]} x {first.matrix[0]}"
+        return f"{self.number}: {len(self.slices)} slices of {matrix}, {spacing} mm, {plane}{kernel}"
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """What a path holds: CT series, best first, and how many other files there were, by what they are."""
+
+    path: Path
+    series: tuple[Series, ...]
+    others: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def catalogue(path: Path) -> Catalogue:
+    """Reads every header under `path` and sorts what is there. Raises ScanError; SeriesError when there is no CT."""
+    found: list[Slice] = []
+    others: Counter[str] = Counter()
+    notes: list[str] = []
+    files = entries(path)
+    with ThreadPoolExecutor(min(8, cores())) as pool:
+        for entry, result in zip(files, pool.map(_slices_or_word, files), strict=True):
+            if isinstance(result, str):
+                others[result] += 1
+                notes += _absent(entry, files) if result == "DICOMDIR" else []
+            else:
+                found += result
+    stacks = [stack for group in _groups(found) for stack in _split(group)]
+    singles = [stack for stack in stacks if len(stack) < 2]
+    stacks = sorted((stack for stack in stacks if len(stack) > 1), key=_rank, reverse=True)
+    if not stacks:
+        raise SeriesError(_nothing(path, files, singles, others))
+    others.update({"single CT slice": len(singles)} if singles else {})
+    series = tuple(Series(number, tuple(stack)) for number, stack in enumerate(stacks, 1))
+    return Catalogue(path, series, dict(others), tuple(notes))
+
+
+def _slices_or_word(entry: Entry) -> list[Slice] | str:
+    try:
+        return slices_of(entry)
+    except NotASliceError as reason:
+        return str(reason)
+
+
+def _absent(directory: Entry, files: list[Entry]) -> list[str]:
+    """A note when a DICOMDIR lists images that are not there. Source: DICOM PS3.3, F.5; PS3.10, 8.2 for the names."""
+    folder = PurePosixPath(directory.name.replace("\\", "/")).parent
+    there = {entry.name.replace("\\", "/").upper() for entry in files}
+    listed = [str(folder.joinpath(*parts)).upper() for parts in listed_files(directory)]
+    missing = sum(name not in there for name in listed)
+    return [f"{missing} of {len(listed)} images that the DICOMDIR lists are not there"] if missing else []
+
+
+def _nothing(path: Path, files: list[Entry], singles: list[list[Slice]], others: Counter[str]) -> str:
+    """The message when no series of two slices is there."""
+    if len(singles) == 1:
+        what = "only 1 CT slice" if len(files) == 1 else f"only 1 CT slice among {len(files)} files"
+        return f"{path}: {what}; a volume needs at least 2: name the folder that holds the whole series"
+    if singles:
+        return f"{path}: {len(singles)} CT slices, no 2 of them of one series; name the folder of one whole series"
+    scans = [e.name for e in files if e.name.lower().endswith((".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"))]
+    if scans:
+        first = "unpack it and name" if path.is_file() else "name"
+        return f"{path}: no DICOM, but {len(scans)} files in other formats; {first} them one by one: {scans[0]}, ..."
+    what = "; ".join(f"{count} {word}" for word, count in others.most_common(6))
+    return f"{path}: no CT series: {what}; name a folder that holds a CT"
+
+
+def _groups(slices: Iterable[Slice]) -> list[list[Slice]]:
+    """Slices by series and matrix, then by pixel size and orientation within a tenth of a degree."""
+    groups: list[list[Slice]] = []
+    by_key: dict[tuple[Any, ...], list[list[Slice]]] = {}
+    for piece in slices:
+        key = (piece.said["SeriesInstanceUID"], piece.matrix)
+        for group in by_key.setdefault(key, []):
+            if _alike(group[0], piece):
+                group.append(piece)
+                break
+        else:
+            by_key[key].append([piece])
+            groups.append(by_key[key][-1])
+    return groups
+
+
+def _alike(one: Slice, other: Slice) -> bool:
+    """The same orientation and pixel size, but for rounding."""
+    return (
+        np.allclose(one.row, other.row, atol=2e-3)
+        and np.allclose(one.column, other.column, atol=2e-3)
+        and np.allclose(one.spacing_mm, other.spacing_mm, rtol=1e-3)
+    )
+
+
+def _split(group: list[Slice]) -> list[list[Slice]]:
+    """Stacks that lie in one place, as the phases of a contrast study in one series do, told apart by an attribute.
+
+    A few slices at one place are duplicates, not a second stack: they are left to the reader of pixels.
+    """
+    if len(group) - _places(group) <= max(2, len(group) // 20) and _on_a_line(group):
+        return [group]
+    for keyword in SPLITTERS:
+        parts: dict[str, list[Slice]] = {}
+        for piece in group:
+            parts.setdefault(piece.said[keyword], []).append(piece)
+        if 1 < len(parts) <= len(group) // 2 and all(_places(p) == len(p) and _on_a_line(p) for p in parts.values()):
+            return list(parts.values())
+    return [group]
+
+
+def _places(group: list[Slice]) -> int:
+    """At how many different places along the normal the slices lie."""
+    along = np.sort([float(piece.position @ group[0].normal) for piece in group])
+    return 1 + int((np.diff(along) > SAME_PLACE_MM).sum())
+
+
+def _on_a_line(group: list[Slice]) -> bool:
+    """Whether the first voxels of all slices lie on one line, upright or leaning."""
+    return sideways_mm(group) <= 0.5 * min(group[0].spacing_mm)
+
+
+def sideways_mm(slices: list[Slice]) -> float:
+    """How far a slice's first voxel lies, at most, from the line between those of the outermost slices."""
+    positions = np.array([piece.position for piece in slices])
+    along = positions @ slices[0].normal
+    low, high = int(np.argmin(along)), int(np.argmax(along))
+    if along[high] - along[low] < SAME_PLACE_MM:
+        return float(np.linalg.norm(positions - positions[low], axis=1).max())
+    share = (along - along[low]) / (along[high] - along[low])
+    line = positions[low] + share[:, None] * (positions[high] - positions[low])
+    return float(np.linalg.norm(positions - line, axis=1).max())
+
+
+def _rank(stack: list[Slice]) -> tuple[Any, ...]:
+    """Axial before others, soft kernels before sharp, many slices before few, thin before thick; then as numbered."""
+    series = Series(0, tuple(stack))
+    number = stack[0].said["SeriesNumber"]
+    order = -int(number) if number.isascii() and number.isdigit() else 0
+    return series.is_axial, not series.is_sharp, len(stack), -series.thickness_mm, order, series.uid
+
+
+def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
+    """The series to use, and why. Raises SeriesError when it must be asked for, or the one asked for is not there."""
+    listing = "\n".join(f"  {series.line()}" for series in found.series)
+    if wanted is not None:
+        for series in found.series:
+            if wanted in (str(series.number), series.uid):
+                return series, "asked for"
+        raise SeriesError(f"{found.path}: no series {wanted}; there are:\n{listing}")
+    if len(found.series) == 1:
+        return found.series[0], "the only CT series"
+    studies = {series.slices[0].said["StudyInstanceUID"] for series in found.series}
+    if len(studies) > 1:
+        places = "\n".join(f"  {series.line()}, in {series.folder}" for series in found.series)
+        raise SeriesError(
+            f"{found.path}: {len(found.series)} CT series of {len(studies)} studies; name each patient's folder, "
+            f"or choose with --series N:\n{places}"
+        )
+    best, second = found.series[:2]
+    if best.is_axial != second.is_axial:
+        why = "the only axial one" if not second.is_axial else "axial"
+    elif best.is_sharp != second.is_sharp:
+        why = "not a lung or bone kernel"
+    elif len(best.slices) != len(second.slices):
+        why = "most slices"
+    elif abs(best.thickness_mm - second.thickness_mm) > 1e-3:
+        why = "thinnest"
+    else:
+        why = "the first of equals"
+    return best, why

@@ -1,0 +1,95 @@
+"""Label files to Labelmaps with our numbers, mapped by organ name from any scheme."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from abdoseg.anatomy.label_schemes import SCHEMES, Scheme
+from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.errors import ScanError, UsageError
+from abdoseg.image.volume import Array, Geometry, Labelmap, labels_in
+from abdoseg.io.formats import read_file
+
+logger = logging.getLogger("abdoseg")
+ROUNDING = 1e-3  # what a scale factor in single precision, such as 0.1, may leave beside a whole number
+BOTH_KIDNEYS_MM = 100.0  # one kidney is at most 80 mm wide; two, with the spine between them, are wider
+
+
+def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: bool = True) -> Labelmap:
+    """Reads a label file (NIfTI, .mha, .nrrd) and gives its organs our numbers, by name.
+
+    scheme: a name in SCHEMES, or label to organ name. Organs that are not ours become background; labels that the
+    scheme does not have are left out, and warned of unless the caller does that. Raises ScanError, ResourceError,
+    UsageError.
+    """
+    path = Path(path)
+    names = scheme_of(scheme)
+    file = read_file(path, assume_axes=False)
+    values = whole_numbers(path, file.array)
+    present = labels_in(values)
+    unknown = sorted(set(present) - set(names))
+    if unknown and warn:
+        logger.warning("%s: labels %s are not in its scheme and are left out", path, ", ".join(map(str, unknown[:12])))
+    ours = {number: BY_NAME[names[number]].label for number in present if names.get(number) in BY_NAME}
+    if values.dtype != np.uint8 or any(ours.get(number) != number for number in present):
+        table = np.zeros(max(present, default=0) + 1, np.uint8)
+        table[list(ours)] = list(ours.values())
+        labels = table[values]
+    else:
+        labels = values  # the numbers are ours already
+    values, labels = (file.stored.to_canonical(array) for array in (values, labels))
+    geometry = file.stored.canonical()
+    organs = {BY_NAME[name].label: name for name in names.values() if name in BY_NAME}
+    for number, name in names.items():
+        if name == "kidney":
+            _split_kidneys(labels, values == number, geometry)
+            organs |= {BY_NAME[side].label: side for side in ("kidney_right", "kidney_left")}
+    return Labelmap(labels, geometry, file.stored, dict(sorted(organs.items())), tuple(unknown))
+
+
+def mask_of(organ: str) -> Scheme:
+    """The scheme of a mask of one organ: 1, or 255 as programs for pictures have it."""
+    return {1: organ, 255: organ}
+
+
+def scheme_of(scheme: str | Scheme) -> Scheme:
+    """A scheme by its name. Raises UsageError naming those that there are."""
+    if not isinstance(scheme, str):
+        return scheme
+    if scheme not in SCHEMES:
+        raise UsageError(f"no label scheme {scheme!r}; there are {', '.join(SCHEMES)}")
+    return SCHEMES[scheme]
+
+
+def whole_numbers(path: Path, array: Array) -> Array:
+    """The array as small unsigned integers. Raises ScanError when it holds anything else."""
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -ROUNDING and high <= 65535):  # nor NaN
+        raise ScanError(f"{path}: values from {low:g} to {high:g} are no label numbers; is this a scan?")
+    dtype = np.uint8 if high < 255.5 else np.uint16
+    if array.dtype.kind != "f":
+        return array.astype(dtype, copy=False)
+    values = np.rint(array).astype(dtype)
+    if np.abs(array - values).max() > ROUNDING:
+        raise ScanError(f"{path}: a label map holds whole numbers, this file has fractions; is this a scan?")
+    return values
+
+
+def _split_kidneys(labels: Array, mask: Array, geometry: Geometry) -> None:
+    """Gives one label for both kidneys two, in place: right and left of the middle between the outermost voxels.
+
+    A kidney that is alone belongs to the side of the grid's middle on which it lies. mask: (I, J, K), I to the right.
+    """
+    columns = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(columns):
+        return
+    middle = float(columns[0] + columns[-1]) / 2
+    if (columns[-1] - columns[0]) * geometry.spacing_mm[0] > BOTH_KIDNEYS_MM:
+        right = np.arange(geometry.shape[0]) > middle
+    else:
+        right = np.full(geometry.shape[0], middle > (geometry.shape[0] - 1) / 2)
+    labels[mask & right[:, None, None]] = BY_NAME["kidney_right"].label
+    labels[mask & ~right[:, None, None]] = BY_NAME["kidney_left"].label

@@ -1,0 +1,45 @@
+"""Bounds on what a file may ask for, checked before memory is spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from abdoseg.errors import ResourceError, ScanError
+from abdoseg.runtime.memory import free_memory
+
+MAX_VOXELS = 2**31  # 1024 x 1024 x 2048: more than any scanner makes of one body
+MAX_RATIO = 1032  # deflate cannot expand further: one bit for each of 258 / 2 bytes (RFC 1951, length code 285)
+
+
+def check_promise(name: str, shape: Sequence[int], itemsize: int, stored_bytes: int, compressed: bool) -> None:
+    """Refuses a header that promises more voxels than the file can hold, or than anyone should load.
+
+    stored_bytes: the size of the file on disk. Raises ScanError, ResourceError.
+    """
+    voxels = math.prod(int(n) for n in shape)
+    promised = voxels * itemsize
+    size = " x ".join(str(n) for n in shape)
+    if promised > stored_bytes * (MAX_RATIO if compressed else 1):
+        raise ScanError(
+            f"{name}: truncated: the header promises {size} voxels ({promised:,} bytes), "
+            f"the file has {stored_bytes:,} bytes{' compressed' if compressed else ''}; copy or export it again"
+        )
+    check_voxels(name, shape, itemsize if itemsize == 2 else itemsize + 4)
+
+
+def check_voxels(name: str, shape: Sequence[int], a_voxel: int = 2) -> None:
+    """Refuses a grid beyond MAX_VOXELS, or beyond the memory that is free now. a_voxel: bytes of one while it is read.
+
+    Raises ScanError, ResourceError.
+    """
+    voxels = math.prod(int(n) for n in shape)
+    size = " x ".join(str(n) for n in shape)
+    if voxels > MAX_VOXELS:
+        raise ScanError(
+            f"{name}: {size} voxels are more than any CT has (limit {MAX_VOXELS:,}); is the header damaged?"
+        )
+    free = free_memory()
+    needed = a_voxel * voxels
+    if free is not None and needed > free:
+        raise ResourceError(f"{name}: {size} voxels need {needed / 2**30:.1f} GB, {free / 2**30:.1f} GB are free")

@@ -1,0 +1,98 @@
+"""What of the body a scan covers and whether its axes tell the truth, by lungs, spine and skin: no network needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from abdoseg.image.volume import Volume
+
+GRID_MM = 4.0
+SKIN_HU, LUNG_HU, BONE_HU = -300, -400, 200
+LUNG_SHARE = 0.15  # of a slice's body area that is air: bowel gas stays below, lung bases do not
+SPINE_SHARE = 0.25  # of the slices in which the column of the spine holds bone
+ASKEW_DEGREES = 20.0  # between the grid's axes and the patient's: beyond, no column of voxels follows the spine
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Lengths along the body, mm.
+
+    lungs_above_mm: lung at the upper end. below_lungs_mm: the rest. lungs_below_mm: lung at the lower end instead, as
+    in a scan that stands on its head. spine: where the spine lies between back (0) and front (1) of the body; None
+    when it is not seen, or the grid's axes do not follow it. cut: sides of the body that the picture does not show.
+    """
+
+    lungs_above_mm: float
+    lungs_below_mm: float
+    below_lungs_mm: float
+    spine: float | None
+    cut: tuple[str, ...]
+
+
+def coverage(volume: Volume) -> Coverage | None:
+    """None when no body is seen. HU clipped to a window serve too: their lowest value is then air."""
+    steps = [max(1, round(GRID_MM / spacing)) for spacing in volume.geometry.spacing_mm]
+    hu = np.ascontiguousarray(volume.voxels[:: steps[0], :: steps[1], :: steps[2]])
+    slice_mm = float(steps[2] * volume.geometry.spacing_mm[2])
+    low = float(hu.min())
+    body = _filled(hu > max(SKIN_HU, low + 4))
+    area = body.sum(axis=(0, 1))
+    if area.max() < 100:  # 16 cm2
+        return None
+    lung = (hu < max(LUNG_HU, low + 4)) & body
+    lungs = lung.sum(axis=(0, 1)) > LUNG_SHARE * np.maximum(area, 1)
+    above, below = _run(lungs[::-1]), _run(lungs)
+    if above == len(lungs):
+        below = 0
+    return Coverage(
+        above * slice_mm,
+        below * slice_mm,
+        (len(lungs) - above - below) * slice_mm,
+        _spine(hu > BONE_HU, body) if volume.geometry.turned_degrees < ASKEW_DEGREES else None,
+        _cut(body, area),
+    )
+
+
+def _filled(mask: Mask) -> Mask:
+    """Slice by slice: threads of the table and of clothes removed, what the skin encloses filled. (I, J, K)"""
+    from scipy import ndimage
+
+    cross = ndimage.generate_binary_structure(3, 1)
+    cross[:, :, [0, 2]] = False
+    opened = ndimage.binary_opening(mask, cross)
+    return np.stack([ndimage.binary_fill_holes(opened[:, :, k]) for k in range(mask.shape[2])], axis=2)
+
+
+def _run(flags: Mask) -> int:
+    """How many flags are set from the start on."""
+    return len(flags) if flags.all() else int(np.argmin(flags))
+
+
+def _spine(bone: Mask, body: Mask) -> float | None:
+    """The place that holds bone in most slices, between the back and the front of the body."""
+    from scipy import ndimage
+
+    share = ndimage.uniform_filter(bone.mean(axis=2, dtype=np.float32), 3)
+    if share.max() < SPINE_SHARE:
+        return None
+    rows = np.flatnonzero(body.any(axis=(0, 2)))
+    depth = float(rows[-1] - rows[0])
+    row = float(np.nonzero(share > 0.9 * share.max())[1].mean())
+    return float((row - rows[0]) / depth) if depth > 10 else None
+
+
+def _cut(body: Mask, area: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    """Sides at which the body meets the border of the picture over more than 60 mm in a third of the slices."""
+    slices = area > 0.3 * area.max()
+    touching = {
+        "left": body[0],
+        "right": body[-1],
+        "back": body[:, 0],
+        "front": body[:, -1],
+    }
+    enough = 60 / GRID_MM
+    return tuple(side for side, face in touching.items() if (face.sum(axis=0) > enough)[slices].mean() > 1 / 3)

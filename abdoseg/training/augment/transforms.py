@@ -1,0 +1,302 @@
+"""Augmentation on tensors: where a patch is taken from, and how its HU are changed, on the CPU or on a GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from abdoseg.anatomy.tissues import MEAN_HU, SPREAD_HU, Tissue
+from abdoseg.image.components import Box
+from abdoseg.training.augment.filters import averaged, blurred, enlarged, thickened
+from abdoseg.training.augment.rng import Draws, sent
+
+AIR_HU = -1024.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a training patch may depart from its scan. Angles in degrees, lengths in mm, shares from 0 to 1.
+
+    mirror: share of patches mirrored left to right, labels of paired organs swapped with it. The liver then lies on
+    the left: such patients hardly exist, so 0 unless a recipe asks for it.
+    organ_hu, oral, cut: share of patches in another contrast phase, with oral contrast medium, that end early.
+    """
+
+    rotate_degrees: float = 10.0
+    scale: tuple[float, float] = (0.85, 1.18)
+    stretch: float = 0.05
+    elastic_mm: float = 4.0
+    elastic_grid_mm: float = 48.0
+    mirror: float = 0.0
+    contrast: tuple[float, float] = (0.88, 1.14)
+    shift_hu: float = 12.0
+    noise_hu: float = 18.0
+    blur_mm: float = 2.5
+    thick_slices_mm: float = 8.0
+    organ_hu: float = 0.35
+    oral: float = 0.25
+    cut: float = 0.12
+
+
+NONE = Augmentation(0.0, (1.0, 1.0), 0.0, 0.0, 48.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def draw_coordinates(
+    centre: Sequence[float],
+    patch: Sequence[int],
+    spacing_mm: Sequence[float],
+    how: Augmentation,
+    draws: Draws,
+    zoom: float = 1.0,
+) -> tuple[Tensor, bool]:
+    """(3, I, J, K) voxel coordinates of a rotated, scaled and elastically deformed patch around `centre`.
+
+    And whether it is mirrored: then organs of a pair are to change names. Its voxels are `zoom` times the spacing.
+    """
+    seen_mm = [zoom * s for s in spacing_mm]
+    axes = [
+        (torch.arange(n, dtype=torch.float32, device=draws.device) - (n - 1) / 2) * s
+        for n, s in zip(patch, seen_mm, strict=True)
+    ]
+    angles = [math.radians(draws.uniform(-how.rotate_degrees, how.rotate_degrees)) for _ in range(3)]
+    size = math.exp(draws.uniform(math.log(how.scale[0]), math.log(how.scale[1])))
+    stretch = [size * (1 + draws.uniform(-how.stretch, how.stretch)) for _ in range(3)]
+    mirror = draws.chance(how.mirror)
+    matrix = _rotation(angles) / torch.tensor(stretch)
+    if mirror:
+        matrix[:, 0] *= -1
+    grids = [axis.view([-1 if n == a else 1 for n in range(3)]) for a, axis in enumerate(axes)]
+    rows = []
+    for a in range(3):
+        i, j, k = (matrix[a, c] / spacing_mm[a] * grid for c, grid in enumerate(grids))
+        rows.append(i + float(centre[a]) + j + k)
+    coordinates = torch.stack(rows)  # (3, I, J, K)
+    if how.elastic_mm > 0:
+        extent = [n * s for n, s in zip(patch, seen_mm, strict=True)]
+        knots = [max(2, math.ceil(e / how.elastic_grid_mm) + 1) for e in extent]
+        sigma = draws.uniform(0.0, how.elastic_mm)
+        coarse = draws.field((3, *knots)) * sigma
+        for row, lattice, step in zip(coordinates, coarse, spacing_mm, strict=True):
+            row += enlarged(lattice / step, patch)
+    return coordinates, mirror
+
+
+def _rotation(angles: Sequence[float]) -> Tensor:
+    matrix = torch.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [n for n in range(3) if n != axis]
+        turn = torch.eye(3)
+        turn[a, a] = turn[b, b] = math.cos(angle)
+        turn[a, b], turn[b, a] = -math.sin(angle), math.sin(angle)
+        matrix = turn @ matrix
+    return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The box of an array that a patch needs, and the patch's grid inside it as `grid_sample` wants it."""
+
+    box: Box
+    grid: Tensor  # (1, I, J, K, 3)
+
+    @classmethod
+    def around(cls, coordinates: Tensor, shape: Sequence[int]) -> Region:
+        """coordinates (3, I, J, K) in voxels of an array of `shape`; some or all may lie outside it."""
+        box, rows = [], []
+        bounds = torch.stack([torch.stack(torch.aminmax(row)) for row in coordinates]).tolist()
+        for row, size, (least, most) in zip(coordinates, shape, bounds, strict=True):
+            low = min(max(math.floor(least) - 1, 0), size - 1)
+            high = max(min(math.ceil(most) + 2, size), low + 1)
+            box.append(slice(low, high))
+            rows.append((row - (low - 0.5)) * (2.0 / (high - low)) - 1.0)
+        grid = torch.stack(rows[::-1], dim=-1)[None]
+        return cls((box[0], box[1], box[2]), grid)
+
+    def take(self, array: npt.NDArray[Any], outside: float, nearest: bool = False) -> Tensor:
+        """The patch of `array`: float32 (I, J, K), `outside` beyond the array."""
+        stored = torch.from_numpy(np.array(array[self.box]))
+        source = (sent(stored, self.grid.device).float() - outside)[None, None]
+        mode = "nearest" if nearest else "bilinear"
+        return F.grid_sample(source, self.grid, mode=mode, padding_mode="zeros", align_corners=False)[0, 0] + outside
+
+
+# The tissue that fills an organ, by our label.
+_TISSUES = {
+    1: Tissue.LIVER, 2: Tissue.KIDNEY_CORTEX, 3: Tissue.KIDNEY_CORTEX, 4: Tissue.SPLEEN, 5: Tissue.TUMOUR,
+    6: Tissue.PANCREAS, 7: Tissue.ARTERY, 8: Tissue.VEIN, 9: Tissue.ADRENAL, 10: Tissue.ADRENAL, 11: Tissue.BILE,
+    12: Tissue.BOWEL_WALL,
+}  # fmt: skip
+_LABELS = 15
+_CLIPPED_HU = -120.0  # a scan may have been clipped at the window's floor, -125
+_HOLLOW = 13  # and above: stomach and duodenum, which show what was drunk
+
+
+def change_phase(image: Tensor, labels: Tensor, draws: Draws) -> Tensor:
+    """The patch as another contrast phase might show it: each labelled organ's HU moved, its texture weakened.
+
+    In half of the draws every organ goes to its value without contrast medium, in the others each goes its own way.
+    """
+    numbers = labels.long()
+
+    def spread(table: Tensor) -> Tensor:
+        return blurred(sent(table, image.device).take(numbers), (0.6, 0.6, 0.4))
+
+    native = draws.chance(0.5)
+    randoms = torch.cat([torch.zeros(1), draws.normals(_LABELS - 1)])
+    if not native:
+        return image + spread(25.0 * randoms)
+    means, offsets, gains = _means(image, numbers), torch.zeros(_LABELS), torch.ones(_LABELS)
+    for label, tissue in _TISSUES.items():
+        gains[label] = 0.6
+        offsets[label] = MEAN_HU["noncontrast"][tissue] + SPREAD_HU[tissue] * randoms[label]
+    moved = torch.where(gains < 1, gains, 0.0)
+    offsets = sent(offsets, image.device) - sent(moved, image.device) * means
+    offsets[3] = offsets[2] + 0.6 * (means[2] - means[3])  # both kidneys are in one phase
+    return image * spread(gains) + spread(offsets)
+
+
+def _means(image: Tensor, numbers: Tensor) -> Tensor:
+    """(_LABELS,) the mean HU of each label, 0 of one that is not there."""
+    zeros, flat, hu = image.new_zeros(_LABELS, dtype=torch.float64), numbers.flatten(), image.flatten().double()
+    counts = zeros.scatter_add(0, flat, torch.ones_like(hu))
+    return (zeros.scatter_add(0, flat, hu) / counts.clamp(min=1)).float()
+
+
+def opacify(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], draws: Draws) -> Tensor:
+    """The patch after a drink of contrast medium: bowel beside the organs as bright as a kidney, or brighter.
+
+    Datasets that name no bowel don't say where its loops lie. So soft tissue without a label shines in places, muscle
+    too, and filled loops of colon are laid beside the organs. Stomach and duodenum keep their labels. In half of the
+    draws all of it is about as bright as the patch's kidneys, so that brightness tells nothing.
+    """
+    free = (image < 140) & ((labels == 0) | (labels >= _HOLLOW))
+    on_host = labels.cpu()  # waited for once, not at every place that is looked up
+    hu = math.exp(draws.uniform(math.log(120.0), math.log(900.0)))
+    kidneys = ((on_host == 2) | (on_host == 3)).flatten().nonzero()[:, 0]
+    if len(kidneys) and draws.chance(0.5):
+        hu = max(80.0, float(image.take(sent(kidneys, image.device)).mean()) + draws.uniform(-20.0, 60.0))
+    period = draws.uniform(20.0, 50.0)
+    lattice = [math.ceil(2 * n * s / period) + 2 for n, s in zip(image.shape, spacing_mm, strict=True)]
+    hills = enlarged(draws.field(lattice), image.shape)
+    content = hu * (1 + 0.1 * hills)
+    if draws.chance(0.4):
+        soft = free & (image > -30) & (hills > draws.uniform(0.3, 0.9))
+        share = blurred(soft.float(), (0.6, 0.6, 0.4))
+        image = image + share * (content - image)
+    blocks = [max(2, round(n * s / 16.0)) for n, s in zip(image.shape, spacing_mm, strict=True)]
+    body = enlarged(averaged((image > _CLIPPED_HU).float(), blocks), image.shape) > 0.75
+    room = blurred((free & body).float(), (0.6, 0.6, 0.4))
+    organs = [torch.nonzero(on_host == label) for label in (1, 2, 3, 4)]
+    there = [voxels for voxels in organs if len(voxels)]
+    room_on_host = room.cpu()
+    for _ in range(int(draws.uniform(0.0, 10.0)) if there else 0):
+        centre = _beside(there, room_on_host, spacing_mm, draws)
+        if centre:
+            image = _with_loop(image, centre, room, content, spacing_mm, draws)
+    return image
+
+
+def _beside(
+    organs: Sequence[Tensor], room: Tensor, spacing_mm: Sequence[float], draws: Draws
+) -> tuple[float, ...] | None:
+    """A place in mm within some 30 mm of an organ; None when there is no room. organs: the voxels (N, 3) of each."""
+    organ = organs[draws.below(len(organs))]
+    spacing = torch.tensor(spacing_mm, dtype=torch.float32)
+    away = 25.0 * draws.normals(3)
+    away[1].abs_()  # bowel lies in front
+    centre = organ[draws.below(len(organ))] * spacing + away
+    voxel = [min(max(round(c), 0), n - 1) for c, n in zip((centre / spacing).tolist(), room.shape, strict=True)]
+    return None if room[tuple(voxel)] < 0.5 else tuple(centre.tolist())
+
+
+def _with_loop(
+    image: Tensor, centre: Sequence[float], room: Tensor, content: Tensor, spacing_mm: Sequence[float], draws: Draws
+) -> Tensor:
+    """The patch with one more loop of bowel, about `centre` in mm: wall, haustra, and often a level of gas."""
+    along = F.normalize(draws.normals(3), dim=0)
+    half, radius = draws.uniform(10.0, 60.0), draws.uniform(8.0, 26.0)
+    box, offsets = [], []
+    for axis, (n, s, c) in enumerate(zip(image.shape, spacing_mm, centre, strict=True)):
+        extent = abs(float(along[axis])) * half + 1.15 * radius + 3.0  # mm; beyond it nothing changes
+        box.append(slice(max(0, math.floor((c - extent) / s)), max(0, math.ceil((c + extent) / s) + 1)))
+        steps = torch.arange(n, device=image.device)[box[-1]] * s - c
+        offsets.append(steps.view([-1 if b == axis else 1 for b in range(3)]))
+    where, (x, y, z) = tuple(box), offsets
+    course = x * along[0] + y * along[1] + z * along[2]  # (I, J, K) of the box, mm along the loop
+    nearest = course.clamp(-half, half)
+    across = (x * x + y * y + z * z - nearest * (2 * course - nearest)).clamp(min=0.0).sqrt()
+    haustra = torch.sin(course * (2 * math.pi / 35.0) + draws.uniform(0.0, 2 * math.pi))
+    depth = radius * (1 + 0.15 * haustra) - across  # mm below the lumen's surface
+    content, part = content[where], image[where]
+    if draws.chance(0.5):
+        content = torch.where(y > draws.uniform(-0.3, 0.9) * radius, -900.0, content)
+    for reach, filling in ((2.0, torch.tensor(75.0)), (0.5, content)):  # the wall, then what it holds
+        part = part + room[where] * (depth / 1.5 + reach).clamp(0.0, 1.0) * (filling - part)
+    image = image.clone()
+    image[where] = part
+    return image
+
+
+def change_hu(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], how: Augmentation, draws: Draws) -> Tensor:
+    """The patch's HU as another patient, scanner and protocol might have them.
+
+    image: (I, J, K) float32 HU; labels: (I, J, K) uint8 in our numbers.
+    """
+    if draws.chance(how.organ_hu):
+        image = change_phase(image, labels, draws)
+    if draws.chance(how.oral):
+        image = opacify(image, labels, spacing_mm, draws)
+    if how.thick_slices_mm > 0 and draws.chance(0.25):
+        factor = draws.uniform(spacing_mm[2], how.thick_slices_mm) / spacing_mm[2]
+        if factor > 1.05:
+            image = thickened(image, max(2, round(image.shape[2] / factor)))
+    if how.blur_mm > 0 and draws.chance(0.25):
+        sigma = draws.uniform(0.0, how.blur_mm) / 2.355
+        image = blurred(image, [sigma / s for s in spacing_mm])
+    if how.noise_hu > 0 and draws.chance(0.5):
+        noise = draws.field(image.shape) * draws.uniform(0.0, how.noise_hu)
+        if draws.chance(0.5):
+            noise = blurred(noise, (0.7, 0.7, 0.3)) * 2.0
+        image = image + noise
+    centre = 60.0
+    gain = math.exp(draws.uniform(math.log(how.contrast[0]), math.log(how.contrast[1])))
+    return (image - centre) * gain + centre + draws.uniform(-how.shift_hu, how.shift_hu)
+
+
+def cut_field(image: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """The scan ends inside the patch: air and background beyond a plane, mostly across the body's axis.
+
+    Often just above or below the organs, so that it shows a heart without a liver, or bowel without a kidney.
+    """
+    axis = 2 if draws.chance(0.7) else int(draws.uniform(0, 2))
+    size = image.shape[axis]
+    keep = int(draws.uniform(0.3, 0.9) * size)
+    low, high = (0, keep) if draws.chance(0.5) else (size - keep, size)
+    if axis == 2 and draws.chance(0.6):
+        low, high = _without_organs(labels, draws) or (low, high)
+    index = torch.arange(size, device=image.device)
+    inside = ((index >= low) & (index < high)).view([-1 if a == axis else 1 for a in range(3)])
+    return torch.where(inside, image, AIR_HU), torch.where(inside, labels, 0)
+
+
+def _without_organs(labels: Tensor, draws: Draws) -> tuple[int, int] | None:
+    """The planes of the last axis above or below liver, kidneys and spleen, or nearly all of them.
+
+    None when they are less than an eighth of the patch, or all of it.
+    """
+    size = labels.shape[2]
+    filled = ((labels >= 1) & (labels <= 4)).flatten(0, 1).any(dim=0).cpu().nonzero()[:, 0].tolist()
+    if not filled:
+        return None
+    apart = int(draws.uniform(0.0, 0.1) * size)
+    spans = [(0, filled[0] - apart), (filled[-1] + 1 + apart, size)]
+    wide = [(low, high) for low, high in spans if high - low >= size / 8]
+    return wide[draws.below(len(wide))] if wide else None

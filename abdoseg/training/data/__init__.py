@@ -1,0 +1,1 @@
+"""Datasets to arrays: layouts, label schemes, preprocessing, cache, splits."""

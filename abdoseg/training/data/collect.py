@@ -1,0 +1,252 @@
+"""Several datasets as one: understood, packed, their cases named apart, and what is odd about them said."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from abdoseg.anatomy.label_schemes import SCHEMES
+from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.errors import DatasetError
+from abdoseg.model.plan import members
+from abdoseg.training.data.cache import MANIFEST, Cache, Packed, Source, load_prepared, pack
+from abdoseg.training.data.datasets import Case, Dataset, read_dataset
+from abdoseg.training.data.preprocess import read_case
+from abdoseg.training.recipes import TrainingConfig
+
+ONE_TO_FOUR = tuple(SCHEMES["flare22"][number] for number in range(1, 5))
+# Millilitres that the middle case of a dataset does not exceed: twice a large adult's, so that disease has room.
+LARGEST_ML = {"liver": 4000, "spleen": 1500, "kidney_right": 500, "kidney_left": 500, "pancreas": 250}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A dataset as the user names it."""
+
+    root: Path
+    labels: str = "auto"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All that there is to train on. patients, weights: by case. left_out: what, and why. remarks: what is odd."""
+
+    cache: Cache
+    patients: dict[str, str]
+    weights: dict[str, float]
+    datasets: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...]
+
+    def scans(self) -> dict[str, str]:
+        """Cases with an image to patients: those that can validate."""
+        return {p.case: self.patients[p.case] for p in self.cache.cases if p.has_image}
+
+
+def gather(
+    requests: Sequence[Request],
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    keep_going: bool = False,
+    realign: bool = False,
+) -> Gathered:
+    """Packs every dataset for the recipe's grid below `folder`. Raises DatasetError, ScanError, GeometryError."""
+    cases: list[Packed] = []
+    patients: dict[str, str] = {}
+    weights: dict[str, float] = {}
+    said: list[str] = []
+    odd: list[str] = []
+    left_out: list[tuple[str, str]] = []
+    for request in requests:
+        origin: dict[str, Case] = {}
+        if prepared := find_prepared(request.root, config):
+            packed = tuple(one for part in prepared for one in load_prepared(part))
+            said.append(f"{request.root}: prepared, {len(packed)} cases")
+            annotated = _shown(packed, set())
+        elif others := _prepared_grids(request.root):
+            raise DatasetError(
+                f"{request.root}: prepared for {', '.join(others)}, but the recipe wants {grid_name(config)}; "
+                "prepare it with this recipe"
+            )
+        else:
+            dataset = read_dataset(request.root, request.labels, request.weight)
+            packed, missed = pack_dataset(dataset, config, folder, keep_going, realign)
+            left_out += [*dataset.left_out, *missed]
+            origin = {case.name: case for case in dataset.cases}
+            said.append(f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(packed)} cases")
+            annotated = _shown(packed, {case.name for case in dataset.cases if case.declared})
+            if (request.labels, dataset.scheme) == ("auto", "flare22") and _seen(packed) == set(ONE_TO_FOUR):
+                odd.append(
+                    f"{request.root}: labels of 1 to 4 alone, taken as FLARE22's {', '.join(ONE_TO_FOUR)}; if 3 is the "
+                    "left kidney and 4 the spleen, pass --labels abdoseg"
+                )
+        for one in annotated:
+            if one.case in patients:
+                raise DatasetError(f"two cases are called {one.case}; rename one, or give them names in a CSV of pairs")
+            case = origin.get(one.case)
+            cases.append(one)
+            patients[one.case] = one.patient or one.case
+            weights[one.case] = case.weight if case else request.weight
+    _check_grid(cases, config)
+    patients = _twins(cases, patients)
+    return Gathered(Cache(tuple(cases)), patients, weights, tuple(said), tuple(left_out), (*odd, *remarks(cases)))
+
+
+def pack_dataset(
+    dataset: Dataset, config: TrainingConfig, folder: Path, keep_going: bool = False, realign: bool = False
+) -> tuple[tuple[Packed, ...], tuple[tuple[str, str], ...]]:
+    """Packs a dataset below `folder`, in a place of its own for each grid."""
+    plan = config.plan()
+    paint = config.painted > 0
+    by_name = {case.name: case for case in dataset.cases}
+    grid = grid_name(config)
+    key = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:6]
+    firsts: dict[str, str] = {}
+    sources = [
+        Source(c.name, _stamp(c, grid, paint, realign), c.annotated, firsts.setdefault(c.patient, c.name))
+        for c in dataset.cases
+    ]
+    return pack(
+        folder / f"{dataset.name}-{key}" / grid,
+        sources,
+        lambda name: read_case(by_name[name], plan, paint, realign),
+        keep_going,
+    )
+
+
+def grid_name(config: TrainingConfig) -> str:
+    """The folder that arrays on the recipe's grid lie in."""
+    if config.spacing_mm is None:
+        return "x".join(map(str, config.patch))
+    return "x".join(f"{s:g}" for s in config.spacing_mm) + "mm"
+
+
+def find_prepared(root: Path, config: TrainingConfig) -> list[Path]:
+    """The folders that `abdoseg prepare` wrote for the recipe's grid, at `root` or up to two levels below."""
+    if (root / MANIFEST).is_file():
+        return [root]
+    grid = grid_name(config)
+    return sorted(path.parent for depth in (grid, f"*/{grid}") for path in root.glob(f"{depth}/{MANIFEST}"))
+
+
+def _prepared_grids(root: Path) -> list[str]:
+    """The grids that `abdoseg prepare` wrote for, by the names of its folders."""
+    folders = {path.parent.name for depth in ("*", "*/*") for path in root.glob(f"{depth}/{MANIFEST}")}
+    return sorted(name for name in folders if re.fullmatch(r"[\d.]+x[\d.]+x[\d.]+(mm)?", name))
+
+
+def _stamp(case: Case, grid: str, paint: bool, realign: bool) -> str:
+    return f"{case.stamp()}-{grid}{'-tissues' if paint and case.image else ''}{'-realigned' if realign else ''}"
+
+
+def _shown(packed: Sequence[Packed], declared: set[str]) -> list[Packed]:
+    """The cases, annotated only for organs that some case of their dataset shows, unless they declare otherwise.
+
+    A scheme may name an organ that this dataset's annotators never drew: background may then be that organ.
+    """
+    seen = _seen(packed)
+    return [
+        case if case.case in declared else replace(case, annotated=tuple(o for o in case.annotated if o in seen))
+        for case in packed
+    ]
+
+
+def _seen(packed: Sequence[Packed]) -> set[str]:
+    """The organs that some case shows."""
+    return {organ for case in packed for organ in case.facts.get("organ_ml", {})}
+
+
+def _check_grid(cases: Sequence[Packed], config: TrainingConfig) -> None:
+    for case in cases:
+        if config.spacing_mm is None:
+            wrong = case.shape != config.patch
+            wanted = f"{config.patch} voxels"
+        else:
+            wrong = not np.allclose(case.spacing_mm, config.spacing_mm, rtol=0.02)
+            wanted = f"{config.spacing_mm} mm"
+        if wrong:
+            raise DatasetError(
+                f"{case.case}: packed as {case.shape} voxels of {case.spacing_mm} mm, but the recipe wants {wanted}; "
+                "prepare it again with this --recipe"
+            )
+
+
+def _twins(cases: Sequence[Packed], patients: dict[str, str]) -> dict[str, str]:
+    """One scan under two names is one patient."""
+    first: dict[str, str] = {}
+    merged = {}
+    for case in cases:
+        digest = case.digests.get("image")
+        patient = patients[case.case]
+        merged[case.case] = first.setdefault(digest, patient) if digest else patient
+    return merged
+
+
+def remarks(cases: Sequence[Packed]) -> list[str]:
+    """What looks wrong in labels that could be read: organs of impossible size, and images that hold no HU."""
+    found = []
+    volumes: dict[str, list[float]] = {}
+    for case in cases:
+        for organ, ml in case.facts.get("organ_ml", {}).items():
+            volumes.setdefault(organ, []).append(ml)
+        if unknown := case.facts.get("unknown"):
+            numbers = ", ".join(map(str, unknown[:12]))
+            found.append(f"{case.case}: labels {numbers} are not in its scheme: background, as if no organ were there")
+        if "organ_ml" in case.facts and not case.facts["organ_ml"]:
+            found.append(f"{case.case}: its labels hold no organ at all; leave it out if nobody drew them")
+        low, high = case.facts.get("hu", (-1000.0, 100.0))
+        if low >= 0 or high - low < 100:
+            found.append(f"{case.case}: values from {low:g} to {high:g} are no HU of a whole CT; was it rescaled?")
+    for organ, most in LARGEST_ML.items():
+        if organ in volumes and (middle := float(np.median(volumes[organ]))) > most:
+            found.append(
+                f"{organ}: {middle:.0f} ml in the middle case, more than one has: do the label numbers belong to "
+                "another scheme? State it with --labels"
+            )
+    liver, spleen = (float(np.median(volumes.get(organ, [0.0]))) for organ in ("liver", "spleen"))
+    if 0 < liver < spleen:
+        found.append(
+            f"the liver ({liver:.0f} ml) is smaller than the spleen ({spleen:.0f} ml) in most cases: "
+            "do the label numbers belong to another scheme? State it with --labels"
+        )
+    return found
+
+
+def suited(config: TrainingConfig, cache: Cache, wanted: Sequence[str] | None) -> TrainingConfig:
+    """The recipe for the organs asked for, or for those of its own that some case is annotated for.
+
+    Raises DatasetError when an organ was asked for that nobody annotated.
+    """
+    known = {organ for case in cache.cases for organ in case.annotated}
+    if wanted:
+        unknown = [organ for organ in wanted if organ not in BY_NAME and members(organ) == (organ,)]
+        missing = [organ for organ in wanted if not set(members(organ)) <= known]
+        if unknown or missing:
+            raise DatasetError(
+                f"no case is annotated for {', '.join(unknown or missing)}; annotated are {', '.join(sorted(known))}"
+            )
+        config = config.learning(tuple(wanted))
+        return replace(config, delivered=tuple(wanted))
+    organs = tuple(organ for organ in config.organs if set(members(organ)) <= known)
+    if not organs:
+        raise DatasetError(f"no case is annotated for any organ of the recipe ({', '.join(config.organs)})")
+    return config.learning(organs)
+
+
+def census(cases: Sequence[Packed]) -> dict[str, tuple[int, int, float]]:
+    """By organ: cases annotated for it, cases that show it, and its median volume in millilitres there."""
+    annotated = Counter(organ for case in cases for organ in case.annotated)
+    rows = {}
+    for organ in BY_NAME:
+        if annotated[organ]:
+            volumes = [c.facts["organ_ml"][organ] for c in cases if organ in c.facts.get("organ_ml", {})]
+            rows[organ] = annotated[organ], len(volumes), float(np.median(volumes)) if volumes else 0.0
+    return rows

@@ -1,0 +1,1 @@
+"""Whole runs: cross-validation, learning curves, model card, curves, TensorBoard."""

@@ -1,0 +1,288 @@
+"""Finding the CT in what a hospital exports: folders of everything, several series, phases in one series."""
+
+import os
+import shutil
+import zipfile
+
+import numpy as np
+import pydicom
+import pytest
+from phantom_dicom import AXIAL, COMPANY, body, write_series
+
+from abdoseg.errors import ScanError, SeriesError
+from abdoseg.io import read_scan
+from abdoseg.io.dicom.series import catalogue
+
+HU = body((40, 36, 8))
+COARSE = AXIAL @ np.diag([1, 1, 2, 1.0])
+CORONAL = np.array([[-1.0, 0, 0, 60], [0, 0, 2.5, -40], [0, -1.0, 0, 50], [0, 0, 0, 1]])
+
+
+def stored_array(volume):
+    return volume.stored.from_canonical(volume.voxels)
+
+
+@pytest.mark.parametrize("kind", COMPANY)
+def test_what_is_no_ct_is_left_out_and_named(tmp_path, kind):
+    write_series(tmp_path, HU, company=[kind])
+    volume = read_scan(tmp_path)
+    assert np.array_equal(stored_array(volume), HU)
+    words = {"pet": "PET", "seg": "SEG", "mr": "MR", "rtstruct": "RTSTRUCT"}
+    ((word, count),) = volume.details["left_out"].items()
+    assert words.get(kind, kind.replace("_", " ")) in word
+    assert count == 1
+
+
+def test_a_localizer_a_dicomdir_and_stray_files_do_not_disturb(tmp_path):
+    write_series(tmp_path, HU, localizer=True, dicomdir=True)
+    (tmp_path / "notes.txt").write_text("a text")
+    (tmp_path / "empty").touch()
+    (tmp_path / "autorun.inf").write_bytes(bytes(range(256)) * 3)
+    volume = read_scan(tmp_path)
+    assert np.array_equal(stored_array(volume), HU)
+    assert volume.details["left_out"] == {"localizer": 1, "DICOMDIR": 1, "file that is no DICOM": 2}
+
+
+def test_names_say_nothing_without_suffix_odd_or_not_ascii(tmp_path):
+    names = ["IM 1", "žluť.dcm", "スライス", "a.b.c", "I10", "-x", "CT.1.2.3", "ünïcode.DCM"]
+    write_series(tmp_path / "Üntersuchung 1" / "DICOM", HU, names=lambda at: names[at])
+    assert np.array_equal(stored_array(read_scan(tmp_path)), HU)
+
+
+def test_slices_spread_over_a_tree_are_one_series(tmp_path):
+    write_series(tmp_path, HU, names=lambda at: f"S{at % 3}/deep/IM{at}")
+    assert np.array_equal(stored_array(read_scan(tmp_path)), HU)
+
+
+def test_a_cycle_of_links_ends(tmp_path):
+    write_series(tmp_path / "ct", HU)
+    (tmp_path / "ct" / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    assert np.array_equal(stored_array(read_scan(tmp_path)), HU)
+
+
+def test_a_pipe_in_the_folder_is_not_waited_for(tmp_path):
+    write_series(tmp_path, HU)
+    os.mkfifo(tmp_path / "pipe")
+    assert np.array_equal(stored_array(read_scan(tmp_path)), HU)
+
+
+def test_files_without_the_dicm_prefix_are_read(tmp_path):
+    for file in write_series(tmp_path, HU):
+        file.write_bytes(file.read_bytes()[132:])
+    assert np.array_equal(stored_array(read_scan(tmp_path)), HU)
+
+
+def test_a_dicomdir_stands_for_its_folder(tmp_path):
+    write_series(tmp_path, HU, dicomdir=True)
+    assert np.array_equal(stored_array(read_scan(tmp_path / "DICOMDIR")), HU)
+
+
+def test_images_that_a_dicomdir_lists_and_the_folder_lacks_are_counted(tmp_path):
+    files = write_series(tmp_path, HU, dicomdir=True)
+    by_place = sorted(files, key=lambda file: float(pydicom.dcmread(file).ImagePositionPatient[2]))
+    by_place[-1].unlink()  # at the end, where geometry cannot tell
+    for path in (tmp_path, tmp_path / "DICOMDIR"):
+        assert any("1 of 8 images that the DICOMDIR lists are not there" in note for note in read_scan(path).notes)
+
+
+def test_a_zip_is_read_without_unpacking(tmp_path):
+    write_series(tmp_path / "ct", HU, localizer=True, company=["rtstruct"])
+    archive = shutil.make_archive(str(tmp_path / "export"), "zip", tmp_path / "ct")
+    before = sorted(tmp_path.rglob("*"))
+    assert np.array_equal(stored_array(read_scan(archive)), HU)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_several_series_are_listed_and_the_axial_one_with_most_slices_is_taken(tmp_path):
+    write_series(tmp_path / "a", HU[:, :, :5])
+    write_series(tmp_path / "b", HU)
+    write_series(tmp_path / "c", body((40, 36, 12)), CORONAL)
+    one_study(tmp_path)
+    volume = read_scan(tmp_path)
+    assert np.array_equal(stored_array(volume), HU)
+    assert volume.details["why"] == "most slices"
+    assert [row["slices"] for row in volume.details["series"]] == [8, 5, 12]
+    assert [row["axial"] for row in volume.details["series"]] == [True, True, False]
+    (note,) = volume.notes
+    assert note.startswith("3 CT series: took 1: 8 slices of 40 x 36, 1.00 x 1.00 x 2.50 mm, axial (most slices)")
+    assert "2: 5 slices" in note
+
+
+def one_study(folder):
+    """Gives every file under `folder` the same study."""
+    for file in folder.rglob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        dataset.StudyInstanceUID = "1.2.3"
+        dataset.save_as(file)
+
+
+def test_of_equal_counts_the_thin_and_of_equal_slices_the_soft_kernel_is_taken(tmp_path):
+    write_series(tmp_path / "a", HU, COARSE)
+    write_series(tmp_path / "b", HU[::-1])
+    write_series(tmp_path / "c", body((40, 36, 12)), tags={"ConvolutionKernel": "B70f"})
+    one_study(tmp_path)
+    volume = read_scan(tmp_path)
+    assert np.array_equal(stored_array(volume), HU[::-1])
+    assert volume.details["why"] == "thinnest"
+    assert volume.details["series"][2]["sharp_kernel"] is True
+
+
+def test_a_series_is_had_by_number_or_uid(tmp_path):
+    write_series(tmp_path / "a", HU)
+    write_series(tmp_path / "b", HU[:, :, :5])
+    one_study(tmp_path)
+    wanted = catalogue(tmp_path).series[1]
+    for name in ("2", wanted.uid):
+        volume = read_scan(tmp_path, series=name)
+        assert volume.voxels.shape[2] == 5
+        assert volume.notes == ()
+    with pytest.raises(SeriesError, match=r"no series 7; there are:\n  1: 8 slices .*\n  2: 5 slices"):
+        read_scan(tmp_path, series="7")
+
+
+def test_several_studies_are_not_guessed_between(tmp_path):
+    write_series(tmp_path / "patient a", HU)
+    write_series(tmp_path / "patient b", HU[:, :, :5])
+    with pytest.raises(
+        SeriesError, match=r"2 CT series of 2 studies; name each patient's folder, .*\n.*, in patient a\n"
+    ):
+        read_scan(tmp_path)
+
+
+def test_phases_in_one_series_are_told_apart_by_acquisition(tmp_path):
+    write_series(tmp_path / "arterial", HU, tags={"AcquisitionNumber": 4})
+    write_series(tmp_path / "venous", HU[::-1], tags={"AcquisitionNumber": 5})
+    one_series(tmp_path)
+    volume = read_scan(tmp_path)
+    assert len(volume.details["series"]) == 2
+    assert volume.details["why"] == "the first of equals"
+    first, second = stored_array(volume), stored_array(read_scan(tmp_path, series="2"))
+    assert np.array_equal(first, HU) != np.array_equal(second, HU)
+    assert np.array_equal(first, HU[::-1]) != np.array_equal(second, HU[::-1])
+
+
+def one_series(folder):
+    for file in folder.rglob("*.dcm"):
+        dataset = pydicom.dcmread(file)
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", "1.2.3.4"
+        dataset.save_as(file)
+
+
+def test_acquisitions_that_go_on_one_after_the_other_are_one_series(tmp_path):
+    def halves(dataset):
+        dataset.AcquisitionNumber = 1 + int(float(dataset.ImagePositionPatient[2]) > -30)
+
+    write_series(tmp_path, HU, change=halves)
+    assert np.array_equal(stored_array(read_scan(tmp_path)), HU)
+
+
+def test_two_orientations_under_one_uid_are_two_series(tmp_path):
+    write_series(tmp_path / "axial", HU)
+    write_series(tmp_path / "coronal", HU, CORONAL)
+    one_series(tmp_path)
+    assert len(catalogue(tmp_path).series) == 2
+    assert np.array_equal(stored_array(read_scan(tmp_path)), HU)
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"ImageType": ["DERIVED", "PRIMARY", "PERFUSION", "RCBF"]}, "8 perfusion map, not HU"),
+        ({"RescaleType": "MGML"}, "8 image in MGML, not HU"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "8 colour picture"),
+        ({"PixelSpacing": None}, "8 picture without position, orientation or pixel spacing"),
+        ({"PixelSpacing": ["0", "0"]}, "8 slice with impossible"),
+        ({"ImageOrientationPatient": ["1", "0", "0", "0.5", "0.8660254", "0"]}, "not at right angles"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "8 localizer"),
+        ({"Modality": "MR"}, "8 MR, not CT"),
+        ({"Modality": "DOE JANE"}, "8 object of no modality, not CT"),
+    ],
+)
+def test_a_folder_without_a_ct_says_what_it_holds_instead(tmp_path, tags, words):
+    write_series(tmp_path, HU, tags=tags)
+    with pytest.raises(SeriesError, match=words):
+        read_scan(tmp_path)
+
+
+def test_headers_without_pixels_say_so(tmp_path):
+    def strip(dataset):
+        for keyword in ("PixelData", "Rows", "Columns"):
+            delattr(dataset, keyword)
+
+    write_series(tmp_path, HU, change=strip)
+    with pytest.raises(SeriesError, match="8 CT header without pixel data"):
+        read_scan(tmp_path)
+
+
+def test_slices_of_different_series_are_not_stacked(tmp_path):
+    for number in range(3):
+        write_series(tmp_path / str(number), HU[:, :, :1])
+    with pytest.raises(SeriesError, match="3 CT slices, no 2 of them of one series"):
+        read_scan(tmp_path)
+
+
+def test_an_empty_folder_and_a_folder_of_other_scans_are_told_apart(tmp_path):
+    with pytest.raises(ScanError, match="the folder is empty"):
+        read_scan(tmp_path)
+    (tmp_path / "a.nii.gz").write_bytes(b"x" * 400)
+    with pytest.raises(SeriesError, match=r"no DICOM, but 1 files in other formats; .* a\.nii\.gz"):
+        read_scan(tmp_path)
+
+
+class TestHostileZips:
+    def zip_of(self, path, name, content=b"x", mode=zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(path, "w", mode) as archive:
+            archive.writestr(name, content)
+        return path
+
+    @pytest.mark.parametrize(
+        "name", ["../evil.dcm", "/etc/evil.dcm", "a/../../evil.dcm", "..\\evil.dcm", "C:/evil.dcm"]
+    )
+    def test_a_zip_that_escapes_its_folder_is_refused(self, tmp_path, name):
+        with pytest.raises(ScanError, match="leads out of the archive"):
+            read_scan(self.zip_of(tmp_path / "x.zip", name))
+        assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
+
+    def test_a_zip_that_claims_an_impossible_expansion_is_refused(self, tmp_path):
+        path = self.zip_of(tmp_path / "x.zip", "a.dcm", b"\0" * 1000)
+        data = bytearray(path.read_bytes())
+        directory = data.rindex(b"PK\x01\x02")
+        data[directory + 24 : directory + 28] = (2**31).to_bytes(4, "little")  # the uncompressed size
+        path.write_bytes(bytes(data))
+        with pytest.raises(ScanError, match="claims to expand"):
+            read_scan(path)
+
+    def test_a_zip_that_would_fill_the_disk_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("abdoseg.io.archive.MAX_ZIP_BYTES", 900)
+        with pytest.raises(ScanError, match="would unpack to"):
+            read_scan(self.zip_of(tmp_path / "x.zip", "a.dcm", b"\0" * 1000))
+
+    def test_a_zip_of_zeros_costs_no_memory(self, tmp_path):
+        path = self.zip_of(tmp_path / "x.zip", "a.dcm", b"\0" * 2**27)
+        assert path.stat().st_size < 200_000
+        with pytest.raises(SeriesError, match="1 file that is no DICOM"):
+            read_scan(path)
+
+    def test_a_damaged_an_empty_and_an_encrypted_zip_are_told_apart(self, tmp_path):
+        path = self.zip_of(tmp_path / "x.zip", "a.dcm", b"text")
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-10])
+        with pytest.raises(ScanError, match="damaged zip"):
+            read_scan(path)
+        locked = bytearray(whole)
+        locked[whole.rindex(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(bytes(locked))
+        with pytest.raises(ScanError, match="encrypted"):
+            read_scan(path)
+        with zipfile.ZipFile(path, "w"):
+            pass
+        with pytest.raises(ScanError, match="the zip holds no files"):
+            read_scan(path)
+
+
+def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("abdoseg.io.dicom.headers.MAX_INFLATED", 2000)
+    write_series(tmp_path, HU, transfer_syntax=pydicom.uid.DeflatedExplicitVRLittleEndian)
+    with pytest.raises(SeriesError, match="8 deflated file beyond all bounds"):
+        read_scan(tmp_path)

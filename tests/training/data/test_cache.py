@@ -1,0 +1,84 @@
+"""The cache: packed once, noticed when stale or damaged, and never half written."""
+
+import errno
+
+import numpy as np
+import pytest
+from tiny import known, packed, patient
+
+from abdoseg.errors import DatasetError, ScanError
+from abdoseg.training.data import cache
+from abdoseg.training.data.cache import Contents, Source, pack
+
+
+def reader(calls, fail=()):
+    def read(case):
+        calls.append(case)
+        if case in fail:
+            raise ScanError(f"{case}.nii.gz: truncated")
+        hu, labels = patient(0)
+        return Contents({"image": hu, "labels": labels}, (6.0, 6.0, 8.0))
+
+    return read
+
+
+def sources(*stamps):
+    return [Source(f"c{n}", stamp, ("liver",)) for n, stamp in enumerate(stamps)]
+
+
+def test_a_second_packing_reads_nothing(tmp_path):
+    calls = []
+    pack(tmp_path, sources("a", "b"), reader(calls))
+    done, _ = pack(tmp_path, sources("a", "b"), reader(calls))
+    assert calls == ["c0", "c1"]
+    assert (done[0].array("labels") == patient(0)[1]).all() and isinstance(done[0].array("image").base, np.memmap)
+
+
+def test_a_changed_source_is_packed_again(tmp_path):
+    calls = []
+    pack(tmp_path, sources("a", "b"), reader(calls))
+    pack(tmp_path, sources("a", "changed"), reader(calls))
+    assert calls == ["c0", "c1", "c1"]
+
+
+def test_a_damaged_array_is_packed_again(tmp_path):
+    calls = []
+    pack(tmp_path, sources("a"), reader(calls))
+    path = tmp_path / "c0.image.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    pack(tmp_path, sources("a"), reader(calls))
+    assert calls == ["c0", "c0"] and path.read_bytes() != bytes(content)
+
+
+def test_a_damaged_or_older_manifest_starts_afresh(tmp_path):
+    for text in ("{", '{"version": 1, "cases": []}', '{"version": 2}'):
+        calls = []
+        pack(tmp_path, sources("a"), reader([]))
+        (tmp_path / "manifest.json").write_text(text)
+        pack(tmp_path, sources("a"), reader(calls))
+        assert calls == ["c0"]
+
+
+def test_cases_before_the_one_that_failed_stay_packed(tmp_path):
+    with pytest.raises(ScanError, match=r"c1: c1.nii.gz: truncated; or pass --keep-going"):
+        pack(tmp_path, sources("a", "b"), reader([], fail=["c1"]))
+    assert [case.case for case in known(tmp_path)] == ["c0"]
+    done, left_out = pack(tmp_path, sources("a", "b"), reader([], fail=["c1"]), keep_going=True)
+    assert [case.case for case in done] == ["c0"] and left_out == (("c1", "c1.nii.gz: truncated"),)
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_array(tmp_path, monkeypatch):
+    def full(file, array):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache.np, "save", full)
+    with pytest.raises(DatasetError, match=r"No space left on device.*--cache"):
+        pack(tmp_path, sources("a"), reader([]))
+    assert not (tmp_path / "c0.image.npy").exists() and known(tmp_path) == []
+
+
+def test_the_digest_changes_with_what_was_annotated(tmp_path):
+    assert packed(tmp_path).digest() == packed(tmp_path).digest() != packed(tmp_path, annotated=("liver",)).digest()

@@ -1,0 +1,101 @@
+"""Whole runs: what lies in the folder afterwards, folds, and learning curves."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from tiny import RECIPE, flare
+
+from abdoseg.training.data.collect import Request, gather
+from abdoseg.training.data.splits import by_names
+from abdoseg.training.experiments.curves import Curves
+from abdoseg.training.experiments.model_card import Row, summary, table_of
+from abdoseg.training.experiments.runs import Setting, completed, cross_validate, interval, learning_curve, train_once
+from abdoseg.training.fit import Terms
+from abdoseg.training.history import Epoch
+
+SHORT = replace(RECIPE, epochs=1)
+
+
+@pytest.fixture
+def setting(tmp_path):
+    gathered = gather([Request(flare(tmp_path / "data", 4))], SHORT, tmp_path / "cache")
+    return Setting(gathered, SHORT, Terms(torch.device("cpu")), "abdoseg train --data data")
+
+
+def rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_a_run_leaves_its_pictures_scores_and_model_card(setting, tmp_path):
+    run = tmp_path / "run"
+    result = train_once(setting, by_names(setting.gathered.scans(), ["case3"]), run)
+    with Image.open(run / "curves.png") as curves, Image.open(run / "validation" / "case3.png") as sheet:
+        assert curves.size == (1280, 560) and sheet.width > 500
+    assert {row["organ"] for row in rows(run / "scores.csv")} == set(SHORT.organs) and len(result.rows) == 4
+    assert json.loads((run / "split.json").read_text())["validate"] == ["case3"]
+    card = (run / "MODEL_CARD.md").read_text()
+    for words in ("abdoseg train --data data", "seed 0", "case0, case1, case2", "no medical device", "| case3 |",
+                  "under the terms of the data", setting.gathered.cache.digest()):  # fmt: skip
+        assert words in card
+
+
+def test_folds_score_every_case_once(setting, tmp_path):
+    found = cross_validate(setting, 2, tmp_path / "run")
+    assert sorted({row.case for row in found}) == ["case0", "case1", "case2", "case3"]
+    assert len(rows(tmp_path / "run" / "crossvalidation.csv")) == len(found) == 16
+    text = (tmp_path / "run" / "crossvalidation.md").read_text()
+    assert "**mean**" in text and "sd of Dice" in text and "| case2 |" in text
+    assert (tmp_path / "run" / "fold1" / "best.safetensors").exists()
+
+
+def test_a_learning_curve_has_a_point_for_each_count(setting, tmp_path):
+    split = by_names(setting.gathered.scans(), ["case3"])
+    points = learning_curve(setting, split, [1, 2], 2, tmp_path / "run")
+    assert {(p.cases, p.seeds) for p in points} == {(1, 2), (2, 2)} and len(points) == 8
+    assert len(rows(tmp_path / "run" / "learning-curve.csv")) == 8
+    assert (tmp_path / "run" / "learning-curve.png").exists()
+    few = json.loads((tmp_path / "run" / "cases1-seed0" / "split.json").read_text())
+    assert len(few["train"]) == 1 and few["validate"] == ["case3"]
+
+
+def test_the_confidence_interval_is_students():
+    mean, half = interval([0.8, 0.9])
+    assert (mean, half) == pytest.approx((0.85, 12.706 * 0.05), abs=1e-3)
+
+
+def test_label_maps_train_and_never_validate(setting):
+    gathered = replace(setting.gathered, patients={**setting.gathered.patients, "map": "map", "twin": "case3"})
+    split = completed(gathered, by_names(setting.gathered.scans(), ["case3"]))
+    assert "map" in split.train and "twin" not in split.train
+
+
+def test_means_and_deviations_are_over_the_cases_that_have_the_organ():
+    found = [
+        Row("a", "liver", 0.9, 1.0, 2.0, 0.0),
+        Row("b", "liver", 0.7, 0.5, 4.0, 0.1),
+        Row("b", "spleen", 0.5, 0.4, 1, 0),
+    ]
+    assert summary(found)["liver"] == pytest.approx((0.8, 0.02**0.5, 0.75, 2))
+    assert summary(found)["spleen"] == (0.5, 0.0, 0.4, 1)
+    assert table_of(found).splitlines()[2] == "| a | 0.900 / 1.000 |  |"
+
+
+def test_curves_can_be_drawn_before_anything_was_measured(tmp_path):
+    Curves(tmp_path, RECIPE).epoch_done([Epoch(2, 1.0, 0.7, 1e-3, {})])
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_tensorboard_gets_its_events_where_it_is_installed(tmp_path):
+    pytest.importorskip("tensorboard")
+    from abdoseg.training.checkpoint import Progress
+    from abdoseg.training.experiments.tensorboard import Events
+
+    events = Events(tmp_path)
+    events.stepped(Progress(step=1), 0.5, 0.9)
+    events.epoch_done([Epoch(2, 1.0, 0.7, 1e-3, {"liver": 0.5})])
+    events.writer.close()
+    assert list((tmp_path / "events").glob("*tfevents*"))
