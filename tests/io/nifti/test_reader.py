@@ -327,7 +327,7 @@ class TestDamage:
             read_scan(path)
 
     def test_a_scan_beyond_free_memory_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("abdoseg.runtime.memory.free_memory", lambda: 100)
+        monkeypatch.setattr("abdoseg.io.limits.free_memory", lambda: 100)
         with pytest.raises(ResourceError, match="8 x 7 x 6 voxels need"):
             read_scan(save(tmp_path / "a.nii"))
 

@@ -10,9 +10,9 @@ from tiny import RECIPE, SPACING, patient
 
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.anatomy.tissues import Tissue
+from abdoseg.training.augment import rng as draws
 from abdoseg.training.augment.sampler import Sampler
 from abdoseg.training.augment.transforms import NONE, Augmentation
-from abdoseg.training.augment import rng as draws
 from abdoseg.training.data.cache import Cache, Contents, Source, pack
 
 USUAL = Augmentation(organ_hu=0.0, oral=0.0, cut=0.0)
