@@ -25,8 +25,9 @@ from abdoseg.inference.coarse_to_fine import predict_located
 from abdoseg.inference.postprocess import middle_of, part_sides, tidy
 from abdoseg.inference.sliding_window import MOST_VOXELS
 from abdoseg.io import read_scan
+from abdoseg.model.device import fastest_float
 from abdoseg.model.plan import Plan, members
-from abdoseg.model.weights import Model, fast_type, load_model
+from abdoseg.model.weights import Model, load_model
 from abdoseg.quality import Findings, Quality, assess, examine, implausible, sentences
 from abdoseg.quality.laterality import seems_mirrored
 from abdoseg.runtime.memory import peak_memory
@@ -167,7 +168,7 @@ def estimate(
 
     On a GPU unmeasured: its own memory is not in the bytes, and the seconds are a processor's.
     """
-    dtype = fast_type(device or torch.device("cpu"))
+    dtype = fastest_float(device or torch.device("cpu"))
     scan, network = float(np.prod(geometry.shape)), float(np.prod(network_grid(geometry, plan).shape))
     seconds = START_SECONDS + scan * SECONDS_PER_VOXEL + network * SECONDS_PER_NETWORK_VOXEL[dtype]
     size = START_BYTES + scan * BYTES_PER_VOXEL + network * BYTES_PER_NETWORK_VOXEL
@@ -244,7 +245,7 @@ def largest_tile(geometry: Geometry, plan: Plan, device: torch.device, max_memor
     patch = int(np.prod(plan.patch))
     needed = estimate(geometry, plan, device, patch)[1]
     if needed <= max_memory:
-        return min(MOST_VOXELS, patch + (max_memory - needed) // BYTES_PER_TILE_VOXEL[fast_type(device)])
+        return min(MOST_VOXELS, patch + (max_memory - needed) // BYTES_PER_TILE_VOXEL[fastest_float(device)])
     size = " x ".join(str(n) for n in geometry.shape)
     raise ResourceError(
         f"a scan of {size} voxels needs about {needed / 2**30:.1f} GB, "

@@ -79,7 +79,7 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
 
     share_cores()
     keep_freed_memory()
-    from abdoseg.model.weights import pick_device
+    from abdoseg.model.device import pick_device
     from abdoseg.training.distributed import joined
     from abdoseg.training.experiments.runs import Setting
     from abdoseg.training.fit import Terms

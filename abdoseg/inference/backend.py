@@ -9,13 +9,14 @@ from torch import nn
 
 from abdoseg.inference.onednn import FusedVNet, fusable
 from abdoseg.inference.quantized import ByteVNet, Ranges, fits
+from abdoseg.model.device import fastest_float
 from abdoseg.model.vnet import VNet
-from abdoseg.model.weights import Model, fast_type
+from abdoseg.model.weights import Model
 
 
 def precision(model: Model) -> torch.dtype:
     """What the model computes in when it is asked. torch.int8 means that its convolutions multiply bytes."""
-    dtype = fast_type(model.device)
+    dtype = fastest_float(model.device)
     able = model.device.type == "cpu" and getattr(torch.cpu, "_is_avx2_supported", bool)()
     return torch.int8 if dtype == torch.float32 and able and model.plan.ranges and fits(model.network) else dtype
 

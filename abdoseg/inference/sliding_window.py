@@ -17,8 +17,9 @@ from abdoseg.inference.backend import fuse, precision
 from abdoseg.inference.onednn import FusedVNet
 from abdoseg.inference.quantized import ByteVNet
 from abdoseg.inference.tiling import Shape, Tiling, tile
+from abdoseg.model.device import fastest_float
 from abdoseg.model.plan import Plan
-from abdoseg.model.weights import Model, fast_type
+from abdoseg.model.weights import Model
 from abdoseg.runtime.progress import Track, silent
 
 OVERLAP = 0.25  # of a patch
@@ -101,7 +102,7 @@ def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
 
 def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor], Tensor]:
     """(1, 1, *size) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
-    network, kind, dtype = model.network.eval(), model.device.type, fast_type(model.device)
+    network, kind, dtype = model.network.eval(), model.device.type, fastest_float(model.device)
     order = (*channels, *(c for c in range(len(model.plan.organs) + 1) if c not in channels))
     fused = _fused(model, precision(model), size, order) if kind == "cpu" else None
 

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from abdoseg.errors import ModelError, ResourceError
+from abdoseg.errors import ModelError
+from abdoseg.model.device import pick_device
 from abdoseg.model.plan import FORMAT, Plan
 from abdoseg.model.slicewise import SliceNet, SliceNetConfig
 from abdoseg.model.vnet import VNet, VNetConfig
@@ -122,37 +123,3 @@ def bundled() -> list[str]:
     package = Path(__file__).parents[1]
     folders = (package / "weights", package.parent / "weights")
     return sorted({path.stem for folder in folders for path in folder.glob("*.safetensors")})
-
-
-def pick_device(device: str) -> torch.device:
-    """auto is CUDA, else MPS, else CPU. Raises ResourceError when the one asked for is not there."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if device == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        where = torch.device(device)
-    except RuntimeError:
-        where = torch.device("meta")
-    if where.type not in ("cpu", "cuda", "mps"):
-        raise ResourceError(f"{device}: no such device; use auto, cpu, cuda, cuda:N or mps")
-    if (where.type == "cuda" and not (cuda and (where.index or 0) < torch.cuda.device_count())) or (
-        where.type == "mps" and not mps
-    ):
-        raise ResourceError(f"{device}: PyTorch sees no such device here; use --device cpu")
-    return where
-
-
-def placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on a device, its kernels channels last, as convolutions like them."""
-    moved: nn.Module = network.to(device).to(memory_format=network.layout)  # type: ignore[call-overload]
-    return moved
-
-
-def fast_type(device: torch.device) -> torch.dtype:
-    """The type that networks run fastest in, of those they are as good in: bfloat16 where the hardware has it."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device.type == "cpu":
-        able = (getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-        return torch.bfloat16 if any(able) else torch.float32
-    return torch.float32

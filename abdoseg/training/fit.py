@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from abdoseg.errors import OutputError, ResourceError, TrainingError
 from abdoseg.inference.quantized import ranges_of
-from abdoseg.model.weights import build_network, fast_type, placed, to_bytes
+from abdoseg.model.device import fastest_float, to_device
+from abdoseg.model.weights import build_network, to_bytes
 from abdoseg.runtime.files import ensure_writable, writing
 from abdoseg.training.augment.rng import CPU
 from abdoseg.training.augment.sampler import Batch, Sampler
@@ -174,7 +175,7 @@ def _agreed(terms: Terms, config: TrainingConfig, progress: Progress) -> Terms:
 def _begin(task: Task, config: TrainingConfig, run: Path, terms: Terms, world: World) -> tuple[_State, list[Epoch]]:
     """A new run's state, or where the one in `run` was; and the epochs that it has behind it."""
     torch.manual_seed(config.seed)
-    network = placed(build_network(config.plan().network), terms.device).train()
+    network = to_device(build_network(config.plan().network), terms.device).train()
     optimiser = make_optimiser(config, network)
     data, epochs = task.cache.digest(), []
     if terms.resume and (run / CHECKPOINT).is_file():
@@ -195,7 +196,7 @@ def _begin(task: Task, config: TrainingConfig, run: Path, terms: Terms, world: W
 def _differentiate(spread: nn.Module, batch: Batch, state: _State, config: TrainingConfig) -> tuple[float, float]:
     """Leaves the clipped gradient of a batch in the network's parameters; gives the loss and the gradient's norm."""
     device = next(state.network.parameters()).device
-    dtype = fast_type(device)
+    dtype = fastest_float(device)
     image = batch.image.to(device, memory_format=torch.channels_last_3d)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         logits = spread(image)  # (B, C, I, J, K)
@@ -249,7 +250,7 @@ def _weights(
     """A weights file's content, with what the feature maps of some images reach."""
     network = build_network(config.plan().network)
     network.load_state_dict(weights)
-    plan = replace(config.plan(), ranges=ranges_of(placed(network, device), images) or None)
+    plan = replace(config.plan(), ranges=ranges_of(to_device(network, device), images) or None)
     plan.training.update(steps=progress.step, seconds=round(progress.seconds))
     return to_bytes(network, plan)
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from abdoseg.model.weights import build_network, fast_type, placed
+from abdoseg.model.device import fastest_float, to_device
+from abdoseg.model.weights import build_network
 from abdoseg.training.augment.sampler import channel_table, is_annotated, scale
 from abdoseg.training.augment.transforms import AIR_HU
 from abdoseg.training.data.cache import Cache, Packed
@@ -51,7 +52,7 @@ def validate(
     """Scores weights on cases of the cache. Deterministic; the order is that of `cases`."""
     network = build_network(config.plan().network)
     network.load_state_dict(weights)
-    network = placed(network, device).eval()
+    network = to_device(network, device).eval()
     return [score_case(predict(network, cache.by_name[case], config, device), cache.by_name[case], config)
             for case in cases]  # fmt: skip
 
@@ -77,7 +78,7 @@ def _likeliest(
     axes = zip(image.shape, network.multiples, strict=True)  # type: ignore[arg-type]
     pads = [extra for n, multiple in [*axes][::-1] for extra in (0, -n % multiple)]
     padded = F.pad(image, pads, value=outside)[None, None]
-    dtype = fast_type(device)
+    dtype = fastest_float(device)
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         logits = network(padded.to(device, memory_format=torch.channels_last_3d))  # (1, C, I, J, K)
     i, j, k = image.shape

@@ -46,7 +46,7 @@ def test_the_fused_network_gives_the_networks_logits(changes):
 ])  # fmt: skip
 def test_bytes_are_for_processors_that_are_fast_with_them_and_have_no_bfloat16(monkeypatch, able, fast, expected):
     monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: able, raising=False)
-    monkeypatch.setattr("abdoseg.inference.backend.fast_type", lambda device: fast)
+    monkeypatch.setattr("abdoseg.inference.backend.fastest_float", lambda device: fast)
     model = model_of(random_network())
     measured = replace(model, plan=replace(model.plan, ranges={"stem": (-1.0, 1.0)}))
     assert precision(measured) == expected and precision(model) == fast

@@ -10,9 +10,10 @@ from torch import nn
 
 from abdoseg.errors import ModelError
 from abdoseg.inference.sliding_window import predict
+from abdoseg.model.device import to_device
 from abdoseg.model.plan import Plan
 from abdoseg.model.slicewise import ARCHITECTURES, SliceNet, SliceNetConfig
-from abdoseg.model.weights import Model, build_network, load_model, placed, to_bytes
+from abdoseg.model.weights import Model, build_network, load_model, to_bytes
 
 CPU = torch.device("cpu")
 
@@ -74,7 +75,7 @@ def test_the_librarys_networks_are_trained_saved_and_asked(architecture, tmp_pat
     described = {"name": "slices", "architecture": architecture, "encoder": "resnet18", "classes": 2}
     plan = Plan((1.0, 1.0, 1.0), (64, 64, 1), ("liver",), ("liver",), described)
     torch.manual_seed(0)
-    network = placed(build_network(described), CPU)
+    network = to_device(build_network(described), CPU)
     logits = network(torch.randn(1, 1, 64, 64, 3))
     assert logits.shape == (1, 2, 64, 64, 3)
     (logits * torch.randn_like(logits)).sum().backward()

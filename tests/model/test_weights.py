@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from abdoseg.errors import ModelError, ResourceError
+from abdoseg.errors import ModelError
 from abdoseg.model.plan import FORMAT, Plan
-from abdoseg.model.weights import build_network, fast_type, find_weights, load_model, pick_device, placed, to_bytes
+from abdoseg.model.weights import build_network, find_weights, load_model, to_bytes
 
 NETWORK = {"name": "vnet", "widths": (4, 8), "depths": (1, 1), "kernel": 3, "norm": "batch", "classes": 2}
 PLAN = Plan((2.0, 2.0, 3.0), (16, 16, 16), ("liver",), ("liver",), NETWORK)
@@ -97,25 +97,3 @@ def test_a_tensor_of_another_shape_is_a_message(weights):
 def test_a_name_that_is_not_there_lists_the_bundled_models():
     with pytest.raises(ModelError, match="nowhere: no such weights file or bundled model"):
         find_weights("nowhere")
-
-
-def test_a_device_that_is_not_there_is_told():
-    assert pick_device("cpu") == torch.device("cpu")
-    with pytest.raises(ResourceError, match="no such device; use auto"):
-        pick_device("quantum")
-    with pytest.raises(ResourceError, match="meta: no such device"):
-        pick_device("meta")
-    if not torch.cuda.is_available():
-        with pytest.raises(ResourceError, match="use --device cpu"):
-            pick_device("cuda")
-
-
-def test_the_type_is_one_the_hardware_computes_in():
-    assert fast_type(torch.device("cpu")) in (torch.bfloat16, torch.float32)
-    assert fast_type(torch.device("mps")) == torch.float32
-
-
-def test_a_placed_network_has_channels_last_kernels():
-    network = placed(build_network(NETWORK), torch.device("cpu"))
-    kernel = network.encoder[1].convolutions[0].weight
-    assert kernel.is_contiguous(memory_format=torch.channels_last_3d)

@@ -128,7 +128,7 @@ def test_time_and_memory_are_what_segmentation_expects_without_bfloat16(shape, m
     from abdoseg.model.weights import load_model
     from abdoseg.segmentation import estimate
 
-    monkeypatch.setattr("abdoseg.segmentation.fast_type", lambda device: torch.float32)
+    monkeypatch.setattr("abdoseg.segmentation.fastest_float", lambda device: torch.float32)
     plan = load_model(device="cpu").plan
     geometry = Geometry(shape, np.diag([0.8, 0.8, 1.5, 1]))
     seconds, size = estimate(geometry, plan)

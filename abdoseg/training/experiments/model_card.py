@@ -12,8 +12,9 @@ import torch
 
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.metrics import surface_distances
+from abdoseg.model.device import to_device
 from abdoseg.model.plan import members
-from abdoseg.model.weights import load_model, placed
+from abdoseg.model.weights import load_model
 from abdoseg.runtime.files import writing
 from abdoseg.training.augment.sampler import channel_table, is_annotated
 from abdoseg.training.data.cache import Cache
@@ -49,7 +50,7 @@ def assess(
     weights: Path, config: TrainingConfig, cache: Cache, cases: Sequence[str], device: torch.device
 ) -> list[Row]:
     """Scores a weights file on cases of the cache: the organs that are delivered, annotated and there."""
-    network = placed(load_model(weights, str(device)).network, device)
+    network = to_device(load_model(weights, str(device)).network, device)
     table = channel_table(config.organs)
     rows = []
     for case in cases:

@@ -1,0 +1,30 @@
+"""Devices: named ones that are there, float types that they have, kernels laid out for them."""
+
+import pytest
+import torch
+
+from abdoseg.errors import ResourceError
+from abdoseg.model.device import fastest_float, pick_device, to_device
+from abdoseg.model.vnet import VNet, VNetConfig
+
+
+def test_a_device_that_is_not_there_is_told():
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ResourceError, match="no such device; use auto"):
+        pick_device("quantum")
+    with pytest.raises(ResourceError, match="meta: no such device"):
+        pick_device("meta")
+    if not torch.cuda.is_available():
+        with pytest.raises(ResourceError, match="use --device cpu"):
+            pick_device("cuda")
+
+
+def test_the_type_is_one_the_hardware_computes_in():
+    assert fastest_float(torch.device("cpu")) in (torch.bfloat16, torch.float32)
+    assert fastest_float(torch.device("mps")) == torch.float32
+
+
+def test_a_network_on_a_device_has_channels_last_kernels():
+    network = to_device(VNet(VNetConfig(2, (4, 8), (1, 1), kernel=3)), torch.device("cpu"))
+    kernel = network.encoder[1].convolutions[0].weight
+    assert kernel.is_contiguous(memory_format=torch.channels_last_3d)
