@@ -41,16 +41,12 @@ EXPORTERS: Mapping[str, Exporter] = {
     "ply": Exporter("mesh:write_ply", ".ply", "Surfaces as PLY, coloured.", True),
     "obj": Exporter("mesh:write_obj", ".obj", "Surfaces as OBJ.", True),
     "glb": Exporter("mesh:write_glb", ".glb", "Surfaces as GLB, coloured, in metres as glTF has it.", False),
-    "csv": Exporter(
-        "volumes_table:write", "_organs.csv", "Volumes, HU and completeness by organ.", shows_scan=True
-    ),
+    "csv": Exporter("volumes_table:write", "_organs.csv", "Volumes, HU and completeness by organ.", shows_scan=True),
     "video": Exporter("video:write_slices_mp4", "_slices.mp4", "Slices with the organs as MP4.", shows_scan=True),
     "gif": Exporter("video:write_slices_gif", "_slices.gif", "Slices with the organs as GIF.", shows_scan=True),
     "turntable": Exporter("video:write_turntable_mp4", "_turntable.mp4", "Organs in 3-D, turning, as MP4."),
     "turntable-gif": Exporter("video:write_turntable_gif", "_turntable.gif", "Organs in 3-D, turning, as GIF."),
-    "sheet": Exporter(
-        "contact_sheet:write", "_sheet.png", "Contact sheet: slices in three planes.", shows_scan=True
-    ),
+    "sheet": Exporter("contact_sheet:write", "_sheet.png", "Contact sheet: slices in three planes.", shows_scan=True),
     "dicom-seg": Exporter("dicom_seg:write", "_seg.dcm", "DICOM SEG on the series that was segmented."),
     "rtstruct": Exporter("rtstruct:write", "_rtstruct.dcm", "DICOM RTSTRUCT on the series that was segmented."),
     "report": Exporter("report:write", "_report.html", "One page with everything, for a browser.", shows_scan=True),
