@@ -22,7 +22,7 @@ from abdoseg.errors import AbdosegError, OutputError, ResourceError, UsageError
 from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import write_csv
 from abdoseg.io import case_name, read_scan, write_nifti
-from abdoseg.io.scan_file import Admit, anything
+from abdoseg.io.image_file import GridCheck, accept_any_grid
 from abdoseg.model.plan import Plan, members
 from abdoseg.quality import columns
 from abdoseg.runtime.files import ensure_absent, ensure_writable, writing
@@ -210,19 +210,19 @@ class Computed:
 Reading = Future[tuple[Volume, float]]
 
 
-def _admission(case: Case, model: Model | None, settings: Settings) -> Admit:
+def _admission(case: Case, model: Model | None, settings: Settings) -> GridCheck:
     """Refuses the case when it would take more memory than the settings allow."""
     if model is None or settings.max_memory is None:
-        return anything
+        return accept_any_grid
     from abdoseg.segmentation import largest_tile
 
-    def admit(geometry: Geometry) -> None:
+    def check_grid(geometry: Geometry) -> None:
         try:
             largest_tile(geometry, model.plan, model.device, settings.max_memory)
         except ResourceError as error:
             raise ResourceError(f"{case.scan}: {error}") from error
 
-    return admit
+    return check_grid
 
 
 def _read_ahead(
@@ -240,7 +240,7 @@ def _read_ahead(
 
 def _read(case: Case, settings: Settings, model: Model | None) -> tuple[Volume, float]:
     start = time.perf_counter()
-    volume = read_scan(case.scan, **settings.reading, admit=_admission(case, model, settings))
+    volume = read_scan(case.scan, **settings.reading, check_grid=_admission(case, model, settings))
     return volume, round(time.perf_counter() - start, 4)
 
 

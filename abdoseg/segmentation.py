@@ -17,7 +17,7 @@ import torch
 from abdoseg import __version__
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import ModelError, ResourceError
-from abdoseg.image.resample import paint_above, resample_image
+from abdoseg.image.resample import resample_image, upsample_labels
 from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, measure
 from abdoseg.inference.backend import precision
@@ -89,7 +89,7 @@ def segment(
         labels = volume.stored.to_canonical(np.empty(volume.stored.geometry.shape, np.uint8, order="F"))
         there = {BY_NAME[organ].label: fields[names.index(organ)] for organ in evidence}
         within = {BY_NAME[organ].label: boxes[organ] for organ in evidence}
-        painted = paint_above(there, grid, volume.geometry, labels, within)
+        painted = upsample_labels(there, grid, volume.geometry, labels, within)
     labelmap = Labelmap(labels, volume.geometry, volume.stored, {BY_NAME[organ].label: organ for organ in names})
     with watch("measure"):
         rows = measure(labelmap, volume.voxels, painted)

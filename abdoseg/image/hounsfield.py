@@ -18,7 +18,7 @@ TISSUE_HU = (-150, 300)
 
 
 @dataclass(frozen=True)
-class Values:
+class HuStatistics:
     """What a scan's voxels look like; fractions of all voxels, from at most SAMPLE of them spread evenly."""
 
     low: float
@@ -32,8 +32,8 @@ class Values:
         return f"values from {self.low:g} to {self.high:g}"
 
 
-class Tally:
-    """Values found out from stacks of planes, in any order and from any thread.
+class HuAccumulator:
+    """HU statistics found out from stacks of planes, in any order and from any thread.
 
     shape: of all planes, the first axis counting them. backward: axes along which the sample is spread from the end.
     least: what lies below it is raised to it, where it lies.
@@ -58,23 +58,23 @@ class Tally:
         whole = sample.dtype.kind in "iu" or np.array_equal(sample, np.round(sample))
         self._seen.append((float(low), float(high), sample.size, beyond, tissue, whole))
 
-    def values(self) -> Values:
+    def values(self) -> HuStatistics:
         """Of all that was added."""
         low, high, sizes, beyond, tissue, whole = zip(*self._seen, strict=True)
         low, high = (max(found, self._least) for found in (min(low), max(high)))
-        return Values(float(low), float(high), sum(beyond) / sum(sizes), sum(tissue) / sum(sizes), all(whole))
+        return HuStatistics(float(low), float(high), sum(beyond) / sum(sizes), sum(tissue) / sum(sizes), all(whole))
 
 
-def values_of(array: Array, least: float = -np.inf) -> Values:
+def hu_statistics(array: Array, least: float = -np.inf) -> HuStatistics:
     """low and high are of all voxels, those below `least` having been raised to it where they lie."""
     planes = array.transpose(memory_order(array))
-    tally = Tally(planes.shape, least=least)
+    tally = HuAccumulator(planes.shape, least=least)
     depth = tally.depth
     on_all_cores(lambda n: tally.add(n * depth, planes[n * depth : (n + 1) * depth]), -(-len(planes) // depth))
     return tally.values()
 
 
-def why_not_hu(values: Values) -> str | None:
+def why_not_hu(values: HuStatistics) -> str | None:
     """Says what the numbers are instead of HU; None when they may be HU, clipped to a window or not.
 
     A CT holds fat or air, which are negative, and a range of at least 100. Whether there is a body in it is for

@@ -64,7 +64,7 @@ def resample_labels(labels: Array, source: Geometry, target: Geometry) -> npt.ND
     return result
 
 
-def paint_above(
+def upsample_labels(
     fields: Mapping[int, npt.NDArray[np.floating]],
     source: Geometry,
     target: Geometry,

@@ -7,10 +7,10 @@ from typing import Literal
 
 from abdoseg.errors import ScanError
 from abdoseg.io.dicom.headers import is_dicom
+from abdoseg.io.image_file import GridCheck, ImageFile, accept_any_grid
 from abdoseg.io.nifti.reader import is_nifti, read_nifti
 from abdoseg.io.other import read_other
-from abdoseg.io.scan_file import Admit, ScanFile, anything
-from abdoseg.runtime.gzip_stream import opened
+from abdoseg.runtime.gzip_stream import open_decompressed
 
 Kind = Literal["NIfTI", "MetaImage", "NRRD", "DICOM"]
 ZIP = b"PK"
@@ -27,7 +27,7 @@ def kind_of(path: Path) -> Kind:
             raise ScanError(f"{path}: neither a file nor a folder")
     except OSError as error:
         raise ScanError(f"{str(path)[:200]}: cannot be opened ({error.strerror or error})") from error
-    with opened(path) as stream:
+    with open_decompressed(path) as stream:
         head = stream.read(540)
     if head[:4] == b"NRRD":
         return "NRRD"
@@ -64,9 +64,9 @@ SUFFIXES = {
 }  # fmt: skip
 
 
-def read_file(path: Path, assume_axes: bool, admit: Admit = anything) -> ScanFile:
-    """Reads a single-file format, HU or labels alike, if `admit` lets its grid pass. Raises ScanError for DICOM too."""
+def read_file(path: Path, assume_axes: bool, check_grid: GridCheck = accept_any_grid) -> ImageFile:
+    """Reads a single-file format, HU or labels alike, after `check_grid`. Raises ScanError, for DICOM too."""
     kind = kind_of(path)
     if kind == "DICOM":
         raise ScanError(f"{path}: DICOM, where a NIfTI, .mha or .nrrd file is needed")
-    return read_nifti(path, assume_axes, admit) if kind == "NIfTI" else read_other(path, kind, admit)
+    return read_nifti(path, assume_axes, check_grid) if kind == "NIfTI" else read_other(path, kind, check_grid)

@@ -12,7 +12,7 @@ MAX_VOXELS = 2**31  # 1024 x 1024 x 2048: more than any scanner makes of one bod
 MAX_RATIO = 1032  # deflate cannot expand further: one bit for each of 258 / 2 bytes (RFC 1951, length code 285)
 
 
-def check_promise(name: str, shape: Sequence[int], itemsize: int, stored_bytes: int, compressed: bool) -> None:
+def check_declared_size(name: str, shape: Sequence[int], itemsize: int, stored_bytes: int, compressed: bool) -> None:
     """Refuses a header that promises more voxels than the file can hold, or than anyone should load.
 
     stored_bytes: the size of the file on disk. Raises ScanError, ResourceError.

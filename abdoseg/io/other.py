@@ -17,8 +17,8 @@ import numpy as np
 from abdoseg.errors import ScanError
 from abdoseg.image.affines import is_usable, lps_to_ras, straightened
 from abdoseg.image.volume import Affine, Array, Geometry, Stored
-from abdoseg.io.limits import check_promise
-from abdoseg.io.scan_file import Admit, ScanFile, anything, no_numbers, scaled
+from abdoseg.io.image_file import GridCheck, ImageFile, accept_any_grid, no_numbers, scaled
+from abdoseg.io.limits import check_declared_size
 
 HEADER_BYTES = 2**20
 CHUNK = 2**20
@@ -59,21 +59,21 @@ class Header:
     encoding: Literal["raw", "gzip", "zlib"]
 
 
-def read_other(path: Path, kind: Literal["MetaImage", "NRRD"], admit: Admit = anything) -> ScanFile:
-    """Reads a file whole, in its own axes; `admit` is asked with its grid first. Raises ScanError, ResourceError."""
+def read_other(path: Path, kind: Literal["MetaImage", "NRRD"], check_grid: GridCheck = accept_any_grid) -> ImageFile:
+    """Reads a file whole, in its own axes; `check_grid` is called first. Raises ScanError, ResourceError."""
     try:
         fields, end = _fields(path, ":" if kind == "NRRD" else "=", kind)
         header = _nrrd(path, fields, end) if kind == "NRRD" else _meta(path, fields, end)
         if not is_usable(header.affine):
             raise ScanError(f"{path}: its axes and spacing are impossible: the geometry is damaged; convert it again")
         affine, _ = straightened(header.affine, header.shape)
-        admit(Geometry(header.shape, affine))
+        check_grid(Geometry(header.shape, affine))
         raw = _voxels(header)
     except OSError as error:
         raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
     details = {"format": kind, "stored_type": str(raw.dtype.newbyteorder("="))}
     array, bad = scaled(raw, 1.0, 0.0)
-    return ScanFile(array, Stored(Geometry(header.shape, affine)), no_numbers(bad), details)
+    return ImageFile(array, Stored(Geometry(header.shape, affine)), no_numbers(bad), details)
 
 
 def _fields(path: Path, separator: str, kind: str) -> tuple[dict[str, str], int]:
@@ -186,7 +186,7 @@ def _data_file(path: Path, name: str, here: str, end: int, skip: str) -> tuple[P
 def _voxels(header: Header) -> Array:
     """The stored numbers, (I, J, K), first axis fastest."""
     name, size = str(header.data), header.data.stat().st_size - header.start
-    check_promise(name, header.shape, header.dtype.itemsize, max(0, size), header.encoding != "raw")
+    check_declared_size(name, header.shape, header.dtype.itemsize, max(0, size), header.encoding != "raw")
     array = np.empty(int(np.prod(header.shape)), header.dtype)
     view = array.view(np.uint8).data
     with header.data.open("rb") as file:

@@ -10,8 +10,8 @@ import numpy as np
 
 from abdoseg.errors import AbdosegError
 from abdoseg.image.volume import Geometry, Volume
-from abdoseg.io.read import Glance, read_scan
-from abdoseg.io.scan_file import Remark
+from abdoseg.io.image_file import Remark
+from abdoseg.io.read import ScanSummary, read_scan
 from abdoseg.quality.body_coverage import Coverage, coverage
 
 Verdict = Literal["ok", "review", "unusable"]
@@ -67,7 +67,7 @@ def judged(volume: Volume) -> Report:
     return Report(verdict, (*unusable, *review), tuple(remarks), facts(volume) | {"coverage": _coverage_facts(covered)})
 
 
-def facts(scan: Volume | Glance) -> dict[str, Any]:
+def facts(scan: Volume | ScanSummary) -> dict[str, Any]:
     """What a scan is, in numbers: for `info` and `check`."""
     stored = scan.stored.geometry
     return {

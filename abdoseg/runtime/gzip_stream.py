@@ -22,7 +22,7 @@ AHEAD = 80  # pieces that wait for whoever takes them
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
     """A file's bytes, gunzipped when they are gzip, whatever the suffix. Foreign errors become ScanError."""
     from isal import igzip, isal_zlib
 
@@ -50,8 +50,8 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == MAGIC
 
 
-class Ahead(RawIOBase):
-    """What `opened` gives, read from now on by a thread of its own: it need not wait for who takes it to be imported.
+class PrefetchedStream(RawIOBase):
+    """A file's bytes as `open_decompressed` gives them, read by a thread that starts now.
 
     Errors are raised where the bytes would have been. At its end the gzip's checksum has been checked.
     """
@@ -64,7 +64,7 @@ class Ahead(RawIOBase):
 
     def _read(self, path: Path) -> None:
         try:
-            with opened(path) as stream:
+            with open_decompressed(path) as stream:
                 while piece := stream.read(PIECE):
                     self._room.acquire()
                     self._pieces.put(piece)
@@ -92,9 +92,9 @@ class Ahead(RawIOBase):
         return count
 
 
-def read_ahead(path: Path) -> Ahead | None:
+def prefetch(path: Path) -> PrefetchedStream | None:
     """Begins to read a gzip; None for what is none, or cannot be opened: whoever reads it then says why."""
     try:
-        return Ahead(path) if path.is_file() and is_gzip(path) else None  # a pipe would be waited for
+        return PrefetchedStream(path) if path.is_file() and is_gzip(path) else None  # a pipe would be waited for
     except OSError:
         return None

@@ -5,13 +5,13 @@ import pytest
 from phantom_dicom import body
 
 from abdoseg.image import hounsfield as plausible
-from abdoseg.image.hounsfield import values_of, why_not_hu
+from abdoseg.image.hounsfield import hu_statistics, why_not_hu
 
 HU = body().astype(np.float32)
 
 
 def refusal(array):
-    return why_not_hu(values_of(np.asarray(array)))
+    return why_not_hu(hu_statistics(np.asarray(array)))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_what_lies_below_the_least_is_raised_and_all_voxels_are_looked_at(monkey
     array = np.asarray(np.random.default_rng(0).integers(-500, 500, (5, 6, 7)), np.int16, order=order)
     array[0, 0, 0], array[4, 5, 6] = -3024, 2999
     expected = np.maximum(array, -1024)
-    values = values_of(array, least=-1024)
+    values = hu_statistics(array, least=-1024)
     assert (values.low, values.high) == (-1024, 2999)
     np.testing.assert_array_equal(array, expected)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from abdoseg.image.resample import paint_above, resample_image, resample_labels
+from abdoseg.image.resample import resample_image, resample_labels, upsample_labels
 from abdoseg.image.volume import Geometry
 
 
@@ -108,7 +108,7 @@ def test_painting_is_the_sign_of_the_full_interpolation(make, order):
     field = np.random.default_rng(2).normal(size=source.shape) - 0.3
     field[[0, -1]] = field[:, [0, -1]] = field[:, :, [0, -1]] = -1.0
     labels = np.zeros(target.shape, np.uint8, order=order)
-    paint_above({3: field.astype(np.float32)}, source, target, labels)
+    upsample_labels({3: field.astype(np.float32)}, source, target, labels)
     truth = full_interpolation(field, source, target)
     clear = np.abs(truth) > 1e-4
     np.testing.assert_array_equal((labels == 3)[clear], (truth > 0)[clear])
@@ -120,9 +120,9 @@ def test_painting_a_box_is_painting_the_whole_grid():
     field = np.full(source.shape, -1.0, np.float32)
     field[8:12, 6:13, 9:11] = 1.0
     whole, box = np.zeros(target.shape, np.uint8), np.zeros(target.shape, np.uint8)
-    paint_above({1: field}, source, target, whole)
+    upsample_labels({1: field}, source, target, whole)
     start, stop = (7, 5, 8), (13, 14, 12)
-    paint_above({1: field[7:13, 5:14, 8:12]}, source.cropped(start, stop), target, box)
+    upsample_labels({1: field[7:13, 5:14, 8:12]}, source.cropped(start, stop), target, box)
     np.testing.assert_array_equal(whole, box)
     assert whole.any()
 
@@ -131,7 +131,7 @@ def test_an_organ_at_the_border_is_painted_to_the_last_voxel():
     source = grid((4, 4, 4), (3.0, 3.0, 3.0))
     target = source.resampled((1.0, 1.0, 1.0))
     labels = np.zeros(target.shape, np.uint8)
-    paint_above({1: np.ones(source.shape, np.float32)}, source, target, labels)
+    upsample_labels({1: np.ones(source.shape, np.float32)}, source, target, labels)
     assert labels.all()
 
 
@@ -139,7 +139,7 @@ def test_one_voxel_and_one_slice_are_enough():
     source = grid((1, 5, 1), (4.0, 1.0, 4.0))
     target = source.resampled((1.0, 1.0, 1.0))
     labels = np.zeros(target.shape, np.uint8)
-    paint_above({2: np.array([-1, 1, 1, 1, -1], np.float32).reshape(1, 5, 1)}, source, target, labels)
+    upsample_labels({2: np.array([-1, 1, 1, 1, -1], np.float32).reshape(1, 5, 1)}, source, target, labels)
     assert labels.any(axis=(0, 2)).tolist() == [False, True, True, True, False]
 
 
@@ -150,7 +150,7 @@ def test_what_lies_between_the_voxels_of_a_coarse_target_is_passed_over():
     for start in range(5, 75):
         field, labels = np.full(source.shape, -1.0, np.float32), np.zeros(target.shape, np.uint8)
         field[10:14, start : start + 4, 10:14] = 1.0
-        paint_above({1: field}, source, target, labels)
+        upsample_labels({1: field}, source, target, labels)
         found.append(bool(labels.any()))
         truth = full_interpolation(field, source, target)
         clear = np.abs(truth) > 1e-4
@@ -164,11 +164,11 @@ def test_two_fields_that_cannot_both_win_never_claim_one_voxel():
     scores = np.random.default_rng(3).normal(size=(2, *source.shape))
     fields = {1: scores[0] - np.maximum(scores[1], 0), 2: scores[1] - np.maximum(scores[0], 0)}
     first, second, both = (np.zeros(target.shape, np.uint8) for _ in range(3))
-    paint_above({1: fields[1]}, source, target, first)
-    paint_above({2: fields[2]}, source, target, second)
+    upsample_labels({1: fields[1]}, source, target, first)
+    upsample_labels({2: fields[2]}, source, target, second)
     assert first.any()
     assert not (first.astype(bool) & second.astype(bool)).any()
-    looked = paint_above(fields, source, target, both, {2: (slice(0, 10),) * 3})
+    looked = upsample_labels(fields, source, target, both, {2: (slice(0, 10),) * 3})
     np.testing.assert_array_equal(both, first + second)
     assert all((both == label).sum() == (both[looked[label]] == label).sum() for label in (1, 2))
 
@@ -179,4 +179,4 @@ def test_a_field_that_is_nowhere_above_0_or_only_beyond_the_target_is_not_looked
     labels = np.zeros((2, 6, 6), np.uint8)
     there = field.copy()
     there[5] = 1.0
-    assert paint_above({1: field, 2: there}, source, grid((2, 6, 6)), labels) == {} and not labels.any()
+    assert upsample_labels({1: field, 2: there}, source, grid((2, 6, 6)), labels) == {} and not labels.any()

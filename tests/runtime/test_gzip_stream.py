@@ -9,7 +9,7 @@ import pytest
 
 from abdoseg.errors import ScanError
 from abdoseg.runtime import gzip_stream as gunzip
-from abdoseg.runtime.gzip_stream import Ahead, read_ahead
+from abdoseg.runtime.gzip_stream import PrefetchedStream, prefetch
 
 DATA = np.random.default_rng(0).integers(0, 50, 100_000, np.uint8).tobytes()
 
@@ -26,7 +26,7 @@ def test_the_bytes_are_the_files_whatever_is_asked_for_at_a_time(tmp_path, monke
     monkeypatch.setattr(gunzip, "PIECE", 10_000)
     monkeypatch.setattr(gunzip, "AHEAD", 2)
     (tmp_path / "a.gz").write_bytes(gzip.compress(DATA[:60_000]) + gzip.compress(DATA[60_000:]))
-    stream = read_ahead(tmp_path / "a.gz")
+    stream = prefetch(tmp_path / "a.gz")
     assert taken(stream, size) == DATA
     assert stream.read(5) == b""
 
@@ -35,14 +35,14 @@ def test_the_error_comes_where_the_bytes_would_have_been(tmp_path, monkeypatch):
     monkeypatch.setattr(gunzip, "PIECE", 10_000)
     packed = gzip.compress(DATA)
     (tmp_path / "cut.gz").write_bytes(packed[: len(packed) // 2])
-    stream = Ahead(tmp_path / "cut.gz")
+    stream = PrefetchedStream(tmp_path / "cut.gz")
     assert stream.read(1_000) == DATA[:1_000]
     with pytest.raises(ScanError, match=r"cut.gz: truncated or damaged gzip"):
         taken(stream, 1_000)
     assert stream.read(1) == b""
     (tmp_path / "sum.gz").write_bytes(packed[:-8] + bytes(4) + packed[-4:])
     with pytest.raises(ScanError, match=r"sum.gz: truncated or damaged gzip"):
-        taken(Ahead(tmp_path / "sum.gz"), 10_000)
+        taken(PrefetchedStream(tmp_path / "sum.gz"), 10_000)
 
 
 def test_what_is_no_gzip_is_left_to_its_reader(tmp_path):
@@ -52,11 +52,11 @@ def test_what_is_no_gzip_is_left_to_its_reader(tmp_path):
         os.mkfifo(tmp_path / "pipe")
     paths = [tmp_path / name for name in ("plain", "empty", "missing", "pipe")]
     for path in (*paths, tmp_path, Path("x" * 5_000), Path("a\0b")):
-        assert read_ahead(path) is None
+        assert prefetch(path) is None
 
 
 def test_an_error_that_nobody_foresaw_is_raised_too(tmp_path, monkeypatch):
     (tmp_path / "a.gz").write_bytes(gzip.compress(DATA))
-    monkeypatch.setattr(gunzip, "opened", lambda path: 1 / 0)
+    monkeypatch.setattr(gunzip, "open_decompressed", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        Ahead(tmp_path / "a.gz").read(5)
+        PrefetchedStream(tmp_path / "a.gz").read(5)

@@ -36,8 +36,8 @@ HU_TYPES = {"", "HU", "US", "HU_MOD"}
 # What tells two frames at one place apart, in the order in which it is tried.
 SPLITTERS = ("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex", "StackID", "ConvolutionKernel",
              "KVP", "ImageType", "AcquisitionTime", "ContentTime")  # fmt: skip
-# What else is asked of a header, for choice and record.
-WORDS = ("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "SeriesDescription", "PatientPosition",
+# What else a header is read for: the choice of a series, and the record.
+RECORDED = ("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "SeriesDescription", "PatientPosition",
          "ContrastBolusAgent")  # fmt: skip
 DEFAULT_SYNTAX = "1.2.840.10008.1.2"  # implicit little endian, where a file does not say. Source: DICOM PS3.5, 10.1
 
@@ -50,8 +50,9 @@ class NotASliceError(Exception):
 class Slice:
     """One frame of one file. LPS mm; `row` and `column` are unit vectors along increasing column and row index.
 
-    matrix: rows and columns. spacing_mm: along `row`, then along `column`. said: the values of WORDS and SPLITTERS, as
-    text, '' where there is none. header: for writers of DICOM; any access to it may fail, all else here is checked.
+    matrix: rows and columns. spacing_mm: along `row`, then along `column`. attributes: the values of RECORDED and
+    SPLITTERS as text, '' where there is none. header: for writers of DICOM; any access to it may fail, all else here
+    is checked.
     """
 
     entry: Entry
@@ -67,7 +68,7 @@ class Slice:
     bits: int
     padding: int | None
     syntax: str
-    said: Mapping[str, str]
+    attributes: Mapping[str, str]
 
     @cached_property
     def normal(self) -> Vector:
@@ -244,5 +245,5 @@ def _placed(entry: Entry, frame: int, header: Dataset, groups: list[Dataset]) ->
         bits=int(header.get("BitsAllocated") or 16),
         padding=padding if isinstance(padding, int) else None,
         syntax=str(meta.get("TransferSyntaxUID", DEFAULT_SYNTAX)) if meta else DEFAULT_SYNTAX,
-        said={keyword: str(first(keyword) or "") for keyword in (*WORDS, *SPLITTERS)},
+        attributes={keyword: str(first(keyword) or "") for keyword in (*RECORDED, *SPLITTERS)},
     )

@@ -14,8 +14,8 @@ from abdoseg.image.volume import Array, Geometry, Stored, Volume
 from abdoseg.io.dicom.pixels import check_decodable, frames, is_whole, same_pixels, to_hu
 from abdoseg.io.dicom.series import Catalogue, Series, catalogue, choose
 from abdoseg.io.dicom.stack import Stack, stacked
+from abdoseg.io.image_file import GridCheck, Remark, accept_any_grid
 from abdoseg.io.limits import check_voxels
-from abdoseg.io.scan_file import Admit, Remark, anything
 from abdoseg.runtime.threads import cores
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ def read_dicom(
     *,
     series: str | None = None,
     gaps: str = "fill",
-    admit: Admit = anything,
+    check_grid: GridCheck = accept_any_grid,
 ) -> Volume:
-    """The best CT series under `path`, or the one asked for; `admit` is asked with its grid before pixels are read.
+    """Reads the best CT series under `path`, or the one asked for.
 
+    check_grid: called with the scan's grid before its pixels are read.
     Raises SeriesError, ScanError, ResourceError, UsageError.
     """
     with warnings.catch_warnings():
@@ -43,7 +44,7 @@ def read_dicom(
         stack = stacked(f"{path}", chosen.slices, gaps, same_pixels)
         rows, columns = stack.slices[0].matrix
         stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
-        admit(stored.geometry)
+        check_grid(stored.geometry)
         try:
             array = _voxels(path, stack)
         except ScanError as error:  # which names a file that may be in any of many folders
@@ -131,7 +132,7 @@ def _facts(found: Catalogue, chosen: Series, why: str, stack: Stack, geometry: G
     """Where the volume comes from, without identity."""
     from pydicom.uid import UID
 
-    said = chosen.slices[0].said
+    attributes = chosen.slices[0].attributes
     return {
         "format": "DICOM",
         "modality": "CT",
@@ -143,6 +144,6 @@ def _facts(found: Catalogue, chosen: Series, why: str, stack: Stack, geometry: G
         "measured_slices": len(stack.slices),
         "gaps_mm": [[round(gap.start_mm, 2), round(gap.stop_mm, 2), gap.missing] for gap in stack.gaps],
         "tilt_degrees": round(geometry.shear_degrees, 2),
-        "patient_position": said["PatientPosition"][:4],
-        "contrast_agent": bool(said["ContrastBolusAgent"].strip()),
+        "patient_position": attributes["PatientPosition"][:4],
+        "contrast_agent": bool(attributes["ContrastBolusAgent"].strip()),
     }

@@ -49,11 +49,11 @@ class Series:
 
     @property
     def uid(self) -> str:
-        return self.slices[0].said["SeriesInstanceUID"]
+        return self.slices[0].attributes["SeriesInstanceUID"]
 
     @property
     def description(self) -> str:
-        return self.slices[0].said["SeriesDescription"]
+        return self.slices[0].attributes["SeriesDescription"]
 
     @property
     def folder(self) -> str:
@@ -67,7 +67,7 @@ class Series:
     @property
     def is_sharp(self) -> bool:
         """Reconstructed with a kernel for lung or bone: noisy in soft tissue."""
-        kernel = self.slices[0].said["ConvolutionKernel"].upper()
+        kernel = self.slices[0].attributes["ConvolutionKernel"].upper()
         return any(name in kernel for name in SHARP)
 
     @property
@@ -169,7 +169,7 @@ def _groups(slices: Iterable[Slice]) -> list[list[Slice]]:
     groups: list[list[Slice]] = []
     by_key: dict[tuple[Any, ...], list[list[Slice]]] = {}
     for piece in slices:
-        key = (piece.said["SeriesInstanceUID"], piece.matrix)
+        key = (piece.attributes["SeriesInstanceUID"], piece.matrix)
         for group in by_key.setdefault(key, []):
             if _alike(group[0], piece):
                 group.append(piece)
@@ -199,7 +199,7 @@ def _split(group: list[Slice]) -> list[list[Slice]]:
     for keyword in SPLITTERS:
         parts: dict[str, list[Slice]] = {}
         for piece in group:
-            parts.setdefault(piece.said[keyword], []).append(piece)
+            parts.setdefault(piece.attributes[keyword], []).append(piece)
         if 1 < len(parts) <= len(group) // 2 and all(_places(p) == len(p) and _on_a_line(p) for p in parts.values()):
             return list(parts.values())
     return [group]
@@ -231,7 +231,7 @@ def sideways_mm(slices: list[Slice]) -> float:
 def _rank(stack: list[Slice]) -> tuple[Any, ...]:
     """Axial before others, soft kernels before sharp, many slices before few, thin before thick; then as numbered."""
     series = Series(0, tuple(stack))
-    number = stack[0].said["SeriesNumber"]
+    number = stack[0].attributes["SeriesNumber"]
     order = -int(number) if number.isascii() and number.isdigit() else 0
     return series.is_axial, not series.is_sharp, len(stack), -series.thickness_mm, order, series.uid
 
@@ -246,7 +246,7 @@ def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
         raise SeriesError(f"{found.path}: no series {wanted}; there are:\n{listing}")
     if len(found.series) == 1:
         return found.series[0], "the only CT series"
-    studies = {series.slices[0].said["StudyInstanceUID"] for series in found.series}
+    studies = {series.slices[0].attributes["StudyInstanceUID"] for series in found.series}
     if len(studies) > 1:
         places = "\n".join(f"  {series.line()}, in {series.folder}" for series in found.series)
         raise SeriesError(

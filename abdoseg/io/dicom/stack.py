@@ -18,7 +18,7 @@ from abdoseg.image.affines import lps_to_ras, straightened
 from abdoseg.image.volume import Affine
 from abdoseg.io.dicom.headers import Slice
 from abdoseg.io.dicom.series import SAME_PLACE_MM, sideways_mm
-from abdoseg.io.scan_file import Remark
+from abdoseg.io.image_file import Remark
 
 Gaps = Literal["fail", "fill", "split"]
 MAX_GAP_MM = 15.0  # between measured slices; organs change too much over more

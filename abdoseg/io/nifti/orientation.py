@@ -13,8 +13,8 @@ import numpy as np
 from abdoseg.errors import ScanError
 from abdoseg.image.affines import is_usable, straightened
 from abdoseg.image.volume import Affine, Geometry
+from abdoseg.io.image_file import Remark
 from abdoseg.io.nifti.header import rotation
-from abdoseg.io.scan_file import Remark
 
 HALF_TURN = 3.6e-7  # a quaternion stored in 32 bits that is nearer to length 1 has no real part; as in nibabel
 

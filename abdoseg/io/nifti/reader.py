@@ -15,11 +15,11 @@ import numpy as np
 
 from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Stored
-from abdoseg.io.limits import check_promise
+from abdoseg.io.image_file import GridCheck, ImageFile, accept_any_grid, no_numbers, scaled
+from abdoseg.io.limits import check_declared_size
 from abdoseg.io.nifti.header import Order, byte_order, parsed
 from abdoseg.io.nifti.orientation import nifti_affine
-from abdoseg.io.scan_file import Admit, ScanFile, anything, no_numbers, scaled
-from abdoseg.runtime.gzip_stream import is_gzip, opened
+from abdoseg.runtime.gzip_stream import is_gzip, open_decompressed
 
 SIZES = {348: 1, 540: 2}  # sizeof_hdr to version
 MAGIC = {b"n+1\0": "single", b"ni1\0": "pair", b"n+2\0": "single", b"ni2\0": "pair"}
@@ -55,21 +55,21 @@ class VoxelData:
     details: dict[str, Any]
 
 
-def read_nifti(path: Path, assume_axes: bool = False, admit: Admit = anything) -> ScanFile:
+def read_nifti(path: Path, assume_axes: bool = False, check_grid: GridCheck = accept_any_grid) -> ImageFile:
     """Reads a NIfTI file whole, in its own axes, with slope and intercept applied.
 
     assume_axes: take a file that does not say where its axes point (sform and qform codes 0) as left, anterior,
-    superior, the customary reading. admit: asked with the grid before any voxel is read. Raises ScanError,
+    superior, the customary reading. check_grid: asked with the grid before any voxel is read. Raises ScanError,
     ResourceError.
     """
-    file = voxel_data(path, assume_axes, admit)
-    with opened(file.path) as stream:
+    file = voxel_data(path, assume_axes, check_grid)
+    with open_decompressed(file.path) as stream:
         [(_, raw)] = planes(file, stream, file.shape[2])
     array, bad = scaled(raw, *file.scale)
-    return ScanFile(array, file.stored, file.notes + no_numbers(bad), file.details)
+    return ImageFile(array, file.stored, file.notes + no_numbers(bad), file.details)
 
 
-def voxel_data(path: Path, assume_axes: bool, admit: Admit = anything) -> VoxelData:
+def voxel_data(path: Path, assume_axes: bool, check_grid: GridCheck = accept_any_grid) -> VoxelData:
     """Reads the header alone, as `read_nifti` would. Raises ScanError, ResourceError."""
     path = _header_path(path)
     header, kind = read_header(path)
@@ -77,12 +77,12 @@ def voxel_data(path: Path, assume_axes: bool, admit: Admit = anything) -> VoxelD
     shape = _shape(path, header)
     affine, source = nifti_affine(path, header, shape, assume_axes, notes)
     stored = Stored(Geometry(shape, affine), None if source == "assumed" else header)  # what is written says it
-    admit(stored.geometry)
+    check_grid(stored.geometry)
     image = _image_path(path) if kind == "pair" else path
     dtype = np.dtype(NUMBERS[int(header["datatype"])]).newbyteorder(byte_order(header))
     skip = _skip(image, header, kind)
     size, packed = image.stat().st_size, is_gzip(image)
-    check_promise(str(image), shape, dtype.itemsize, size if packed else max(0, size - skip), packed)
+    check_declared_size(str(image), shape, dtype.itemsize, size if packed else max(0, size - skip), packed)
     details = {
         "format": f"NIfTI-{SIZES[int(header['sizeof_hdr'])]}",
         "stored_type": str(dtype.newbyteorder("=")),
@@ -117,7 +117,7 @@ def planes(file: VoxelData, stream: IO[bytes] | RawIOBase, depth: int) -> Iterat
 
 def read_header(path: Path) -> tuple[Any, str]:
     """The header as `nifti_header.parsed` gives it, and 'single' or 'pair'. Raises ScanError."""
-    with opened(path) as stream:
+    with open_decompressed(path) as stream:
         block = _read(stream, 540)
     size, order = _size_and_order(block)
     if not size:

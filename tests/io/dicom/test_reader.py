@@ -12,7 +12,7 @@ from pydicom import uid
 from abdoseg.errors import ScanError, SeriesError
 from abdoseg.io import read_scan
 from abdoseg.io.dicom.reader import ordered_headers
-from abdoseg.io.scan_file import Remark
+from abdoseg.io.image_file import Remark
 
 HU = body()
 TURNED = np.array([[-0.8, 0.6, 0, 9], [-0.6, -0.8, 0, 5], [0, 0, 2.5, 3], [0, 0, 0, 1]]) @ np.diag([0.7, 0.9, 1, 1])

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from abdoseg.image.volume import Array, Geometry, Stored
 
-Admit = Callable[[Geometry], object]  # raises when a scan of this grid is not to be read
+GridCheck = Callable[[Geometry], object]  # raises when a scan of this grid is not to be read
 
 
-def anything(geometry: Geometry) -> None:
+def accept_any_grid(geometry: Geometry) -> None:
     """Admits every grid."""
 
 
@@ -23,7 +23,7 @@ class Remark(str):
 
 
 @dataclass(frozen=True, eq=False)
-class ScanFile:
+class ImageFile:
     """What a file holds, scaled: `array` (I, J, K) in the file's own axes, int16 or float32."""
 
     array: Array
