@@ -1,7 +1,6 @@
 """The command line: one module a command; this one lists them and turns errors into exit codes."""
 
 import errno
-import logging
 import os
 import sys
 from importlib import import_module
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from abdoseg import __version__
+from abdoseg.cli.process import leave
 from abdoseg.errors import AbdosegError, OutputError
 
 # Command name to "module:attribute"; imported only when the command, or the list of commands, is asked for.
@@ -84,6 +84,4 @@ def main() -> None:
             raise
         click.echo("error: standard output: the disk is full; free some space and call again", err=True)
         code = OutputError.exit_code
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0)  # or Python would take PyTorch apart, object by object: 0.5 s
+    leave(code if isinstance(code, int) else 0)

@@ -16,6 +16,7 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
+from abdoseg.cli.process import import_torch, tune_process
 
 if TYPE_CHECKING:
     from abdoseg.image.volume import Volume
@@ -43,20 +44,16 @@ def bench(
     talk = Talk(quiet)
     seconds: dict[str, list[float]] = {}
     with _timed(seconds, "import"):
-        from abdoseg.cli.process import keep_freed_memory, share_cores, share_python
-        from abdoseg.model.lazy_torch import import_torch
         from abdoseg.runtime.memory import peak_memory
         from abdoseg.runtime.threads import use_cores
 
-        share_cores()
+        tune_process()
         import_torch()
         from abdoseg.io import read_scan, write_nifti
         from abdoseg.model.weights import load_model
         from abdoseg.segmentation import segment
     import torch
 
-    keep_freed_memory()
-    share_python()
     use_cores(threads)
     if threads:
         torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.process import share_python
+from abdoseg.cli.process import tune_process
 from abdoseg.runtime.gzip_stream import prefetch
 
 
@@ -23,7 +23,7 @@ from abdoseg.runtime.gzip_stream import prefetch
 @options.quiet
 def info(scan: Path, series: str | None, gaps: str, assume_axes: bool, as_json: bool, quiet: bool) -> None:
     """Show what SCAN is: series, grid, HU, field of view, and what segmenting it will take."""
-    share_python()
+    tune_process()
     prefetched = prefetch(scan)  # gunzip takes longest, and numpy's import a third of that
     from abdoseg.io.read import inspect_scan
     from abdoseg.quality.scan_check import facts

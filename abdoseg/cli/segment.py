@@ -13,6 +13,7 @@ import click
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
 from abdoseg.cli.export_options import chosen_options, export_flags, wanted
+from abdoseg.cli.process import import_torch, tune_process
 from abdoseg.cli.resume import Asked
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
@@ -128,20 +129,14 @@ def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
 def loading(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
     """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile.
 
-    From here on, memory that was freed stays with the process, for the next tensor, and threads wait less for Python
-    and for cores.
+    From here on the process is tuned for that.
     """
-    from abdoseg.cli.process import keep_freed_memory, share_cores, share_python
     from abdoseg.runtime.threads import use_cores
 
-    keep_freed_memory()
-    share_cores()
-    share_python()
+    tune_process()
     use_cores(threads)
 
     def load() -> Model:
-        from abdoseg.model.lazy_torch import import_torch
-
         import_torch()
         import torch
 

@@ -18,6 +18,7 @@ from abdoseg.cli import param_types as words
 from abdoseg.cli.console import Talk
 from abdoseg.cli.data_options import data_options, requested, show_gathered
 from abdoseg.cli.interrupt import stop_on_signals
+from abdoseg.cli.process import tune_process
 
 if TYPE_CHECKING:
     from abdoseg.training.data.collect import Gathered
@@ -75,10 +76,7 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
       abdoseg train --data FLARE22.zip --data more.csv --weight 1 --weight 2 --folds 5
       torchrun --nproc-per-node 4 -m abdoseg train --data FLARE22/
     """
-    from abdoseg.cli.process import keep_freed_memory, share_cores
-
-    share_cores()
-    keep_freed_memory()
+    tune_process()
     from abdoseg.model.device import pick_device
     from abdoseg.training.distributed import joined
     from abdoseg.training.experiments.runs import Setting

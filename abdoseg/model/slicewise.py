@@ -7,13 +7,13 @@ doi:10.1109/ACCESS.2020.3025372; Chen et al. 2018, "DeepLabV3+", doi:10.1007/978
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from abdoseg.errors import ModelError
-from abdoseg.model.lazy_torch import import_rest
 
 ARCHITECTURES = ("unetplusplus", "manet", "deeplabv3plus")
 HALVINGS = 5  # of an encoder, on each axis of a slice
@@ -45,7 +45,8 @@ class SliceNet(nn.Module):
     def __init__(self, config: SliceNetConfig) -> None:
         super().__init__()
         try:
-            import_rest()
+            import_module("torch._meta_registrations")  # before timm imports torch._dynamo, which counts on it
+            import_module("torch.export")
             from segmentation_models_pytorch import create_model
         except ImportError as error:
             raise ModelError(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAGIC = b"\x1f\x8b"
-PACKED = 2**22  # bytes of a gzip read at a time: before each, Python's lock is waited for, long beside an import
 PIECE = 2**20  # bytes gunzipped ahead at a time, as many as a core's cache holds
 AHEAD = 80  # pieces that wait for whoever takes them
 
@@ -26,7 +25,6 @@ def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
     """A file's bytes, gunzipped when they are gzip, whatever the suffix. Foreign errors become ScanError."""
     from isal import igzip, isal_zlib
 
-    igzip.READ_BUFFER_SIZE = PACKED
     try:
         with path.open("rb") as file:
             if not file.peek(2):

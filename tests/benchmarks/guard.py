@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from abdoseg import segmentation
-from abdoseg.cli.process import keep_freed_memory
+from abdoseg.cli.process import tune_process
 from abdoseg.image.volume import Array, Geometry, Stored, Volume
 from abdoseg.model.weights import Model, load_model
 from abdoseg.phantom import phantom_tissues
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=1, help="painted from each map of tissues")
     parser.add_argument("--made-up", type=int, default=10, help="of each kind")
     chosen = parser.parse_args()
-    keep_freed_memory()
+    tune_process()
     model = load_model(chosen.model)
     without: list[float | None] = []
     wholes: list[float | None] = []

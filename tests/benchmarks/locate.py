@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from robustness import Perturbed, perturbed
 
-from abdoseg.cli.process import keep_freed_memory
+from abdoseg.cli.process import tune_process
 from abdoseg.image.components import box_of
 from abdoseg.image.resample import resample_image, resample_labels
 from abdoseg.image.volume import Labelmap
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--dice", action="store_true")
     parser.add_argument("--perturbed", action="store_true")
     chosen = parser.parse_args()
-    keep_freed_memory()
+    tune_process()
     model = load_model(chosen.model)
     print(f"{'scan':<44} beyond mm  share" + ("   Dice without, with" if chosen.dice else ""))
     for scan, labels in zip(chosen.scans, chosen.truth, strict=True):

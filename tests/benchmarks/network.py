@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from abdoseg.cli.process import keep_freed_memory
+from abdoseg.cli.process import tune_process
 from abdoseg.inference.backend import fuse
 from abdoseg.inference.sliding_window import lead
 from abdoseg.model.weights import load_model
@@ -51,7 +51,7 @@ def timed(dtype: torch.dtype, hint: str, threads: int) -> Iterator[tuple[str, fl
 
 
 def main(threads: int) -> None:
-    keep_freed_memory()  # as `abdoseg segment` does
+    tune_process()  # as `abdoseg segment` does
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     torch.manual_seed(0)

@@ -136,11 +136,11 @@ def precisions(data: Path, cases: list[str]) -> None:
 
 def _loaded(data: Path, cases: list[str]):
     """The model, and each case's scan and truth."""
-    from abdoseg.cli.process import keep_freed_memory
+    from abdoseg.cli.process import tune_process
     from abdoseg.io import read_labels, read_scan
     from abdoseg.model.weights import load_model
 
-    keep_freed_memory()
+    tune_process()
     loaded = [
         (read_scan(data / "images" / f"{case}_0000.nii.gz"), read_labels(data / "labels" / f"{case}.nii.gz", "flare22"))
         for case in cases

@@ -1,16 +1,25 @@
-"""PyTorch without what only its compiler needs: in processes of their own, for it is imported once."""
+"""The command line tunes its process, the library leaves it alone; each in a process of its own."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
+import phantom_balls
 import pytest
 
-START = "import gc, sys; from abdoseg.model.lazy_torch import import_torch; import_torch(); import torch\n"
+from abdoseg.io import write_nifti
+
+START = "import gc, sys; from abdoseg.cli.process import import_torch; import_torch(); import torch\n"
 
 
-def told(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+STATE = "print(os.environ.get('GOMP_SPINCOUNT'), sys.getswitchinterval(), igzip.READ_BUFFER_SIZE)\n"
+
+
+def told(code, **environment):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                          env={**os.environ, **environment})  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -30,8 +39,8 @@ def test_what_only_the_compiler_needs_is_not_imported_but_can_be():
 
 
 STANDING = (
-    "import sys; from abdoseg.model.lazy_torch import _Later\n"
-    "late = {name: _Later(name) for name in ('torch._meta_registrations', 'torch.export')}\n"
+    "import sys; from abdoseg.cli.process import _Deferred\n"
+    "late = {name: _Deferred(name) for name in ('torch._meta_registrations', 'torch.export')}\n"
     "sys.modules.update(late); import torch\n"
 )
 
@@ -67,3 +76,32 @@ def test_networks_on_slices_can_be_made_afterwards():
         "print(build_network(RECIPES['manet'].plan().network).multiples)"
     )
     assert told(START + code)
+
+
+def test_the_library_leaves_the_process_as_it_is(tmp_path):
+    volume, _ = phantom_balls.scan()
+    write_nifti(volume.voxels, volume.stored, tmp_path / "scan.nii.gz")
+    code = (
+        "import os, sys; from isal import igzip\n" + STATE + "import abdoseg, phantom_balls\n"
+        f"labelmap = abdoseg.segment({str(tmp_path / 'scan.nii.gz')!r}, model=phantom_balls.model())\n" + STATE +
+        "print(labelmap.mask('liver').any(), 'abdoseg.cli' in sys.modules)"
+    )  # fmt: skip
+    before = told("import os, sys; from isal import igzip\n" + STATE)
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    assert told(code, PYTHONPATH=paths) == [*before, *before, "True", "False"]
+
+
+def test_the_command_line_tunes_its_process_but_for_what_the_user_has_set():
+    tuned = "import os, sys; from isal import igzip; from abdoseg.cli.process import tune_process; tune_process()\n"
+    assert told(tuned + STATE) == ["1000", "0.0005", str(2**22)]
+    assert told(tuned + STATE, GOMP_SPINCOUNT="7")[0] == "7"
+    assert told(tuned + STATE, OMP_WAIT_POLICY="active")[0] == "None"
+
+
+def test_a_process_that_leaves_has_said_everything():
+    code = (
+        "import logging, sys; from abdoseg.cli.process import leave\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout); logging.info('done'); sys.stdout.flush(); leave(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "INFO:root:done\n")
