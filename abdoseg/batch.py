@@ -248,7 +248,7 @@ def _delivered(plan: Plan, settings: Settings) -> tuple[str, ...]:
     """The organs asked for, or those the model delivers that the scheme has a number for. Raises UsageError."""
     if settings.organs is not None:
         return settings.organs
-    delivered = [organ for channel in plan.delivered for organ in members(channel)]
+    delivered = [organ for channel in plan.output_organs for organ in members(channel)]
     numbered = tuple(organ for organ in delivered if organ in numbers_in(settings.scheme))
     if not numbered:
         raise UsageError(

@@ -82,7 +82,7 @@ def segment(
         changes = tidy(fields, names, image, grid, middle)
         boxes = {organ: change.within for organ, change in changes.items()}
         evidence = examine(fields, names, image, grid, boxes)
-        removed = implausible(evidence, image, grid.voxel_ml, plan.certain)
+        removed = implausible(evidence, image, grid.voxel_ml, plan.presence_threshold)
         for organ in removed:
             del evidence[organ]
     with watch("labels"):
@@ -136,13 +136,13 @@ def network_grid(geometry: Geometry, plan: Plan) -> Geometry:
     A sheared scan (a tilted gantry) gets the nearest orthogonal axes, one that lies askew to the patient the
     patient's; both a box that holds the whole scan.
     """
-    if plan.segmenting_mm is None:
+    if plan.inference_spacing_mm is None:
         return plan.grid(geometry)
     askew = geometry.turned_degrees > TURNED_DEGREES
     if geometry.shear_degrees < SKEWED_DEGREES and not askew:
-        return geometry.resampled(plan.segmenting_mm)
+        return geometry.resampled(plan.inference_spacing_mm)
     axes = np.eye(3) if askew else geometry.upright
-    spacing = np.array(plan.segmenting_mm)
+    spacing = np.array(plan.inference_spacing_mm)
     corners = geometry.corners_mm() @ axes  # (8, 3) along the new axes
     low, high = corners.min(axis=0), corners.max(axis=0)
     shape = np.ceil((high - low) / spacing).astype(int) + 1
@@ -214,7 +214,7 @@ class Stopwatch:
 def _names(plan: Plan, organs: Sequence[str] | None) -> tuple[str, ...]:
     """The organs to deliver, in the order of their labels. Raises ModelError for those that the model does not know."""
     known = {organ for channel in plan.organs for organ in members(channel)}
-    wanted = {organ for channel in (plan.delivered if organs is None else organs) for organ in members(channel)}
+    wanted = {organ for channel in (plan.output_organs if organs is None else organs) for organ in members(channel)}
     if not wanted <= known:
         raise ModelError(
             f"the model does not know {', '.join(sorted(wanted - known))}; it knows {', '.join(sorted(known))}"

@@ -145,7 +145,7 @@ def test_of_a_scheme_that_lacks_organs_the_others_are_written(cohort, tmp_path):
     (outcome,) = run(plan_cases(cohort[:1], tmp_path / "k"), model, Settings(scheme="kits"))
     assert [(row["organ"], row["label"]) for row in outcome.rows] == [("kidney_right", 1), ("kidney_left", 1)]
     liver = model()
-    liver = replace(liver, plan=replace(liver.plan, delivered=("liver",)))
+    liver = replace(liver, plan=replace(liver.plan, output_organs=("liver",)))
     with pytest.raises(UsageError, match="--labels kits: it has no number for what the model delivers, liver"):
         list(run(plan_cases(cohort[:1], tmp_path / "l"), lambda: liver, Settings(scheme="kits")))
 

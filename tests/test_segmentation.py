@@ -98,7 +98,7 @@ def test_a_plan_that_asks_for_another_grid_gets_it_straight_or_askew(degrees):
     angle = np.radians(degrees)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     geometry = Geometry((50, 60, 70), turn @ np.diag([2, 2, 2, 1.0]))
-    grid = network_grid(geometry, replace(model().plan, asked_mm=(1.0, 2.5, 4.0)))
+    grid = network_grid(geometry, replace(model().plan, inference_spacing_mm=(1.0, 2.5, 4.0)))
     np.testing.assert_allclose(grid.spacing_mm, (1.0, 2.5, 4.0), rtol=0.01)
 
 
@@ -201,7 +201,7 @@ def test_a_channel_for_both_kidneys_is_parted_by_side():
     volume, truth = scan()
     known = model()
     merged = ("liver", "kidney", "kidney_left", "spleen", "pancreas")  # what was the right kidney's channel is "kidney"
-    plan = replace(known.plan, organs=merged, delivered=("liver", "kidney"))
+    plan = replace(known.plan, organs=merged, output_organs=("liver", "kidney"))
     voxels = np.where(volume.voxels == HU["kidney_left"], HU["kidney_right"], volume.voxels).astype(np.int16)
     found = segment(replace(volume, voxels=voxels), replace(known, plan=plan))
     assert found.labelmap.organs == {1: "liver", 2: "kidney_right", 3: "kidney_left"}

@@ -10,15 +10,16 @@ import click
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
 from abdoseg.cli.data_options import data_options, requested, show_gathered
+from abdoseg.cli.former_flags import FormerFlags
 
 
-@click.command()
+@click.command(cls=FormerFlags, former={"--painted": "--synthetic"})
 @data_options
 @click.option("--recipe", default="default", show_default=True, help="The recipe whose grid the data is packed for.")
-@click.option("--painted", type=click.FloatRange(0, 1), default=0.0, show_default=True,
-              help="Above 0: pack what is needed to paint scans from the labels too.")  # fmt: skip
+@click.option("--synthetic", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+              help="Above 0: pack what is needed to synthesise scans from the labels too.")  # fmt: skip
 @options.quiet
-def prepare(recipe: str, painted: float, cache: Path, quiet: bool, **flags: Any) -> None:
+def prepare(recipe: str, synthetic: float, cache: Path, quiet: bool, **flags: Any) -> None:
     """Pack datasets into a cache of resampled arrays, and say what is in them.
 
     Train from it with `--data CACHE/NAME`, on this machine or another: torch and numpy suffice there.
@@ -31,7 +32,7 @@ def prepare(recipe: str, painted: float, cache: Path, quiet: bool, **flags: Any)
 
     talk = Talk(quiet)
     config = find_recipe(recipe)
-    config = replace(config, painted=max(painted, config.painted))
+    config = replace(config, synthetic=max(synthetic, config.synthetic))
     gathered = gather(requested(flags), config, cache, keep_going=flags["keep_going"], realign=flags["realign"])
     show_gathered(gathered, talk)
     for folder in dict.fromkeys(case.folder for case in gathered.cache.cases):

@@ -17,6 +17,7 @@ from abdoseg.cli import options
 from abdoseg.cli import param_types as words
 from abdoseg.cli.console import Talk
 from abdoseg.cli.data_options import data_options, requested, show_gathered
+from abdoseg.cli.former_flags import FormerFlags
 from abdoseg.cli.interrupt import stop_on_signals
 from abdoseg.cli.process import tune_process
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from abdoseg.training.recipes import TrainingConfig
 
 
-@click.command()
+@click.command(cls=FormerFlags, former={"--painted": "--synthetic", "--patience": "--early-stopping"})
 @data_options
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), default="run", show_default=True,
               help="The run's folder: weights, checkpoint, log, pictures, model card.")  # fmt: skip
@@ -40,10 +41,11 @@ if TYPE_CHECKING:
 @click.option(
     "--time-budget", callback=words.duration, metavar="2h", help="How long by the clock; the rate falls over it."
 )
-@click.option("--patience", type=click.IntRange(min=1), metavar="N", help="End after N epochs without a better one.")
+@click.option("--early-stopping", "patience", type=click.IntRange(min=1), metavar="N",
+              help="End after N epochs without a better one.")  # fmt: skip
 @click.option("--batch", type=click.IntRange(min=1), help="Patches a step and process.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="At its height.")
-@click.option("--painted", type=click.FloatRange(0, 1), help="Share of patches painted from label maps.")
+@click.option("--synthetic", type=click.FloatRange(0, 1), help="Fraction of patches synthesised from label maps.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, patches and split.")
 @click.option("--val", "share", type=click.FloatRange(0, 0.9), default=0.1, show_default=True,
               help="Share of the patients that validate, chosen by hash.")  # fmt: skip
@@ -154,7 +156,7 @@ def _recipe(run: Path, kept: Path | None, flags: dict[str, Any]) -> TrainingConf
     from abdoseg.model.weights import load_model
     from abdoseg.training.recipes import check_recipe, find_recipe
 
-    changed = {f: flags[f] for f in ("epochs", "batch", "learning_rate", "painted", "seed") if flags[f] is not None}
+    changed = {f: flags[f] for f in ("epochs", "batch", "learning_rate", "synthetic", "seed") if flags[f] is not None}
     if kept:
         recipe = find_recipe(kept)
         asked = find_recipe(flags["recipe"]) if flags["recipe"] else recipe
@@ -167,7 +169,7 @@ def _recipe(run: Path, kept: Path | None, flags: dict[str, Any]) -> TrainingConf
                 f"{run}: the run began with another {' and '.join(others)} (see {kept}); leave --recipe and --seed out "
                 "to go on with it, or name another folder with -o"
             )
-        own = ("organs", "delivered", "class_weights", "seed")
+        own = ("organs", "output_organs", "class_weights", "seed")
         return replace(asked, **{name: getattr(recipe, name) for name in own}, **changed)
     recipe = find_recipe(flags["recipe"] or "default")
     if flags["begin_from"]:
@@ -203,7 +205,7 @@ def _understand(
         world.wait()
     show_gathered(gathered, talk)
     learnt = suited(config, gathered.cache, flags["organs"])
-    if kept and (learnt.organs, learnt.delivered) != (config.organs, config.delivered):
+    if kept and (learnt.organs, learnt.output_organs) != (config.organs, config.output_organs):
         raise click.UsageError(
             f"{run}: the run learns {', '.join(config.organs)}, not {', '.join(learnt.organs)}; leave --organs out and "
             "give the same --data to go on with it, or name another folder with -o"
@@ -258,7 +260,7 @@ def _watchers(talk: Talk, tables: ExitStack) -> Callable[[Path, TrainingConfig],
 
     def watchers(run: Path, config: TrainingConfig) -> Sequence[Any]:
         tables.close()
-        table = tables.enter_context(LiveTable(talk, config.delivered))
+        table = tables.enter_context(LiveTable(talk, config.output_organs))
         return [table, events.Events(run)] if events.is_available() else [table]
 
     return watchers

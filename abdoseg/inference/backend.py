@@ -18,7 +18,8 @@ def precision(model: Model) -> torch.dtype:
     """What the model computes in when it is asked. torch.int8 means that its convolutions multiply bytes."""
     dtype = fastest_float(model.device)
     able = model.device.type == "cpu" and getattr(torch.cpu, "_is_avx2_supported", bool)()
-    return torch.int8 if dtype == torch.float32 and able and model.plan.ranges and fits(model.network) else dtype
+    quantizable = able and model.plan.activation_ranges and fits(model.network)
+    return torch.int8 if dtype == torch.float32 and quantizable else dtype
 
 
 def fuse(

@@ -35,7 +35,7 @@ def predict_located(
     region = locate(model, image, organs, body, most_voxels, track)
     while True:
         fields = predict(model, image, organs, most_voxels, within=region, track=track)
-        grown = _grown(fields.values, region, body, model.plan.segmenting_mm or (1, 1, 1))
+        grown = _grown(fields.values, region, body, model.plan.inference_spacing_mm or (1, 1, 1))
         if grown == region:
             return fields
         region = grown
@@ -51,29 +51,29 @@ def locate(
 ) -> Box:
     """The box that holds the organs, with a margin, within the `body` of an image (I, J, K) of HU on the plan's grid.
 
-    The network looks at blocks of `plan.locating` voxels along each axis, averaged. It is the whole body where that
-    would save nothing, where the plan has no such number, for organs that the model does not deliver, and where
+    The network looks at blocks of `plan.roi_downsampling` voxels along each axis, averaged. It is the whole body where
+    that would save nothing, where the plan has no such number, for organs that the model does not deliver, and where
     nothing is found: then nothing is known. Where an organ is all but missing, the box goes to the body's sides, its
     front and its back.
     """
     plan, tiling = model.plan, tiles_of(model, image[body].shape, most_voxels)
-    if plan.locating is None or plan.segmenting_mm is None or not set(organs) <= set(plan.delivered):
+    if plan.roi_downsampling is None or plan.inference_spacing_mm is None or not set(organs) <= set(plan.output_organs):
         return body
     if tiling.computed < WORTH:
         return body
-    fields = predict(model, _averaged(image[body], plan.locating), organs, most_voxels, track=track).values
+    fields = predict(model, _averaged(image[body], plan.roi_downsampling), organs, most_voxels, track=track).values
     seen = positive(fields)
     numbers, sizes = components(np.any(seen, axis=0, keepdims=True)[0])
-    block_ml = float(np.prod(plan.segmenting_mm)) * plan.locating**3 / 1000
+    block_ml = float(np.prod(plan.inference_spacing_mm)) * plan.roi_downsampling**3 / 1000
     found = box_of((sizes * block_ml >= LEAST_ML)[numbers])
     if found is None:
         return body
     missed = min(np.count_nonzero(organ) for organ in seen) * block_ml < MISSED_ML
     margins_mm = (np.inf, np.inf, MISSED_MM) if missed else (MARGIN_MM,) * 3
     box = []
-    for part, within, spacing, margin_mm in zip(found, body, plan.segmenting_mm, margins_mm, strict=True):
+    for part, within, spacing, margin_mm in zip(found, body, plan.inference_spacing_mm, margins_mm, strict=True):
         margin = round(min(margin_mm / spacing, within.stop))
-        start, stop = within.start + part.start * plan.locating, within.start + part.stop * plan.locating
+        start, stop = (within.start + end * plan.roi_downsampling for end in (part.start, part.stop))
         box.append(slice(max(within.start, start - margin), min(within.stop, stop + margin)))
     return box[0], box[1], box[2]
 

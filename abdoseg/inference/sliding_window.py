@@ -55,7 +55,7 @@ def predict(
     Only the box `within` is looked at, the body's if not given; and in it no tile with next to nothing above the
     window's floor.
     """
-    organs = organs or model.plan.delivered
+    organs = organs or model.plan.output_organs
     floor = model.plan.window_hu[0]
     body = within or body_box(image, floor)
     inside = image[body]
@@ -119,7 +119,7 @@ def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor]
 
 @lru_cache(maxsize=4)  # the next scan's tiles are often of the same size
 def _fused(model: Model, dtype: torch.dtype, size: Shape, order: tuple[int, ...]) -> FusedVNet | ByteVNet | None:
-    return fuse(model.network, dtype, size, order, model.plan.ranges)
+    return fuse(model.network, dtype, size, order, model.plan.activation_ranges)
 
 
 def lead(logits: Tensor, count: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch import nn
 
 from abdoseg.errors import ModelError
 from abdoseg.model.device import pick_device
-from abdoseg.model.plan import FORMAT, Plan
+from abdoseg.model.plan import FORMAT, FORMER_FORMAT, Plan
 from abdoseg.model.slicewise import SliceNet, SliceNetConfig
 from abdoseg.model.vnet import VNet, VNetConfig
 
@@ -88,11 +88,12 @@ def load_model(name: str | Path | None = None, device: str = "auto") -> Model:
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: not a readable .safetensors file ({error}); fetch or train it again") from error
-    if FORMAT not in metadata:
+    text = metadata.get(FORMAT) or metadata.get(FORMER_FORMAT)
+    if text is None:
         raise ModelError(
             f"{path}: no abdoseg weights (their header would have {FORMAT!r}); name a file that train wrote"
         )
-    plan = Plan.from_json(metadata[FORMAT])
+    plan = Plan.from_json(text)
     with torch.device("meta"):  # nothing is drawn at random for the file to replace
         network = build_network(plan.network)
     uncounted = [key for key in network.state_dict() if key.endswith("num_batches_tracked")]

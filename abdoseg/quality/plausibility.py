@@ -24,39 +24,41 @@ MOST_FILLED = 0.5  # of the body by one organ; in slabs through 23 patients' liv
 
 
 def implausible(
-    evidence: Mapping[str, Evidence], image: npt.NDArray[np.float32], voxel_ml: float, certain: float | None
+    evidence: Mapping[str, Evidence], image: npt.NDArray[np.float32], voxel_ml: float, presence_threshold: float | None
 ) -> dict[str, str]:
     """The organs that cannot be what they are called, and why: half a sentence each.
 
     One organ that the network is sure of vouches for the scan; where none is, there is no abdomen in it, and small
     findings are what it mistook. image: (I, J, K) HU, of the grid that the evidence is from; voxel_ml: of that grid.
-    certain: the mean probability from which an organ vouches. It is another for every network; where it is None,
-    probabilities remove nothing.
+    presence_threshold: the mean probability from which an organ vouches. It is another for every network; where it is
+    None, probabilities remove nothing.
     """
     known = {organ: found for organ, found in evidence.items() if organ in NEWBORN_ML}
     tissues = tissue_counts(image)
     if not shows_trunk(tissues):
         return dict.fromkeys(known, "the scan's shares of fat, soft tissue and bone in HU are not a trunk's")
     body_ml = float(tissues.sum()) * voxel_ml
-    removed = {organ: why for organ, found in known.items() if (why := _why_not(organ, found, body_ml, certain))}
-    if certain is None or any(known[organ].confidence >= certain for organ in known.keys() - removed.keys()):
+    reasons = {organ: _why_not(organ, found, body_ml, presence_threshold) for organ, found in known.items()}
+    removed = {organ: why for organ, why in reasons.items() if why}
+    kept = [found for organ, found in known.items() if organ not in removed]
+    if presence_threshold is None or any(found.confidence >= presence_threshold for found in kept):
         return removed
     nothing = "no organ is certain (confidence {:.2f}), so the scan seems to show no abdomen"
     return {organ: removed.get(organ, nothing.format(found.confidence)) for organ, found in known.items()}
 
 
-def _why_not(organ: str, found: Evidence, body_ml: float, certain: float | None) -> str | None:
+def _why_not(organ: str, found: Evidence, body_ml: float, presence_threshold: float | None) -> str | None:
     """Why the organ alone cannot be; None when it can."""
     if found.volume_ml > MOST_FILLED * body_ml:
         return f"it would fill {found.volume_ml / body_ml:.0%} of the body"
     low, high = expected_hu(organ) or (-np.inf, np.inf)
     if not low - HU_SLACK <= found.hu <= high + HU_SLACK:
         return f"a median of {found.hu:.0f} HU is not its tissue's"
-    if certain is None:
+    if presence_threshold is None:
         return None
     if found.confidence < UNBELIEVABLE:
         return f"the network is all but undecided (confidence {found.confidence:.2f})"
-    if found.confidence < certain and found.volume_ml < (TRACE_ML if found.cut else NEWBORN_ML[organ] / 2):
+    if found.confidence < presence_threshold and found.volume_ml < (TRACE_ML if found.cut else NEWBORN_ML[organ] / 2):
         return f"there is too little of it, and the network is not certain (confidence {found.confidence:.2f})"
     return None
 

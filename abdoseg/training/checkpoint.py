@@ -21,7 +21,7 @@ class Progress:
     """How far a run is. seconds: time spent training, all its sittings together.
 
     losses, counted: the sum of the losses of the epoch that is under way, and their number.
-    best: the highest mean Dice of the delivered organs so far, and the step it was reached at.
+    best: the highest mean Dice of the output organs so far, and the step it was reached at.
     validation_s, validated_s: how long the last validation took, and when in `seconds` it ended.
     """
 

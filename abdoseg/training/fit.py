@@ -221,7 +221,7 @@ def _epoch(
     progress = state.progress
     scores = validate(state.running, config, task.cache, task.validate, device)
     dice = mean_dice(scores)
-    mean = float(np.mean([dice[organ] for organ in config.delivered if organ in dice] or [-1.0]))
+    mean = float(np.mean([dice[organ] for organ in config.output_organs if organ in dice] or [-1.0]))
     best = mean >= progress.best
     if best:
         progress.best, progress.best_step = mean, progress.step
@@ -250,7 +250,7 @@ def _weights(
     """A weights file's content, with what the feature maps of some images reach."""
     network = build_network(config.plan().network)
     network.load_state_dict(weights)
-    plan = replace(config.plan(), ranges=ranges_of(to_device(network, device), images) or None)
+    plan = replace(config.plan(), activation_ranges=ranges_of(to_device(network, device), images) or None)
     plan.training.update(steps=progress.step, seconds=round(progress.seconds))
     return to_bytes(network, plan)
 

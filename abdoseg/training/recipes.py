@@ -12,31 +12,37 @@ from typing import Any, Literal
 
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.errors import UsageError
-from abdoseg.model.plan import Plan
+from abdoseg.model.plan import Plan, renamed
 from abdoseg.model.slicewise import ARCHITECTURES
 from abdoseg.model.weights import build_network, network_config
 from abdoseg.training.augment.transforms import NONE, Augmentation
 
-NEIGHBOUR = 0.125  # of a delivered organ's weight in Dice, where one is learnt beside them
+NEIGHBOUR = 0.125  # weight in Dice of an organ that is learnt beside the output organs
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """A recipe. It is saved beside the checkpoint and, in short, in the weights; flags replace fields.
 
-    organs: what the network learns; delivered: what it is asked for later. spacing_mm: None resizes whole scans to
-    `patch`. epoch_steps: optimiser steps between validations; 0 takes each training case once, shuffled.
-    loss_weights: of Dice, cross-entropy and focal loss; class_weights: of the channels, background first, in Dice;
-    without, what is delivered counts most.
-    clip: largest norm of the gradient, 0 for none. foreground: share of patches centred on an organ. painted: share
-    of patches whose HU are painted from a label map. ema: decay of the running average of the weights that is kept in
-    the end, 0 for none. asked_mm, certain, locating: the plan's own; nothing here measures them, so None until you
-    have.
+    Attributes:
+        organs: the channels that the network learns.
+        output_organs: those of them that are written at inference.
+        spacing_mm: voxel spacing of the training grid; None resizes whole scans to `patch`.
+        progressive: (steps, zoom) of the coarser grids that training begins on.
+        scaled_to: what the ends of `window_hu` become.
+        epoch_steps: optimiser steps between validations; 0 takes each training case once, shuffled.
+        clip: largest norm of the gradient, 0 for none.
+        loss_weights: of Dice, cross-entropy and focal loss.
+        class_weights: of the channels in Dice, background first; without, the output organs count most.
+        ema: decay of the exponential moving average of the weights that is kept in the end, 0 for none.
+        foreground: fraction of patches centred on an organ.
+        synthetic: fraction of patches whose HU are synthesised from a label map.
+        inference_spacing_mm, presence_threshold, roi_downsampling: the plan's own. Training does not measure them.
     """
 
     recipe: str = "default"
     organs: tuple[str, ...] = MAIN
-    delivered: tuple[str, ...] = MAIN
+    output_organs: tuple[str, ...] = MAIN
     network: dict[str, Any] = field(
         default_factory=lambda: {
             "name": "vnet", "widths": (32, 64, 96, 160), "depths": (2, 2, 2, 2), "kernel": 3, "stem": 2,
@@ -61,11 +67,11 @@ class TrainingConfig:
     class_weights: tuple[float, ...] | None = None
     ema: float = 0.998
     foreground: float = 0.67
-    painted: float = 0.0
+    synthetic: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
-    asked_mm: tuple[float, float, float] | None = None
-    certain: float | None = None
-    locating: int | None = None
+    inference_spacing_mm: tuple[float, float, float] | None = None
+    presence_threshold: float | None = None
+    roi_downsampling: int | None = None
     seed: int = 0
 
     def plan(self) -> Plan:
@@ -74,14 +80,14 @@ class TrainingConfig:
             spacing_mm=self.spacing_mm,
             patch=self.patch,
             organs=self.organs,
-            delivered=self.delivered,
+            output_organs=self.output_organs,
             network={**self.network, "classes": len(self.organs) + 1},
             window_hu=self.window_hu,
             scaled_to=self.scaled_to,
             training={"recipe": self.recipe, "seed": self.seed, "epochs": self.epochs},
-            asked_mm=self.asked_mm,
-            certain=self.certain,
-            locating=self.locating,
+            inference_spacing_mm=self.inference_spacing_mm,
+            presence_threshold=self.presence_threshold,
+            roi_downsampling=self.roi_downsampling,
         )
 
     def seen_at(self, step: int) -> tuple[float, tuple[int, ...]]:
@@ -101,7 +107,10 @@ class TrainingConfig:
     @property
     def dice_weights(self) -> tuple[float, ...]:
         """Of the channels, background first."""
-        return self.class_weights or (0.0, *(1.0 if organ in self.delivered else NEIGHBOUR for organ in self.organs))
+        return self.class_weights or (
+            0.0,
+            *(1.0 if organ in self.output_organs else NEIGHBOUR for organ in self.organs),
+        )
 
     def steps_an_epoch(self, cases: int, processes: int = 1) -> int:
         """Optimiser steps between validations."""
@@ -111,15 +120,15 @@ class TrainingConfig:
         """The recipe for these organs alone. class_weights go with the recipe's own organs, and are dropped."""
         if organs == self.organs:
             return self
-        delivered = tuple(organ for organ in organs if organ in self.delivered) or organs
-        return replace(self, organs=organs, delivered=delivered, class_weights=None)
+        output_organs = tuple(organ for organ in organs if organ in self.output_organs) or organs
+        return replace(self, organs=organs, output_organs=output_organs, class_weights=None)
 
     def fitting(self, plan: Plan) -> TrainingConfig:
         """The recipe for a network, organs, HU window and grid that weights have already, and know how to look at."""
         network = {key: value for key, value in plan.network.items() if key != "classes"}
         seen = replace(self, window_hu=plan.window_hu, scaled_to=plan.scaled_to, network=network, patch=plan.patch)
-        known = replace(seen, organs=plan.organs, delivered=plan.delivered, class_weights=None)
-        return replace(known, spacing_mm=plan.segmenting_mm, progressive=())
+        known = replace(seen, organs=plan.organs, output_organs=plan.output_organs, class_weights=None)
+        return replace(known, spacing_mm=plan.inference_spacing_mm, progressive=())
 
     def to_json(self) -> str:
         """Indented JSON, as it stands beside a checkpoint."""
@@ -159,7 +168,7 @@ RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
             # of steps that there is none.
             loss_weights=(2.0, 1.0, 0.0),
             progressive=((800, 2.0), (500, 1.5)),
-            painted=0.15,
+            synthetic=0.15,
         ),
         "vnet-softmax": TrainingConfig(
             recipe="vnet-softmax",
@@ -196,7 +205,7 @@ RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
         "vnet-dice-focal": TrainingConfig(
             recipe="vnet-dice-focal",
             organs=("liver", "kidney", "spleen"),
-            delivered=("liver", "kidney", "spleen"),
+            output_organs=("liver", "kidney", "spleen"),
             network={
                 "name": "vnet", "widths": (16, 32, 64, 128, 128), "depths": (1, 2, 2, 2, 2), "kernel": 3,
                 "norm": "batch", "activation": "relu", "join": "concat", "plain_ends": True,
@@ -260,7 +269,7 @@ _ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("epoch_steps", "warmup_steps", "seed"), "a whole number", lambda v: v == 0 or _is_count(v)),
     (("learning_rate",), "a number above 0", lambda v: _is_number(v) and v > 0),
     (("weight_decay", "clip"), "a number, 0 or more", _is_number),
-    (("ema", "foreground", "painted"), "a number from 0 to 1", lambda v: _is_number(v, 0, 1)),
+    (("ema", "foreground", "synthetic"), "a number from 0 to 1", lambda v: _is_number(v, 0, 1)),
     (("loss_weights",), "three numbers, 0 or more", lambda v: _are(3, v, _is_number)),
     (("patch",), "three whole numbers above 0", lambda v: _are(3, v, _is_count)),
     (("spacing_mm",), "null or three numbers above 0",
@@ -269,7 +278,7 @@ _ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
      lambda v: _are(2, v, lambda n: _is_number(n, -math.inf)) and v[0] < v[1]),
     (("schedule",), "cosine, poly or constant", lambda v: v in ("cosine", "poly", "constant")),
     (("optimiser",), "adamw, adam or sgd", lambda v: v in ("adamw", "adam", "sgd")),
-    (("organs", "delivered"), "a list of names", lambda v: bool(v) and all(isinstance(n, str) for n in v)),
+    (("organs", "output_organs"), "a list of names", lambda v: bool(v) and all(isinstance(n, str) for n in v)),
 )  # fmt: skip
 
 
@@ -286,8 +295,11 @@ def check_recipe(recipe: TrainingConfig) -> None:
 
 
 def from_json(text: str) -> TrainingConfig:
-    """What `to_json` wrote, or any part of it: other fields are the base recipe's. Raises ValueError, TypeError."""
-    values = json.loads(text)
+    """What `to_json` wrote, or any part of it: other fields are the base recipe's.
+
+    Fields may have the names of format 1. Raises ValueError, TypeError, AttributeError.
+    """
+    values = renamed(json.loads(text))
     base = RECIPES.get(values.get("recipe", "default"), RECIPES["default"])
     unknown = set(values) - {f.name for f in fields(TrainingConfig)}
     if unknown:

@@ -6,8 +6,8 @@
 Of every packed case the part above its organs and the part below them, where there are 40 mm of it, the whole, and its
 halves above and below the organs' middle; where there are maps of tissues, the same of so many painted patients, and
 those with a head set upon them. And made-up heads, legs, phantoms of water, and noise. A line where something is wrong,
-and in the end the numbers between which `certain` of the plan must lie, of the scans that their HU alone do not
-give away.
+and in the end the numbers between which `presence_threshold` of the plan must lie, of the scans that their HU
+alone do not give away.
 """
 
 from __future__ import annotations

@@ -32,14 +32,14 @@ def row(model: Model, scan: Perturbed, truth: Labelmap, with_dice: bool) -> str:
     plan, volume = model.plan, scan.scan
     grid = network_grid(volume.geometry, plan)
     image = resample_image(volume.voxels, volume.geometry, grid, plan.window_hu[0])
-    wanted = [label for label, organ in truth.organs.items() if organ in plan.delivered]
+    wanted = [label for label, organ in truth.organs.items() if organ in plan.output_organs]
     there = resample_labels(truth.labels, truth.geometry, scan.lies)  # on the scan's voxels, wherever those truly lie
     organs = box_of(np.isin(resample_labels(there, volume.geometry, grid), wanted))
     body = body_box(image, plan.window_hu[0])
     locate.MARGIN_MM, margin = 0.0, locate.MARGIN_MM
-    bare = locate.locate(model, image, plan.delivered, body)
+    bare = locate.locate(model, image, plan.output_organs, body)
     locate.MARGIN_MM = margin
-    region = locate.locate(model, image, plan.delivered, body)
+    region = locate.locate(model, image, plan.output_organs, body)
     whole, box = (tiles_of(model, image[part].shape).computed for part in (body, region))
     if organs is None:
         return f"no organ   {box / whole:5.2f}"
@@ -48,7 +48,7 @@ def row(model: Model, scan: Perturbed, truth: Labelmap, with_dice: bool) -> str:
     )
     line = f"{beyond:8.0f}   {box / whole:5.2f}"
     if with_dice:
-        for one in (replace(model, plan=replace(plan, locating=None)), model):
+        for one in (replace(model, plan=replace(plan, roi_downsampling=None)), model):
             found = segment(volume, one).labelmap
             scores = [dice(there == label, found.mask(truth.organs[label])) for label in wanted]
             line += "   " + " ".join(f"{score:.3f}" for score in scores)
@@ -71,7 +71,7 @@ def main() -> None:
         volume, truth = read_scan(scan), read_labels(labels, chosen.labels)
         cases = [Perturbed("", volume, volume.geometry)]
         if chosen.perturbed:
-            wanted = np.isin(truth.labels, [n for n, organ in truth.organs.items() if organ in model.plan.delivered])
+            wanted = np.isin(truth.labels, [n for n, o in truth.organs.items() if o in model.plan.output_organs])
             cases += perturbed(volume, wanted * truth.labels, quick=False)
         for case in cases:
             name = f"{scan.rsplit('/', 1)[-1].split('.nii')[0]} {case.name}"

@@ -34,7 +34,7 @@ def timed(dtype: torch.dtype, hint: str, threads: int) -> Iterator[tuple[str, fl
     """Each way to run the bundled network on one patch, in one precision."""
     model, image, last = load_model(device="cpu"), torch.randn(1, 1, *PATCH), torch.channels_last_3d
     network = model.network
-    fused = fuse(network, dtype, PATCH, ranges=model.plan.ranges)
+    fused = fuse(network, dtype, PATCH, ranges=model.plan.activation_ranges)
     if fused is not None:
         yield f"fused, to fields, {hint}", seconds(lambda: fused(image, lambda logits: lead(logits, 4)))
     if dtype == torch.int8:

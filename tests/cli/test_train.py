@@ -190,7 +190,7 @@ def test_a_network_that_cannot_be_built_is_told_before_the_data_is_packed(here, 
 
 def test_a_run_may_begin_with_the_weights_of_another(here):
     run(*TRAIN, "-o", "first", "-q")
-    more = ("--learning-rate", "1e-9", "--organs", "liver,spleen", "--painted", "0")
+    more = ("--learning-rate", "1e-9", "--organs", "liver,spleen", "--synthetic", "0")
     assert "begin" not in run(*TRAIN, "-o", "second", "--from", "first/best.safetensors", *more).stderr
     assert json.loads((here / "second" / "recipe.json").read_text())["progressive"] == []
     assert "began from: first/best.safetensors, SHA-256" in (here / "second" / "MODEL_CARD.md").read_text()

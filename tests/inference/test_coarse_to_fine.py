@@ -17,7 +17,7 @@ FLOOR = -125.0
 
 def locating(**changes):
     known = model()
-    return replace(known, plan=replace(known.plan, **{"locating": 2, **changes}))
+    return replace(known, plan=replace(known.plan, **{"roi_downsampling": 2, **changes}))
 
 
 @pytest.fixture(autouse=True)
@@ -56,13 +56,13 @@ def test_a_crumb_is_no_reason_to_look():
 def test_an_image_that_blocks_do_not_divide_is_seen_to_its_end(block):
     image = np.full((61, 47, 31), 75.0, np.float32)
     image[53:, 39:, 23:] = HU["liver"]
-    box = region(locating(locating=block), image)
+    box = region(locating(roi_downsampling=block), image)
     assert [part.stop for part in box] == [61, 47, 31]
 
 
 @pytest.mark.parametrize(
     ("changes", "organs"),
-    [({"locating": None}, DELIVERED), ({}, ORGANS)],
+    [({"roi_downsampling": None}, DELIVERED), ({}, ORGANS)],
     ids=["the plan does not say how coarse", "an organ that is not delivered is asked for"],
 )
 def test_where_nobody_measured_it_the_whole_body_is_looked_at(changes, organs):
@@ -115,8 +115,8 @@ def test_only_what_is_near_an_organ_is_looked_at():
 def test_an_organ_that_goes_on_beyond_the_box_is_followed_to_the_bodys_end(deep, followed):
     image = body_with((60, 40, 32))
     image[62, 30 : 30 + deep, 34:80] = HU["liver"]  # a sheet too thin for the coarse look, and longer than the margin
-    values = predict_located(locating(locating=4), image, DELIVERED).values
-    assert region(locating(locating=4), image)[2].stop < 60
+    values = predict_located(locating(roi_downsampling=4), image, DELIVERED).values
+    assert region(locating(roi_downsampling=4), image)[2].stop < 60
     # its section is 120 mm2, or 80
     assert (values[0, 62, 30 : 30 + deep, 60:80] > 0).all() == followed
     assert (values[0, 62, 40:48, 34:40] > 0).all()

@@ -100,5 +100,5 @@ def test_where_bytes_cannot_be_multiplied_it_is_float32(monkeypatch):
 
 
 def test_ranges_travel_with_the_plan():
-    plan = replace(model_of(random_network()).plan, ranges={"stem": (-1.5, 2.0)})
+    plan = replace(model_of(random_network()).plan, activation_ranges={"stem": (-1.5, 2.0)})
     assert type(plan).from_json(plan.to_json()) == plan

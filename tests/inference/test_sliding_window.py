@@ -48,7 +48,7 @@ def test_bytes_are_for_processors_that_are_fast_with_them_and_have_no_bfloat16(m
     monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: able, raising=False)
     monkeypatch.setattr("abdoseg.inference.backend.fastest_float", lambda device: fast)
     model = model_of(random_network())
-    measured = replace(model, plan=replace(model.plan, ranges={"stem": (-1.0, 1.0)}))
+    measured = replace(model, plan=replace(model.plan, activation_ranges={"stem": (-1.0, 1.0)}))
     assert precision(measured) == expected and precision(model) == fast
     assert precision(replace(measured, network=random_network(norm="instance"))) == fast
 

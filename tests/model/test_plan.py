@@ -19,7 +19,9 @@ def test_a_plan_survives_json():
     assert Plan.from_json(whole.to_json()) == whole
 
 
-@pytest.mark.parametrize("wrong", [{"window_hu": [1]}, {"ranges": [1, 2]}, {"network": [1]}, {"delivered": 3}])
+@pytest.mark.parametrize(
+    "wrong", [{"window_hu": [1]}, {"activation_ranges": [1, 2]}, {"network": [1]}, {"output_organs": 3}]
+)
 def test_a_damaged_plan_is_an_error_of_ours(wrong):
     with pytest.raises(ModelError, match="plan"):
         Plan.from_json(json.dumps(json.loads(PLAN.to_json()) | wrong))
@@ -37,12 +39,31 @@ def test_the_grid_is_of_the_plans_spacing_over_the_same_box():
 
 
 def test_it_is_segmented_on_the_grid_that_was_trained_on_unless_another_is_better():
-    finer = replace(PLAN, asked_mm=(1.6, 1.6, 2.4))
-    assert PLAN.segmenting_mm == (2, 2, 3) and finer.segmenting_mm == (1.6, 1.6, 2.4)
-    assert replace(finer, spacing_mm=None).segmenting_mm is None
+    finer = replace(PLAN, inference_spacing_mm=(1.6, 1.6, 2.4))
+    assert PLAN.inference_spacing_mm == (2, 2, 3) and finer.inference_spacing_mm == (1.6, 1.6, 2.4)
+    assert replace(finer, spacing_mm=None).inference_spacing_mm is None
     assert Plan.from_json(finer.to_json()) == finer
-    before = PLAN.to_json().replace('"asked_mm": null, ', "")
-    assert Plan.from_json(before) == PLAN
+    unsaid = PLAN.to_json().replace('"inference_spacing_mm": [2.0, 2.0, 3.0], ', "")
+    assert unsaid != PLAN.to_json() and Plan.from_json(unsaid) == PLAN
+
+
+def test_a_plan_of_the_former_format_is_read():
+    plan = replace(
+        PLAN, inference_spacing_mm=(1.6, 1.6, 2.4), presence_threshold=0.9, roi_downsampling=2,
+        activation_ranges={"stem": (-1.0, 2.0)},
+    )  # fmt: skip
+    values = json.loads(plan.to_json())
+    former = {
+        **{name: values[name] for name in ("spacing_mm", "patch", "organs", "network", "window_hu", "scaled_to")},
+        "training": {}, "delivered": ["liver"], "asked_mm": [1.6, 1.6, 2.4], "certain": 0.9, "locating": 2,
+        "ranges": {"stem": [-1, 2]},
+    }  # fmt: skip
+    assert Plan.from_json(json.dumps(former)) == plan
+
+
+def test_a_plan_that_names_a_field_twice_is_refused():
+    with pytest.raises(ModelError, match="two names: delivered and output_organs"):
+        Plan.from_json(json.dumps(json.loads(PLAN.to_json()) | {"delivered": ["liver"]}))
 
 
 @pytest.mark.parametrize("shape", [(100, 80, 60), (512, 511, 3), (7, 9, 1000)])
@@ -57,7 +78,7 @@ def test_a_whole_scan_is_resized_to_the_patch_whatever_its_size(shape):
     ("change", "words"),
     [
         ({"organs": ("liver", "tail")}, "does not know: tail"),
-        ({"delivered": ("spleen",)}, "gives only"),
+        ({"output_organs": ("spleen",)}, "gives only"),
         ({"window_hu": (100.0, 100.0)}, "window .* is empty"),
     ],
 )

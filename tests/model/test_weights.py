@@ -4,13 +4,14 @@ import json
 import pickle
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from abdoseg.errors import ModelError
-from abdoseg.model.plan import FORMAT, Plan
+from abdoseg.model.plan import FORMAT, FORMER_KEYS, Plan
 from abdoseg.model.weights import build_network, find_weights, load_model, to_bytes
 
 NETWORK = {"name": "vnet", "widths": (4, 8), "depths": (1, 1), "kernel": 3, "norm": "batch", "classes": 2}
@@ -92,6 +93,31 @@ def test_a_tensor_of_another_shape_is_a_message(weights):
     weights.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size :])
     with pytest.raises(ModelError, match="do not fit the plan's network"):
         load_model(weights)
+
+
+SHARED = sorted((Path(__file__).parents[3] / "shared" / "weights").glob("*.safetensors"))
+
+
+def test_the_former_formats_files_are_read(weights, tmp_path):
+    tensors = load_file(weights)
+    values = json.loads(PLAN.to_json())
+    former = {old: values.pop(new) for old, new in FORMER_KEYS.items() if new in values}
+    save_file(tensors, tmp_path / "former.safetensors", {"abdoseg-1": json.dumps(values | former)})
+    assert load_model(tmp_path / "former.safetensors", "cpu").plan == load_model(weights, "cpu").plan
+
+
+@pytest.mark.parametrize("path", SHARED, ids=lambda path: path.stem)
+def test_shared_weights_of_the_former_format_are_read(path):
+    plan = load_model(path, "cpu").plan
+    assert plan.output_organs[:4] == ("liver", "kidney_right", "kidney_left", "spleen")
+    assert plan.inference_spacing_mm == plan.spacing_mm == (1.5, 1.5, 2.25) and plan.activation_ranges
+
+
+def test_the_bundled_weights_have_all_that_their_plan_had():
+    plan = load_model("organs", "cpu").plan
+    assert plan.output_organs == ("liver", "kidney_right", "kidney_left", "spleen")
+    assert plan.roi_downsampling == 2 and plan.presence_threshold == 0.89 and len(plan.activation_ranges) == 17
+    assert plan.spacing_mm == (1.6, 1.6, 2.4) and plan.inference_spacing_mm == (1.44, 1.44, 2.16)
 
 
 def test_a_name_that_is_not_there_lists_the_bundled_models():

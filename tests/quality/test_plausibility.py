@@ -23,8 +23,8 @@ def patient(shift=0.0, scale=1.0):
     return image * scale + shift
 
 
-def removed(image=None, voxel_ml=1.0, certain=0.85, **found):
-    return implausible(found, patient() if image is None else image, voxel_ml, certain)
+def removed(image=None, voxel_ml=1.0, presence_threshold=0.85, **found):
+    return implausible(found, patient() if image is None else image, voxel_ml, presence_threshold)
 
 
 def test_organs_of_an_abdomen_stay():
@@ -47,8 +47,8 @@ def test_where_no_organ_is_certain_there_is_no_abdomen():
 
 def test_of_weights_whose_certainty_nobody_measured_only_hu_and_size_speak():
     unsure = replace(LIVER, confidence=0.55)
-    assert removed(certain=None, liver=unsure, kidney_left=replace(unsure, volume_ml=2.0)) == {}
-    assert list(removed(certain=None, liver=replace(unsure, hu=-300))) == ["liver"]
+    assert removed(presence_threshold=None, liver=unsure, kidney_left=replace(unsure, volume_ml=2.0)) == {}
+    assert list(removed(presence_threshold=None, liver=replace(unsure, hu=-300))) == ["liver"]
 
 
 def test_a_crumb_beside_certain_organs_goes_alone():

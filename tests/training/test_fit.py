@@ -287,8 +287,9 @@ def test_weights_hold_the_ranges_of_feature_maps_that_may_be_bytes(task, tmp_pat
     with torch.inference_mode():
         stems = [model.network.stem(sampler.batch(outcome.progress.step + n).image) for n in range(fit.MEASURED)]
     ends = min(float(s.min()) for s in stems), max(float(s.max()) for s in stems)
-    assert model.plan.ranges["stem"] == pytest.approx(ends, abs=0.01)  # the weights are stored in half precision
-    assert set(model.plan.ranges) == {"stem", "encoder.0", "encoder.0.activations.0", "downs.0", "ups.0",
-                                      "decoder.0.activations.0"}  # fmt: skip
+    ranges = model.plan.activation_ranges
+    assert ranges["stem"] == pytest.approx(ends, abs=0.01)  # the weights are stored in half precision
+    assert set(ranges) == {"stem", "encoder.0", "encoder.0.activations.0", "downs.0", "ups.0",
+                           "decoder.0.activations.0"}  # fmt: skip
     plain = fit.fit(task, RECIPE, tmp_path / "plain", Terms(CPU))
-    assert load_model(plain.weights, "cpu").plan.ranges is None
+    assert load_model(plain.weights, "cpu").plan.activation_ranges is None

@@ -56,14 +56,14 @@ def test_each_recipe_trains_a_few_steps(name, tmp_path):
 def test_a_recipe_for_weights_has_their_network_window_and_the_grid_that_they_segment_on():
     theirs = replace(TrainingConfig(), window_hu=(-50, 200), patch=(8, 8, 8), learning_rate=7.0)
     ours = replace(TrainingConfig(), progressive=((10, 2.0),))
-    plan = replace(theirs.plan(), asked_mm=(1.5, 1.5, 2.0))
+    plan = replace(theirs.plan(), inference_spacing_mm=(1.5, 1.5, 2.0))
     assert ours.fitting(plan) == replace(
         TrainingConfig(), window_hu=(-50, 200), patch=(8, 8, 8), spacing_mm=(1.5, 1.5, 2.0)
     )
 
 
 def test_in_dice_what_is_delivered_counts_most_unless_the_recipe_says_otherwise():
-    config = TrainingConfig(organs=("liver", "aorta", "spleen"), delivered=("liver", "spleen"))
+    config = TrainingConfig(organs=("liver", "aorta", "spleen"), output_organs=("liver", "spleen"))
     assert config.dice_weights == (0, 1, 0.125, 1)
     assert replace(config, class_weights=(1, 2, 3, 4)).dice_weights == (1, 2, 3, 4)
 
@@ -103,9 +103,17 @@ def test_coarse_patches_are_what_the_network_can_halve():
 
 
 def test_the_grid_to_be_asked_on_and_the_certainty_go_from_a_recipe_into_the_plan():
-    plan = from_json('{"asked_mm": [1.5, 1.5, 2], "certain": 0.9}').plan()
-    assert (plan.spacing_mm, plan.segmenting_mm, plan.certain) == ((2, 2, 3), (1.5, 1.5, 2), 0.9)
-    assert TrainingConfig().plan().certain is None
+    plan = from_json('{"inference_spacing_mm": [1.5, 1.5, 2], "presence_threshold": 0.9}').plan()
+    assert (plan.spacing_mm, plan.inference_spacing_mm, plan.presence_threshold) == ((2, 2, 3), (1.5, 1.5, 2), 0.9)
+    assert TrainingConfig().plan().presence_threshold is None
+
+
+def test_a_recipe_with_the_names_of_format_1_is_read():
+    former = from_json('{"painted": 0.3, "delivered": ["liver"], "asked_mm": [1, 1, 2], "certain": 0.9, "locating": 2}')
+    assert former == replace(
+        RECIPES["default"], synthetic=0.3, output_organs=("liver",), inference_spacing_mm=(1, 1, 2),
+        presence_threshold=0.9, roi_downsampling=2,
+    )  # fmt: skip
 
 
 def test_vnet_softmax_states_what_its_system_states():
@@ -157,8 +165,8 @@ def test_an_unknown_recipe_is_told_with_the_known_ones():
 
 def test_learning_fewer_organs_drops_weights_that_no_longer_fit():
     fewer = RECIPES["vnet-dice-focal"].learning(("liver",))
-    assert fewer.class_weights is None and fewer.delivered == ("liver",)
-    assert TrainingConfig().learning(("aorta",)).delivered == ("aorta",)
+    assert fewer.class_weights is None and fewer.output_organs == ("liver",)
+    assert TrainingConfig().learning(("aorta",)).output_organs == ("aorta",)
 
 
 def test_an_epoch_of_each_case_once_counts_processes():

@@ -14,7 +14,7 @@ from abdoseg.training.data.cache import Packed
 from abdoseg.training.history import Epoch, append, read_log
 from abdoseg.training.validation import Guess, mean_of, predict, score_case
 
-TWO = replace(RECIPE, organs=("liver", "spleen"), delivered=("liver", "spleen"))
+TWO = replace(RECIPE, organs=("liver", "spleen"), output_organs=("liver", "spleen"))
 
 
 def case(tmp_path: Path, labels: list[int]) -> Packed:

@@ -11,7 +11,7 @@ from abdoseg.errors import ModelError
 from abdoseg.model.weights import build_network, to_bytes
 from abdoseg.training.warm_start import warm_start
 
-THEIRS = replace(RECIPE, organs=("liver", "spleen", "aorta"), delivered=("liver",))
+THEIRS = replace(RECIPE, organs=("liver", "spleen", "aorta"), output_organs=("liver",))
 
 
 @pytest.fixture(params=[1, 2], ids=["stem 1", "stem 2"])
@@ -31,7 +31,7 @@ def saved(tmp_path, config):
 def test_organs_that_both_know_keep_their_channels_and_new_ones_begin_anew(stem, tmp_path, caplog):
     theirs = replace(THEIRS, network={**RECIPE.network, "stem": stem})
     path, given = saved(tmp_path, theirs)
-    plan = replace(theirs, organs=("spleen", "pancreas", "liver"), delivered=("liver",)).plan()
+    plan = replace(theirs, organs=("spleen", "pancreas", "liver"), output_organs=("liver",)).plan()
     network = build_network(plan.network)
     before = network.head.weight.detach().clone()
     with caplog.at_level(logging.INFO, "abdoseg"):

@@ -110,14 +110,14 @@ class Sampler:
         return Draws(self.config.seed * SEEDS_APART + epoch).order(len(self.cases))[place]
 
     def _centre(self, index: int, draws: Draws) -> list[float]:
-        """A voxel of an organ, more often one that is delivered, or a place in the middle of the cross-section."""
+        """A voxel of an organ, more often an output organ, or a place in the middle of the cross-section."""
         packed, config = self.cases[index], self.config
         if config.spacing_mm is None:  # the whole scan
             return [(n - 1) / 2 for n in packed.shape]
         centres = self.centres[index]
         if centres and draws.chance(config.foreground):
-            delivered = sorted({config.organs.index(organ) + 1 for organ in config.delivered} & set(centres))
-            channels = delivered if delivered and draws.chance(0.7) else sorted(centres)
+            output = sorted({config.organs.index(organ) + 1 for organ in config.output_organs} & set(centres))
+            channels = output if output and draws.chance(0.7) else sorted(centres)
             voxels = centres[channels[draws.below(len(channels))]]
             voxel = voxels[draws.below(len(voxels))].astype(float)
             jitter = [draws.uniform(-0.25, 0.25) * n for n in config.patch]
@@ -126,11 +126,11 @@ class Sampler:
         return [s * n for s, n in zip(share, packed.shape, strict=True)]
 
     def _image(self, packed: Packed, region: transforms.Region, labels: Tensor, zoom: float, draws: Draws) -> Tensor:
-        """(I, J, K) HU: the scan's own, changed; or painted from the case's tissues."""
+        """(I, J, K) HU: the scan's own, changed; or synthesised from the case's tissues."""
         config, how = self.config, self.config.augmentation
         spacing_mm = tuple(zoom * s for s in packed.spacing_mm)
-        painted = "tissues" in packed.digests and draws.chance(config.painted)
-        if painted or not packed.has_image:
+        synthetic = "tissues" in packed.digests and draws.chance(config.synthetic)
+        if synthetic or not packed.has_image:
             tissues = region.take(packed.array("tissues"), 0, nearest=True)
             return paint(tissues.to(torch.uint8), spacing_mm, draws)
         image = region.take(packed.array("image"), transforms.AIR_HU)

@@ -105,7 +105,7 @@ def pack_dataset(
 ) -> tuple[tuple[Packed, ...], tuple[tuple[str, str], ...]]:
     """Packs a dataset below `folder`, in a place of its own for each grid."""
     plan = config.plan()
-    paint = config.painted > 0
+    paint = config.synthetic > 0
     by_name = {case.name: case for case in dataset.cases}
     grid = grid_name(config)
     key = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:6]
@@ -234,7 +234,7 @@ def suited(config: TrainingConfig, cache: Cache, wanted: Sequence[str] | None) -
                 f"no case is annotated for {', '.join(unknown or missing)}; annotated are {', '.join(sorted(known))}"
             )
         config = config.learning(tuple(wanted))
-        return replace(config, delivered=tuple(wanted))
+        return replace(config, output_organs=tuple(wanted))
     organs = tuple(organ for organ in config.organs if set(members(organ)) <= known)
     if not organs:
         raise DatasetError(f"no case is annotated for any organ of the recipe ({', '.join(config.organs)})")

@@ -39,7 +39,7 @@ class Curves:
 
     def epoch_done(self, epochs: Sequence[Epoch]) -> None:
         """Draws all epochs so far."""
-        organs = self.config.delivered
+        organs = self.config.output_organs
         dice = [(o, colour_of(o), [epoch.dice.get(o, math.nan) for epoch in epochs]) for o in organs]
         image = Image.new("RGB", SIZE, PAPER)
         steps = [epoch.step for epoch in epochs]
@@ -71,7 +71,7 @@ def draw_case(score: CaseScore, packed: Packed, config: TrainingConfig) -> Image
     """A contact sheet of a validation case on the network's grid."""
     geometry = Geometry(packed.shape, np.diag([*packed.spacing_mm, 1.0]))
     numbers = np.array([0, *(BY_NAME[members(organ)[0]].label for organ in config.organs)], np.uint8)
-    shown = {BY_NAME[members(o)[0]].label: members(o)[0] for o in config.delivered}
+    shown = {BY_NAME[members(o)[0]].label: members(o)[0] for o in config.output_organs}
     kept = np.isin(numbers, list(shown))
     truth = channel_table(config.organs)[packed.array("labels")]
 

@@ -49,14 +49,14 @@ class Row:
 def assess(
     weights: Path, config: TrainingConfig, cache: Cache, cases: Sequence[str], device: torch.device
 ) -> list[Row]:
-    """Scores a weights file on cases of the cache: the organs that are delivered, annotated and there."""
+    """Scores a weights file on cases of the cache: output organs that are annotated and there."""
     network = to_device(load_model(weights, str(device)).network, device)
     table = channel_table(config.organs)
     rows = []
     for case in cases:
         packed = cache.by_name[case]
         guess, truth = predict(network, packed, config, device).channels, table[packed.array("labels")]
-        for organ in config.delivered:
+        for organ in config.output_organs:
             channel = config.organs.index(organ) + 1
             there, found = truth == channel, guess == channel
             if not is_annotated(packed, organ) or not there.any():
@@ -112,11 +112,11 @@ def write_card(
 ) -> None:
     """The model card: data, terms, recipe, split, seed, what was reached. facts: further lines, name and value."""
     grid = f"{' x '.join(f'{s:g}' for s in config.spacing_mm)} mm" if config.spacing_mm else "whole scans"
-    tolerances = ", ".join(f"{o} {BY_NAME[members(o)[0]].nsd_tolerance_mm:g} mm" for o in config.delivered)
+    tolerances = ", ".join(f"{o} {BY_NAME[members(o)[0]].nsd_tolerance_mm:g} mm" for o in config.output_organs)
     lines = [
         f"# Model card: {config.recipe}",
         "",
-        f"Finds {', '.join(config.delivered)} in CT of the abdomen. For research; no medical device.",
+        f"Finds {', '.join(config.output_organs)} in CT of the abdomen. For research; no medical device.",
         "",
         "## How it was made",
         "",

@@ -24,7 +24,7 @@ KINDS = {
     "another phase": (replace(RECIPE, augmentation=replace(USUAL, organ_hu=1.0)), 1),
     "oral contrast": (replace(RECIPE, augmentation=replace(USUAL, oral=1.0)), 4),
     "cut and mirrored": (replace(RECIPE, augmentation=replace(USUAL, cut=1.0, mirror=1.0)), 2),
-    "painted": (replace(RECIPE, painted=1.0, augmentation=USUAL), 2),
+    "synthetic": (replace(RECIPE, synthetic=1.0, augmentation=USUAL), 2),
 }
 
 

@@ -231,7 +231,7 @@ def test_an_organ_that_no_case_shows_was_not_looked_for(tmp_path):
     with pytest.raises(DatasetError, match=r"annotated for pancreas; annotated are .*liver"):
         suited(RECIPE, gathered.cache, ["pancreas"])
     assert suited(replace(RECIPE, organs=(*MAIN, "aorta")), gathered.cache, None).organs == MAIN
-    assert suited(RECIPE, gathered.cache, ["spleen"]).delivered == ("spleen",)
+    assert suited(RECIPE, gathered.cache, ["spleen"]).output_organs == ("spleen",)
 
 
 def test_whole_scans_are_resized_to_the_patch(tmp_path):
