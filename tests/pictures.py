@@ -27,10 +27,10 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.cli.export import export
 from abdoseg.image.mesh import Surface
 from abdoseg.io import read_scan
-from abdoseg.rendering import WINDOWS, Look
+from abdoseg.rendering import WINDOWS, SliceStyle
 from abdoseg.rendering.captions import DIM, GROUND, INK, font
 from abdoseg.rendering.rasterizer import render, scene
-from abdoseg.rendering.slices import ACROSS, fitting, paint, title_of, windowed
+from abdoseg.rendering.slices import ACROSS, draw_slice, fit_view, title_of, windowed
 
 TARGET = Path(__file__).parents[1] / "man" / "pictures" / "exports.jpg"
 TILE, CAPTION_PX, GAP, COLUMNS = (344, 244), 26, 6, 3  # width, height
@@ -107,8 +107,8 @@ def slices(read, volume, plane):
     across = tuple(axis for axis in range(3) if axis != ACROSS[plane])
     counts = np.array([(labels == label).sum(axis=across) for label in organs])
     index = int(np.log1p(counts).sum(axis=0).argmax())
-    view = fitting(volume.geometry, plane, TILE[::-1])
-    return Image.fromarray(paint(view, index, volume.voxels, labels, organs, Look()))
+    view = fit_view(volume.geometry, plane, TILE[::-1])
+    return Image.fromarray(draw_slice(view, index, volume.voxels, labels, organs, SliceStyle()))
 
 
 def read_meshes(paths, to_ras):
@@ -180,7 +180,7 @@ def table(path):
     """Some of its columns, as they stand in the file."""
     picture = Image.new("RGB", TILE, GROUND)
     draw = ImageDraw.Draw(picture)
-    shown = {"organ": 12, "volume_ml": 182, "mean_hu": 250, "mesh_ml": 330}
+    shown = {"organ": 12, "volume_ml": 182, "mean_hu": 250, "sd_hu": 330}
     rows = list(csv.DictReader(path.read_text().splitlines()))
     for line, row in enumerate([{name: name for name in shown}, *rows]):
         for name, x in shown.items():

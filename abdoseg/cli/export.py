@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,25 +77,25 @@ def export(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json: 
         abdoseg export out/*_seg.nii.gz --dicom-seg --reference ct_folder/
     """
     from abdoseg.exporters.job import export as write
-    from abdoseg.exporters.open_case import Sources, open_case
+    from abdoseg.exporters.open_case import CaseFiles, open_case
 
     talk = Talk(quiet)
-    formats, look = wanted(flags), chosen_options(flags)
+    formats, chosen = wanted(flags), chosen_options(flags)
     if not formats:
         raise UsageError("nothing to export; name at least one format, such as --stl --video --csv")
     labelmaps = _labelmaps(paths, from_file)
     several = len(labelmaps) > 1
     if flags["output"] or "csv" in formats:
         _check_names(labelmaps)
-    sources = Sources(
+    files = CaseFiles(
         flags["scheme"], flags["scan"], flags["truth"], flags["truth_labels"], flags["reference"], several
     )
-    cohort: dict[str, list[OrganVolume]] = {}
+    cohort: dict[str, Sequence[OrganVolume]] = {}
     failures: list[AbdosegError] = []
     for path in talk.track(labelmaps, "export"):
         folder = flags["output"] or path.parent
         try:
-            job = open_case(path, sources, formats, look)
+            job = open_case(path, files, formats, chosen)
             _tell(job.case, write(job, folder, formats, flags["split"], flags["overwrite"]), as_json)
         except AbdosegError as error:
             if not several:
@@ -142,7 +142,7 @@ def _tell(case: str | None, written: Iterable[Path], as_json: bool) -> None:
         click.echo(json.dumps({"case": case, "outputs": outputs}))
 
 
-def _tables(cohort: dict[str, list[OrganVolume]], folder: Path, overwrite: bool) -> list[Path]:
+def _tables(cohort: Mapping[str, Sequence[OrganVolume]], folder: Path, overwrite: bool) -> list[Path]:
     """Volumes of all cases, one row a case and organ and one row a case."""
     from abdoseg.exporters.volumes_table import write_long, write_wide
     from abdoseg.runtime.files import writing

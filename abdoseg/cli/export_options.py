@@ -11,7 +11,7 @@ from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
 
 if TYPE_CHECKING:
-    from abdoseg.exporters.job import Options
+    from abdoseg.exporters.job import ExportOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FLAGS = [
@@ -45,10 +45,10 @@ def wanted(flags: Mapping[str, Any]) -> list[str]:
     return [name for name in EXPORTERS if flags[name.replace("-", "_")]]
 
 
-def chosen_options(flags: Mapping[str, Any]) -> Options:
+def chosen_options(flags: Mapping[str, Any]) -> ExportOptions:
     """What the flags say of how outputs look. Raises UsageError."""
-    from abdoseg.exporters.job import Options
-    from abdoseg.rendering import WINDOWS, Look
+    from abdoseg.exporters.job import ExportOptions
+    from abdoseg.rendering import WINDOWS, SliceStyle
 
     window = flags["window"]
     try:
@@ -57,11 +57,11 @@ def chosen_options(flags: Mapping[str, Any]) -> Options:
         low = high = 0.0
     if not low < high:
         raise UsageError(f"--window {window}: give {', '.join(WINDOWS)}, or two HU as LOW:HIGH, the lower first")
-    return Options(
+    return ExportOptions(
         space=flags["space"],
         triangles=flags["triangles"],
         plane=flags["plane"],
-        look=Look(window_hu=(low, high), style=flags["style"]),
+        slice_style=SliceStyle(window_hu=(low, high), overlay=flags["style"]),
         fps=flags["fps"],
         seconds=flags["seconds"],
         seg_type=flags["seg_type"],

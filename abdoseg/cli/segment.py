@@ -196,7 +196,7 @@ def _exports(
 
 def _exporting(formats: Sequence[str], flags: dict[str, Any], folder: Path, overwrite: bool) -> Export | None:
     """Writes the formats; None when there is none."""
-    look = chosen_options(flags)
+    chosen = chosen_options(flags)
     if not formats:
         return None
 
@@ -205,7 +205,9 @@ def _exporting(formats: Sequence[str], flags: dict[str, Any], folder: Path, over
         from abdoseg.io.formats import kind_of
 
         series = case.scan if kind_of(case.scan) == "DICOM" else None
-        work = job.Job(case.name, found.labelmap, volume, None, series, found.record, look)
+        work = job.Job(
+            case.name, found.labelmap, tuple(found.rows), volume, reference=series, record=found.record, options=chosen
+        )
         return job.export(work, folder, formats, flags["split"], overwrite)
 
     return export

@@ -16,7 +16,7 @@ from abdoseg.evaluation.pairs import case_of
 from abdoseg.evaluation.score import Score
 from abdoseg.image.volume import Array, Geometry
 from abdoseg.io import read_scan
-from abdoseg.rendering.slices import ACROSS, Look, Plane, View, outline, paint
+from abdoseg.rendering.slices import ACROSS, Plane, SliceStyle, View, draw_outline, draw_slice
 
 PANEL_PX = 300
 MARGIN_MM = 20.0
@@ -92,15 +92,15 @@ def _panel(
     labels = np.zeros((1, 1, 1), np.uint8)
     empty: Mapping[int, str] = {}
     a, b = truth.view(np.uint8), prediction.view(np.uint8)
-    picture = paint(view, index, voxels, np.broadcast_to(labels, view.geometry.shape), empty, Look())
+    picture = draw_slice(view, index, voxels, np.broadcast_to(labels, view.geometry.shape), empty, SliceStyle())
     for mask, colour in ((a & ~b & 1, TRUTH), (b & ~a & 1, PREDICTION)):
         cut = view.cut(mask, index)
         rows = np.arange(picture.shape[0]) * cut.shape[0] // picture.shape[0]
         columns = np.arange(picture.shape[1]) * cut.shape[1] // picture.shape[1]
         tint = 0.35 * cut[np.ix_(rows, columns)][:, :, None].astype(np.float32)
         picture = np.rint(picture + tint * (np.array(colour, np.float32) - picture)).astype(np.uint8)
-    picture = outline(view, index, a, picture, TRUTH, 2.0)
-    return outline(view, index, b, picture, PREDICTION, 2.0)
+    picture = draw_outline(view, index, a, picture, TRUTH, 2.0)
+    return draw_outline(view, index, b, picture, PREDICTION, 2.0)
 
 
 def _box(mask: npt.NDArray[np.bool_], geometry: Geometry) -> tuple[tuple[int, int], ...]:

@@ -1,4 +1,4 @@
-"""The contact sheet as PNG."""
+"""Contact sheet export: slices in three planes as one PNG."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ from abdoseg.rendering import preview
 
 def write(job: Job, target: Path) -> None:
     """Slices through the organs in three planes; the truth in white over them when there is one."""
-    preview(job.scan, job.labelmap, job.truth, job.options.look).save(target, "PNG")
+    preview(job.scan, job.labelmap, job.truth, job.options.slice_style, job.rows).save(target, "PNG")

@@ -1,4 +1,4 @@
-"""What an exporter is given: a case with its labelmap, its scan where there is one, and how it is to be shown."""
+"""An export job: one case with its labelmap, measurements, scan and options, written in every format asked for."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
-from abdoseg.image.components import Box
 from abdoseg.image.volume import Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, boxes, measure
-from abdoseg.rendering import Look
+from abdoseg.rendering import SliceStyle
 from abdoseg.rendering.slices import Plane
 from abdoseg.runtime.files import ensure_absent, ensure_writable, writing
 
@@ -24,8 +23,8 @@ Space = Literal["LPS", "RAS"]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user chose. seconds: None lets the slices decide.
+class ExportOptions:
+    """ExportOptions of all formats. seconds: a video's length; None takes it from the number of slices.
 
     triangles: the most in one organ's mesh; there are more where fewer would not close it.
     series: number or UID of the DICOM series, where a folder holds several. gaps: as `read_scan` has it. Both as they
@@ -35,7 +34,7 @@ class Options:
     space: Space = "LPS"
     triangles: int = 20_000
     plane: Plane = "axial"
-    look: Look = field(default_factory=Look)
+    slice_style: SliceStyle = field(default_factory=SliceStyle)
     fps: int = 25
     seconds: float | None = None
     seg_type: Literal["binary", "labelmap"] = "binary"
@@ -43,38 +42,30 @@ class Options:
     gaps: str = "fill"
 
 
-@dataclass
-class Made:
-    """What has been worked out of a case, once for all its exports."""
-
-    rows: list[OrganVolume] | None = None
-    boxes: dict[int, Box] = field(default_factory=dict)
-    surfaces: dict[str, Surface | None] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class Job:
     """One case to export.
 
-    scan, truth: on the labelmap's grid. reference: the DICOM series that the scan was, for DICOM SEG and RTSTRUCT.
-    record: the run's CASE.json, for the report.
+    rows: one an organ of the labelmap, found or not, with HU where there is a scan. scan, truth: on the labelmap's
+    grid. reference: the DICOM series that the scan was, for DICOM SEG and RTSTRUCT. record: the run's CASE.json, for
+    the report. surfaces: of the organs that are there, for the formats that show them; see `with_surfaces`.
     """
 
     case: str
     labelmap: Labelmap
+    rows: tuple[OrganVolume, ...]
     scan: Volume | None = None
     truth: Labelmap | None = None
     reference: Path | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
-    options: Options = field(default_factory=Options)
-    made: Made = field(default_factory=Made)
+    options: ExportOptions = field(default_factory=ExportOptions)
+    surfaces: Mapping[str, Surface] = field(default_factory=dict)
 
-    @property
-    def rows(self) -> list[OrganVolume]:
-        """One row an organ, HU where there is a scan."""
-        if self.made.rows is None:
-            self.made.rows = measure(self.labelmap, None if self.scan is None else self.scan.voxels)
-        return [row for row in self.made.rows if row.label in self.labelmap.organs]
+    @classmethod
+    def measured(cls, case: str, labelmap: Labelmap, scan: Volume | None = None, **others: Any) -> Job:
+        """A job whose rows are measured here. others: the remaining fields."""
+        rows = measure(labelmap, None if scan is None else scan.voxels)
+        return cls(case, labelmap, tuple(rows), scan, **others)
 
     @property
     def found(self) -> list[OrganVolume]:
@@ -84,23 +75,22 @@ class Job:
     def only(self, organ: str) -> Job:
         """The same job for one organ alone."""
         organs = {label: name for label, name in self.labelmap.organs.items() if name == organ}
-        return replace(self, labelmap=replace(self.labelmap, organs=organs))
+        rows = tuple(row for row in self.rows if row.organ == organ)
+        return replace(self, labelmap=replace(self.labelmap, organs=organs), rows=rows)
 
-    def surface(self, organ: str) -> Surface | None:
-        """The organ's surface, None when it has no voxels."""
-        if organ not in self.made.surfaces:
-            from abdoseg.image.mesh import surface
+    def with_surfaces(self) -> Job:
+        """The same job with the surface of every organ that is there."""
+        from abdoseg.image.mesh import surface
 
-            label = next(label for label, name in self.labelmap.organs.items() if name == organ)
-            self.made.boxes = self.made.boxes or boxes(self.labelmap.labels)
-            box = self.made.boxes.get(label)
-            if box is None:
-                self.made.surfaces[organ] = None
-            else:
-                part = self.labelmap.geometry.cropped([side.start for side in box], [side.stop for side in box])
-                mask = self.labelmap.labels[box] == label
-                self.made.surfaces[organ] = surface(mask, part, self.options.triangles)
-        return self.made.surfaces[organ]
+        labelmap, within = self.labelmap, boxes(self.labelmap.labels)
+        made = {}
+        for row in self.found:
+            box = within[row.label]
+            part = labelmap.geometry.cropped([side.start for side in box], [side.stop for side in box])
+            found = surface(labelmap.labels[box] == row.label, part, self.options.triangles)
+            assert found is not None  # the organ has voxels
+            made[row.organ] = found
+        return replace(self, surfaces=made)
 
     def series(self) -> Path:
         """The DICOM series. Raises UsageError when none is known."""
@@ -128,10 +118,11 @@ def export(
 
     Raises OutputError before any work when one of them exists and `overwrite` is not given, or the folder takes none.
     """
-    files = planned(job, folder, formats, split)
-    ensure_absent([path for _, _, path in files], overwrite)
+    ensure_absent([path for _, _, path in planned(job, folder, formats, split)], overwrite)
     ensure_writable(folder)
-    for name, part, path in files:
+    if any(EXPORTERS[name].shows_surfaces for name in formats):
+        job = job.with_surfaces()
+    for name, part, path in planned(job, folder, formats, split):
         module, function = EXPORTERS[name].function.split(":")
         write = getattr(import_module(f"abdoseg.exporters.{module}"), function)
         with writing(path, overwrite) as temporary:

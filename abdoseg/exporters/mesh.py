@@ -90,9 +90,7 @@ def write_glb(job: Job, target: Path) -> None:
 def _surfaces(job: Job) -> Iterator[tuple[str, tuple[int, int, int], Surface]]:
     """Name, colour and surface of every organ that is there."""
     for row in job.found:
-        surface = job.surface(row.organ)
-        if surface is not None:
-            yield row.organ, colour_of(row.organ, row.label), surface
+        yield row.organ, colour_of(row.organ, row.label), job.surfaces[row.organ]
 
 
 def _placed(surface: Surface, job: Job) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""A labelmap on disk and what belongs to it (its scan, its truth, its series, its record) to a Job."""
+"""Opening a labelmap on disk for export, with its scan, ground truth, DICOM series and run record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from abdoseg.anatomy.organs import BY_NAME, MAIN
 from abdoseg.errors import GeometryError, UsageError
 from abdoseg.exporters import EXPORTERS
-from abdoseg.exporters.job import Job, Options
+from abdoseg.exporters.job import ExportOptions, Job
 from abdoseg.image.volume import Labelmap, Volume
 from abdoseg.image.volumetry import boxes
 from abdoseg.io import case_name, read_labels, read_scan
@@ -25,8 +25,8 @@ logger = logging.getLogger("abdoseg")
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Where the things beside a labelmap are. Each path is one file, or a folder of files named by case.
+class CaseFiles:
+    """Paths of the files that belong to a labelmap. Each is one file, or a folder of files named by case.
 
     scheme, truth_scheme: what the numbers in label files mean; None is what the record says, or ours.
     several: more than one case shares these paths.
@@ -45,21 +45,21 @@ def case_of(path: Path) -> str:
     return case_name(path).removesuffix("_seg") or case_name(path)
 
 
-def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Options) -> Job:
+def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: ExportOptions) -> Job:
     """Reads a labelmap, or a folder of masks, and what the formats need besides.
 
     Raises ScanError, GeometryError when grids differ, UsageError.
     """
     case = case_of(path)
     record = _record(path.parent / f"{case}.json")
-    scheme = sources.scheme or record.get("labels")
+    scheme = files.scheme or record.get("labels")
     if scheme is None and not path.is_dir():
         logger.warning(
             "%s: no %s.json beside it says what its numbers mean; taken as abdoseg's (%s). --labels names others",
             path, case, ", ".join(f"{BY_NAME[organ].label} {organ}" for organ in MAIN),
         )  # fmt: skip
     labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record)
-    scan_path = _recorded_scan(path, record) if sources.scan is None else _of_case(sources.scan, case, sources.several)
+    scan_path = _recorded_scan(path, record) if files.scan is None else _of_case(files.scan, case, files.several)
     scan = truth = None
     shown = any(EXPORTERS[name].shows_scan for name in formats)
     if shown and scan_path is None:
@@ -68,16 +68,16 @@ def open_case(path: Path, sources: Sources, formats: Sequence[str], options: Opt
     if shown and scan_path is not None:
         scan = read_scan(scan_path, series=options.series, gaps=options.gaps)
         _check_grid(scan_path, scan, path, labelmap)
-    if sources.truth is not None:
-        truth_path = _of_case(sources.truth, case, sources.several or sources.truth.is_dir())
-        truth = read_labels(truth_path, sources.truth_scheme)
+    if files.truth is not None:
+        truth_path = _of_case(files.truth, case, files.several or files.truth.is_dir())
+        truth = read_labels(truth_path, files.truth_scheme)
         _check_grid(truth_path, truth, path, labelmap)
     reference = scan_path if scan_path is not None and kind_of(scan_path) == "DICOM" else None
-    if sources.reference is not None:
-        reference = _of_case(sources.reference, case, sources.several)
+    if files.reference is not None:
+        reference = _of_case(files.reference, case, files.several)
         if kind_of(reference) != "DICOM":
             raise UsageError(f"{reference}: no DICOM; --reference is the series that was segmented")
-    job = Job(case, labelmap, scan, truth, reference, record, options)
+    job = Job.measured(case, labelmap, scan, truth=truth, reference=reference, record=record, options=options)
     for row in job.rows:
         if not row.voxels:
             logger.warning("%s: %s was not found; it has no mesh, and 0 in tables", path, row.organ)

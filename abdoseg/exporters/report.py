@@ -17,7 +17,7 @@ from abdoseg.rendering import preview
 from abdoseg.rendering.captions import volume_text
 from abdoseg.rendering.html import Cell, facts, figure, note, page, section, swatch, table
 from abdoseg.rendering.slices import colour_of, title_of
-from abdoseg.rendering.viewer import Shown, script, viewer
+from abdoseg.rendering.viewer import ViewerOrgan, script, viewer
 
 NOT_SHOWN = {
     "case",
@@ -90,7 +90,7 @@ def _quality(found: Mapping[str, Any]) -> list[Cell | str | float | int | None]:
 
 
 def _slices(job: Job) -> str:
-    picture = np.asarray(preview(job.scan, job.labelmap, job.truth, job.options.look))
+    picture = np.asarray(preview(job.scan, job.labelmap, job.truth, job.options.slice_style, job.rows))
     words = "Slices at equal steps through the organs; the patient's right is on the left."
     return section("Slices", figure(picture, "Slices in three planes with the organs outlined"), text=words)
 
@@ -98,10 +98,8 @@ def _slices(job: Job) -> str:
 def _solids(job: Job) -> str:
     shown = []
     for row in job.found:
-        surface = job.surface(row.organ)
-        if surface is not None:
-            inner = row.organ in BY_NAME and BY_NAME[row.organ].is_lesion
-            shown.append(Shown(row.organ, surface, colour_of(row.organ, row.label), inner))
+        inner = row.organ in BY_NAME and BY_NAME[row.organ].is_lesion
+        shown.append(ViewerOrgan(row.organ, job.surfaces[row.organ], colour_of(row.organ, row.label), inner))
     if not shown:
         return ""
     words = "Drag or use the arrow keys to turn, control and wheel or + and - to come closer, double-click to go back."

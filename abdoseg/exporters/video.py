@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from abdoseg.exporters.job import Job
 from abdoseg.image.volume import Labelmap
 from abdoseg.rendering import rasterizer as raster
-from abdoseg.rendering.captions import DIM, GROUND, INK, annotate, font, legend, room, window_text, write
-from abdoseg.rendering.slices import ACROSS, RGB, View, colour_of, fitting, paint
+from abdoseg.rendering.captions import DIM, GROUND, INK, annotate, captioned_size, font, legend, window_text, write
+from abdoseg.rendering.slices import ACROSS, RGB, View, colour_of, draw_slice, fit_view
 
 PANEL_PX = (600, 760)  # height, width at most
 PANEL_BESIDE_PX = (520, 560)  # of each of two
@@ -68,7 +68,7 @@ def slice_frames(job: Job, fps: int) -> Iterator[RGB]:
     plane, geometry = job.options.plane, job.labelmap.geometry
     slices = geometry.shape[ACROSS[plane]]
     seconds = job.options.seconds or float(np.clip(slices / SLICES_A_SECOND, SHORTEST_S, LONGEST_S))
-    view = fitting(geometry, plane, PANEL_PX if job.truth is None else PANEL_BESIDE_PX)
+    view = fit_view(geometry, plane, PANEL_PX if job.truth is None else PANEL_BESIDE_PX)
     ground = _ground(job, view)
     count = max(1, round(seconds * fps))
     last, frame = -1, np.asarray(ground)
@@ -81,11 +81,7 @@ def slice_frames(job: Job, fps: int) -> Iterator[RGB]:
 
 def turntable_frames(job: Job, fps: int) -> Iterator[RGB]:
     """One full turn, so that it loops without a jump."""
-    surfaces = []
-    for row in job.found:
-        surface = job.surface(row.organ)
-        if surface is not None:
-            surfaces.append((surface, colour_of(row.organ, row.label), _is_lesion(row.organ)))
+    surfaces = [(job.surfaces[row.organ], colour_of(row.organ, row.label), _is_lesion(row.organ)) for row in job.found]
     what = raster.scene(surfaces)
     height, width = SOLID_PX
     ground = Image.new("RGB", (width + LEGEND_PX, height), GROUND)
@@ -104,12 +100,12 @@ def turntable_frames(job: Job, fps: int) -> Iterator[RGB]:
 
 def _ground(job: Job, view: View) -> Image.Image:
     """What is the same in every frame: panels' places, legend, window."""
-    height, width = room(view)
+    height, width = captioned_size(view)
     start = width * (1 if job.truth is None else 2) + 14
     tall = max(height, 42 * len(job.rows) + 90) // 2 * 2
     ground = Image.new("RGB", (start - 14 + LEGEND_PX, tall), GROUND)
     legend(ground, job.rows, (start, 24))
-    words = "no scan" if job.scan is None else window_text(job.options.look)
+    words = "no scan" if job.scan is None else window_text(job.options.slice_style)
     ImageDraw.Draw(ground).text((start, tall - 24), words, DIM, font(13))
     return ground
 
@@ -119,11 +115,11 @@ def _slice_frame(job: Job, view: View, index: int, ground: Image.Image) -> RGB:
     sides: list[tuple[Labelmap, str]] = [(job.labelmap, "prediction")]
     if job.truth is not None:
         sides.append((job.truth, "truth"))
-    (height, width), (panel_height, panel_width) = view.size_px, room(view)
+    (height, width), (panel_height, panel_width) = view.size_px, captioned_size(view)
     voxels = None if job.scan is None else job.scan.voxels
     for number, (labelmap, title) in enumerate(sides):
         at = (number * panel_width + (panel_width - width) // 2, (frame.height - height) // 2)
-        picture = paint(view, index, voxels, labelmap.labels, job.labelmap.organs, job.options.look)
+        picture = draw_slice(view, index, voxels, labelmap.labels, job.labelmap.organs, job.options.slice_style)
         frame.paste(Image.fromarray(picture), at)
         annotate(frame, view, index, at)
         if job.truth is not None:

@@ -1,4 +1,4 @@
-"""Volumes by organ as CSV: one case, or a cohort as a long and a wide table."""
+"""Organ volumes as CSV: one case, or a cohort as a long and a wide table."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from abdoseg.image.volumetry import COLUMNS, OrganVolume, cell, cells, write_csv
 
 
 def write(job: Job, target: Path) -> None:
-    """One row an organ, as `segment` writes them; `mesh_ml` beside them for surfaces that this export made."""
-    meshes = {organ: made.volume_ml for organ, made in job.made.surfaces.items() if made is not None}
-    write_csv(job.rows, target, {"mesh_ml": meshes} if meshes else None)
+    """One row an organ, in the columns of `segment`'s table."""
+    write_csv(job.rows, target)
 
 
 def write_long(cohort: Mapping[str, Sequence[OrganVolume]], target: Path) -> None:

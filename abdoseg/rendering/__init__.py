@@ -2,4 +2,4 @@
 
 from abdoseg.rendering.contact_sheet import preview as preview
 from abdoseg.rendering.slices import WINDOWS as WINDOWS
-from abdoseg.rendering.slices import Look as Look
+from abdoseg.rendering.slices import SliceStyle as SliceStyle

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from abdoseg.image.volume import AXIS_NAMES
 from abdoseg.image.volumetry import OrganVolume
-from abdoseg.rendering.slices import ACROSS, EDGES, Look, View, colour_of, title_of
+from abdoseg.rendering.slices import ACROSS, EDGES, SliceStyle, View, colour_of, title_of
 
 GROUND = (14, 16, 20)
 INK = (232, 234, 238)
@@ -34,14 +34,14 @@ def volume_text(volume_ml: float) -> str:
     return f"{volume_ml:.1f} ml" if volume_ml >= 1 or volume_ml == 0 else f"{volume_ml:.2g} ml"
 
 
-def room(view: View) -> tuple[int, int]:
+def captioned_size(view: View) -> tuple[int, int]:
     """(height, width) that a picture takes with its words, which stand beside it when it is small."""
     return max(view.size_px[0], LEAST_PX[0]), max(view.size_px[1], LEAST_PX[1])
 
 
 def annotate(tile: Image.Image, view: View, index: int, at: tuple[int, int]) -> None:
     """Writes plane, position, the patient's edges and a scale bar about the picture that lies at `at` (x, y)."""
-    (height, width), (tall, wide) = view.size_px, room(view)
+    (height, width), (tall, wide) = view.size_px, captioned_size(view)
     x, y = at[0] + width // 2, at[1] + height // 2
     left, top = x - wide // 2, y - tall // 2
     right, bottom = left + wide, top + tall
@@ -76,9 +76,9 @@ def legend(
             draw.text((start, y + 18), "cut by border", WARNING, font(13))
 
 
-def window_text(look: Look) -> str:
+def window_text(style: SliceStyle) -> str:
     """The window in a radiologist's words."""
-    low, high = look.window_hu
+    low, high = style.window_hu
     return f"W {high - low:.0f}  L {(low + high) / 2:.0f}"
 
 

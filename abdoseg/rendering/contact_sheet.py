@@ -1,6 +1,8 @@
-"""A contact sheet: slices through a scan in three planes with its organs, on one picture."""
+"""Contact sheet: slices through a scan in three planes with its organs, on one picture."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +10,9 @@ from PIL import Image, ImageDraw
 
 from abdoseg.errors import GeometryError
 from abdoseg.image.volume import Labelmap, Volume
-from abdoseg.image.volumetry import boxes, measure
-from abdoseg.rendering.captions import DIM, GROUND, annotate, font, legend, room, window_text
-from abdoseg.rendering.slices import ACROSS, Look, Plane, fitting, outline, paint
+from abdoseg.image.volumetry import OrganVolume, boxes, measure
+from abdoseg.rendering.captions import DIM, GROUND, annotate, captioned_size, font, legend, window_text
+from abdoseg.rendering.slices import ACROSS, Plane, SliceStyle, draw_outline, draw_slice, fit_view
 
 TILE_PX = (330, 400)
 ROWS: tuple[tuple[Plane, ...], ...] = (("axial",) * 4, ("coronal", "coronal", "sagittal", "sagittal"))
@@ -20,21 +22,26 @@ _GAP = 6
 
 
 def preview(
-    volume: Volume | None, labelmap: Labelmap, truth: Labelmap | None = None, look: Look | None = None
+    volume: Volume | None,
+    labelmap: Labelmap,
+    truth: Labelmap | None = None,
+    style: SliceStyle | None = None,
+    rows: Sequence[OrganVolume] | None = None,
 ) -> Image.Image:
     """Four axial, two coronal and two sagittal slices through the organs, outlined, with a legend: an RGB picture.
 
-    Slices are spread so that every organ has its share. truth: outlined in white over the prediction.
+    Slices are spread so that every organ is met. truth: outlined in white over the prediction.
+    rows: the organs' volumes for the legend; measured here if not given.
     """
-    look = look or Look()
+    style = style or SliceStyle()
     for other in (volume, truth):
         if other is not None and other.geometry.shape != labelmap.geometry.shape:
             raise GeometryError(f"{other.geometry.shape} and {labelmap.geometry.shape} are not one grid")
-    rows = measure(labelmap)
-    shares = profiles(labelmap)
-    box = _around(shares, labelmap)
-    views = {plane: fitting(labelmap.geometry, plane, TILE_PX, box) for plane in ACROSS}
-    heights = [max(room(views[plane])[0] for plane in planes) for planes in ROWS]
+    rows = measure(labelmap) if rows is None else rows
+    organ_profiles = profiles(labelmap)
+    box = _around(organ_profiles, labelmap)
+    views = {plane: fit_view(labelmap.geometry, plane, TILE_PX, box) for plane in ACROSS}
+    heights = [max(captioned_size(views[plane])[0] for plane in planes) for planes in ROWS]
     width = len(ROWS[0]) * (TILE_PX[1] + _GAP) + _GAP
     per_line = (width - 150) // 190
     foot = 42 * -(-len(rows) // per_line) + 22
@@ -43,17 +50,17 @@ def preview(
     for planes, row_height in zip(ROWS, heights, strict=True):
         for right, plane in enumerate(planes):
             view = views[plane]
-            index = spread(shares[ACROSS[plane]], planes.count(plane))[planes[:right].count(plane)]
-            picture = paint(view, index, _voxels(volume), labelmap.labels, labelmap.organs, look)
+            index = spread(organ_profiles[ACROSS[plane]], planes.count(plane))[planes[:right].count(plane)]
+            picture = draw_slice(view, index, _voxels(volume), labelmap.labels, labelmap.organs, style)
             if truth is not None:
-                picture = outline(view, index, truth.labels, picture, TRUTH_COLOUR)
+                picture = draw_outline(view, index, truth.labels, picture, TRUTH_COLOUR)
             height, breadth = view.size_px
             at = (_GAP + right * (TILE_PX[1] + _GAP) + (TILE_PX[1] - breadth) // 2, top + (row_height - height) // 2)
             sheet.paste(Image.fromarray(picture), at)
             annotate(sheet, view, index, at)
         top += row_height + _GAP
     legend(sheet, rows, (_GAP + 10, sheet.height - foot + 12), per_line)
-    words = window_text(look) + ("   white: truth" if truth is not None else "")
+    words = window_text(style) + ("   white: truth" if truth is not None else "")
     draw = ImageDraw.Draw(sheet)
     draw.text((width - 16, sheet.height - 14), words if volume else "no scan", DIM, font(13), anchor="rb")
     return sheet
@@ -61,30 +68,30 @@ def preview(
 
 def profiles(labelmap: Labelmap) -> list[npt.NDArray[np.float64]]:
     """For each axis, how much of the organs lies at each index; every organ counts the same. Zeros when none is."""
-    shares = [np.zeros(n) for n in labelmap.labels.shape]
+    found = [np.zeros(n) for n in labelmap.labels.shape]
     for label, box in boxes(labelmap.labels).items():
         if label not in labelmap.organs:
             continue
         mask = labelmap.labels[box] == label
-        for axis, share in enumerate(shares):
+        for axis, profile in enumerate(found):
             counts = np.count_nonzero(mask, axis=tuple(a for a in range(3) if a != axis))
-            share[box[axis]] += counts / mask.sum()
-    return shares
+            profile[box[axis]] += counts / mask.sum()
+    return found
 
 
-def spread(share: npt.NDArray[np.float64], count: int) -> list[int]:
-    """`count` indices from the highest down, at equal steps of what `share` holds, or of the axis when it is empty."""
-    if not share.any():
-        share = np.ones_like(share)
-    passed = np.cumsum(share) / share.sum()
+def spread(profile: npt.NDArray[np.float64], count: int) -> list[int]:
+    """`count` indices from the highest down, at equal quantiles of `profile`, or of the axis when it is all zero."""
+    if not profile.any():
+        profile = np.ones_like(profile)
+    passed = np.cumsum(profile) / profile.sum()
     wanted = (np.arange(count)[::-1] + 0.5) / count
-    return [int(min(np.searchsorted(passed, level), len(share) - 1)) for level in wanted]
+    return [int(min(np.searchsorted(passed, level), len(profile) - 1)) for level in wanted]
 
 
-def _around(shares: list[npt.NDArray[np.float64]], labelmap: Labelmap) -> tuple[tuple[int, int], ...]:
+def _around(along_axes: list[npt.NDArray[np.float64]], labelmap: Labelmap) -> tuple[tuple[int, int], ...]:
     """The whole of the body in plane, and along it the organs with a margin."""
-    *across, along = shares
-    box = [(0, len(share)) for share in across]
+    *across, along = along_axes
+    box = [(0, len(profile)) for profile in across]
     found = np.flatnonzero(along)
     if not len(found):
         return (*box, (0, len(along)))

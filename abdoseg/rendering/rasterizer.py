@@ -83,8 +83,8 @@ def render(what: Scene, turn_degrees: float, size_px: tuple[int, int]) -> RGB:
     shown, covered = _layer([one for one in drawn if not one[0].inner], matrix, scale, size)
     lesions, found = _layer([one for one in drawn if one[0].inner], matrix, scale, size)
     if found.any():
-        share = np.where(covered, np.float32(SEEN_THROUGH), np.float32(0))[found][:, None]
-        shown[found] = share * shown[found] + (1 - share) * lesions[found]
+        opacity = np.where(covered, np.float32(SEEN_THROUGH), np.float32(0))[found][:, None]
+        shown[found] = opacity * shown[found] + (1 - opacity) * lesions[found]
     parts = [shown[i::OVERSAMPLING, j::OVERSAMPLING] for i in range(OVERSAMPLING) for j in range(OVERSAMPLING)]
     box = tuple(slice(start // OVERSAMPLING, stop // OVERSAMPLING) for start, stop in ((top, bottom), (left, right)))
     picture[box] = np.rint(sum(parts) / np.float32(len(parts))).astype(np.uint8)

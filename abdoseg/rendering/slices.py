@@ -1,4 +1,4 @@
-"""One slice of a scan as a picture: windowed, at true spacing, with its organs outlined and filled."""
+"""Slice rendering: one slice of a scan as a picture, windowed, at true spacing, organs outlined and filled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.image.volume import Array, Geometry, labels_in
 
 Plane = Literal["axial", "coronal", "sagittal"]
-Style = Literal["contour", "fill", "both"]
+Overlay = Literal["contour", "fill", "both"]
 Colour = tuple[int, int, int]
 RGB = npt.NDArray[np.uint8]
 
@@ -30,12 +30,12 @@ _OTHERS: tuple[Colour, ...] = ((120, 200, 120), (200, 120, 200), (120, 180, 230)
 
 
 @dataclass(frozen=True)
-class Look:
-    """How slices are shown. window_hu: lowest and highest HU. fill: opacity of a filled organ."""
+class SliceStyle:
+    """Appearance of slices. window_hu: lowest and highest HU shown. overlay: how organs lie over the scan."""
 
     window_hu: tuple[float, float] = WINDOWS["abdomen"]
-    style: Style = "both"
-    fill: float = 0.28
+    overlay: Overlay = "both"
+    fill_opacity: float = 0.28
     line_px: float = 1.8
 
 
@@ -76,43 +76,45 @@ class View:
         return float((self.geometry.affine[:3, :3] @ middle + self.geometry.affine[:3, 3])[ACROSS[self.plane]])
 
 
-def whole(geometry: Geometry) -> tuple[tuple[int, int], ...]:
+def whole_grid(geometry: Geometry) -> tuple[tuple[int, int], ...]:
     """The box that is the whole grid."""
     return tuple((0, n) for n in geometry.shape)
 
 
-def fitting(
+def fit_view(
     geometry: Geometry, plane: Plane, size_px: tuple[int, int], box: tuple[tuple[int, int], ...] | None = None
 ) -> View:
     """The largest view that fits in (height, width)."""
-    box = box or whole(geometry)
+    box = box or whole_grid(geometry)
     view = View(geometry, plane, 1.0, box)
     extent = [(box[axis][1] - box[axis][0]) * geometry.spacing_mm[axis] for axis in view.axes]
     return View(geometry, plane, min(size_px[0] / extent[0], size_px[1] / extent[1]), box)
 
 
-def paint(view: View, index: int, voxels: Array | None, labels: Array, organs: Mapping[int, str], look: Look) -> RGB:
+def draw_slice(
+    view: View, index: int, voxels: Array | None, labels: Array, organs: Mapping[int, str], style: SliceStyle
+) -> RGB:
     """(height, width, 3) the slice with its organs. voxels: HU on the labels' grid, or None for a dark ground."""
     height, width = view.size_px
     if voxels is None:
         picture = np.full((height, width, 3), 24, dtype=np.uint8)
     else:
-        grey = windowed(view.cut(voxels, index), look.window_hu)
+        grey = windowed(view.cut(voxels, index), style.window_hu)
         shown = Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC)
         picture = np.array(shown.convert("RGB"))
     plane = np.ascontiguousarray(view.cut(labels, index))
     for label in labels_in(plane):
         if label in organs:
-            _paint_organ(picture, plane == label, colour_of(organs[label], label), look)
+            _draw_organ(picture, plane == label, colour_of(organs[label], label), style)
     return picture
 
 
-def outline(view: View, index: int, labels: Array, picture: RGB, colour: Colour, line_px: float = 1.0) -> RGB:
+def draw_outline(view: View, index: int, labels: Array, picture: RGB, colour: Colour, line_px: float = 1.0) -> RGB:
     """`picture` with every label's border drawn in one colour: a truth over a prediction."""
     picture = picture.copy()
     plane = np.ascontiguousarray(view.cut(labels, index))
     for label in labels_in(plane):
-        _paint_organ(picture, plane == label, colour, Look(style="contour", line_px=line_px))
+        _draw_organ(picture, plane == label, colour, SliceStyle(overlay="contour", line_px=line_px))
     return picture
 
 
@@ -136,7 +138,7 @@ def title_of(organ: str) -> str:
     return organ.replace("_", " ")
 
 
-def _paint_organ(picture: RGB, mask: Array, colour: Colour, look: Look) -> None:
+def _draw_organ(picture: RGB, mask: Array, colour: Colour, style: SliceStyle) -> None:
     """Draws one organ into `picture`, in its own bounding box only."""
     (height, width), (rows, columns) = picture.shape[:2], mask.shape
     down, right = height / rows, width / columns  # pixels a voxel
@@ -148,13 +150,13 @@ def _paint_organ(picture: RGB, mask: Array, colour: Colour, look: Look) -> None:
         box=(start / right, top / down, min(stop / right, columns), min(bottom / down, rows)),
     )
     region = region.filter(ImageFilter.GaussianBlur((0.4 * right + 0.3, 0.4 * down + 0.3)))
-    share = np.asarray(region, dtype=np.float32)
-    share /= max(share.max(), 1.0)  # a single voxel stays visible
-    alpha = np.zeros_like(share)
-    if look.style != "contour":
-        alpha = look.fill * np.clip(4 * share - 1.5, 0, 1)
-    if look.style != "fill":
-        alpha = np.maximum(alpha, 0.95 * _line(share, look.line_px))
+    coverage = np.asarray(region, dtype=np.float32)
+    coverage /= max(coverage.max(), 1.0)  # a single voxel stays visible
+    alpha = np.zeros_like(coverage)
+    if style.overlay != "contour":
+        alpha = style.fill_opacity * np.clip(4 * coverage - 1.5, 0, 1)
+    if style.overlay != "fill":
+        alpha = np.maximum(alpha, 0.95 * _line(coverage, style.line_px))
     under = picture[top:bottom, start:stop].astype(np.float32)
     over = under + alpha[:, :, None] * (np.array(colour, dtype=np.float32) - under)
     picture[top:bottom, start:stop] = np.rint(over).astype(np.uint8)
@@ -166,10 +168,10 @@ def _pixels(occupied: npt.ArrayLike, scale: float, limit: int) -> tuple[int, int
     return max(0, int((found[0] - 2) * scale) - 2), min(limit, int((found[-1] + 3) * scale) + 3)
 
 
-def _line(share: npt.NDArray[np.float32], width_px: float) -> npt.NDArray[np.float32]:
-    """Opacity of an antialiased line along share = 1/2: its distance in pixels is |share - 1/2| / |gradient|."""
-    if min(share.shape) < 2:
-        return np.zeros_like(share)
-    down, right = np.gradient(share)
-    distance = np.abs(share - 0.5) / np.maximum(np.hypot(down, right), 1e-6)
+def _line(coverage: npt.NDArray[np.float32], width_px: float) -> npt.NDArray[np.float32]:
+    """Opacity of an antialiased line along coverage = 1/2: its distance in pixels is |coverage - 1/2| / |gradient|."""
+    if min(coverage.shape) < 2:
+        return np.zeros_like(coverage)
+    down, right = np.gradient(coverage)
+    distance = np.abs(coverage - 0.5) / np.maximum(np.hypot(down, right), 1e-6)
     return np.asarray(np.clip(width_px / 2 + 0.5 - distance, 0, 1), dtype=np.float32)

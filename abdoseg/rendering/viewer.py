@@ -29,7 +29,7 @@ STYLE = """<style>
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ViewerOrgan:
     """One organ in the viewer. inner: a lesion, seen through the organ around it."""
 
     organ: str
@@ -38,7 +38,7 @@ class Shown:
     inner: bool
 
 
-def viewer(shown: Sequence[Shown]) -> str:
+def viewer(shown: Sequence[ViewerOrgan]) -> str:
     """HTML of the viewer; `script()` must follow it on the page."""
     scene = raster.scene([(one.surface, one.colour, one.inner) for one in shown])
     solids = [_packed(one, solid.points) for one, solid in zip(shown, scene.solids, strict=True)]
@@ -63,7 +63,7 @@ def script() -> str:
     return files("abdoseg.rendering").joinpath("viewer.js").read_text(encoding="utf-8")
 
 
-def _packed(one: Shown, points: npt.NDArray[np.float64]) -> dict[str, object]:
+def _packed(one: ViewerOrgan, points: npt.NDArray[np.float64]) -> dict[str, object]:
     """Points as 16-bit steps from a corner, about 10 micrometres each; all as base64."""
     origin = points.min(axis=0)
     step = max(float((points - origin).max()), 1e-6) / 65535

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from abdoseg.exporters.job import Options, export
-from abdoseg.exporters.open_case import Sources, open_case
+from abdoseg.exporters.job import ExportOptions, export
+from abdoseg.exporters.open_case import CaseFiles, open_case
 from abdoseg.image.volume import Geometry, Stored
 from abdoseg.io import write_nifti
 
@@ -53,7 +53,7 @@ def main() -> None:
             make(folder)
         for formats in PARTS:
             started = time.perf_counter()
-            job = open_case(path, Sources(), formats, Options())
+            job = open_case(path, CaseFiles(), formats, ExportOptions())
             read = time.perf_counter() - started
             files = list(export(job, folder, formats, overwrite=True))
             seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

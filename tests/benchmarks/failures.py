@@ -22,9 +22,9 @@ from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume
 from abdoseg.metrics import dice
 from abdoseg.model.weights import load_model
 from abdoseg.phantom import phantom, phantom_tissues
-from abdoseg.rendering import Look
+from abdoseg.rendering import SliceStyle
 from abdoseg.rendering.captions import DIM, GROUND, font
-from abdoseg.rendering.slices import ACROSS, fitting, outline, paint, title_of
+from abdoseg.rendering.slices import ACROSS, draw_outline, draw_slice, fit_view, title_of
 from abdoseg.segmentation import segment
 
 Labels = npt.NDArray[np.uint8]
@@ -109,10 +109,10 @@ def tile(patient: Patient, found: Labels) -> Image.Image:
     """The slice with the most errors."""
     across = tuple(axis for axis in range(3) if axis != ACROSS[patient.plane])
     index = int((found != patient.truth).sum(axis=across).argmax())
-    view = fitting(patient.scan.geometry, patient.plane, TILE)
-    picture = paint(view, index, patient.scan.voxels, found, ORGANS, Look())
+    view = fit_view(patient.scan.geometry, patient.plane, TILE)
+    picture = draw_slice(view, index, patient.scan.voxels, found, ORGANS, SliceStyle())
     framed = Image.new("RGB", (TILE[1], TILE[0] + CAPTION_PX), GROUND)
-    drawn = Image.fromarray(outline(view, index, patient.truth, picture, (255, 255, 255)))
+    drawn = Image.fromarray(draw_outline(view, index, patient.truth, picture, (255, 255, 255)))
     framed.paste(drawn, ((TILE[1] - drawn.width) // 2, CAPTION_PX + (TILE[0] - drawn.height) // 2))
     ImageDraw.Draw(framed).text((TILE[1] // 2, CAPTION_PX // 2), patient.name, DIM, font(14), anchor="mm")
     return framed

@@ -1,5 +1,6 @@
 """abdoseg segment on the command line: what goes to stdout, what to stderr, exit codes, resuming, killing."""
 
+import csv
 import gzip
 import json
 import os
@@ -236,6 +237,18 @@ def test_further_formats_come_in_one_go(path, tmp_path):
     assert result.exception is None
     names = [line.rsplit("/", 1)[-1] for line in result.stdout.splitlines()]
     assert names[3:] == ["scan_liver.stl", "scan_sheet.png"]
+
+
+def test_exports_take_the_volumes_that_segment_measured(path, tmp_path, monkeypatch):
+    for module in ("exporters.job", "rendering.contact_sheet"):
+        monkeypatch.setattr(f"abdoseg.{module}.measure", lambda *given: pytest.fail("measured again"))
+    assert run(path, "-o", tmp_path / "out", "--stl", "--sheet", "--csv").exception is None
+    ours, exported = (read_rows(tmp_path / "out" / f"scan_{name}.csv") for name in ("volumes", "organs"))
+    assert [row["mean_hu"] for row in exported] == [row["mean_hu"] for row in ours]
+
+
+def read_rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 def test_no_socket_is_opened(path, tmp_path, monkeypatch):

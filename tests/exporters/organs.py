@@ -41,10 +41,17 @@ def make(geometry=None, case="phantom", **changes):
     labels = labels_of(geometry)
     stored = Stored(geometry)
     hu = np.where(labels > 0, 100, 40).astype(np.int16)
-    job = Job(case, Labelmap(labels, geometry, stored, dict(ORGANS)), Volume(hu, geometry, stored))
-    return replace(job, **changes)
+    scan = changes.pop("scan", Volume(hu, geometry, stored))
+    return Job.measured(case, Labelmap(labels, geometry, stored, dict(ORGANS)), scan, **changes)
 
 
 def relabelled(job, labels):
     """The same job with other labels on its grid."""
-    return replace(job, labelmap=replace(job.labelmap, labels=labels), made=type(job.made)())
+    return remapped(job, labels=labels)
+
+
+def remapped(job, **changes):
+    """The same job with another labelmap, measured anew."""
+    labelmap = replace(job.labelmap, **changes)
+    rows = Job.measured(job.case, labelmap, job.scan).rows
+    return replace(job, labelmap=labelmap, rows=rows)

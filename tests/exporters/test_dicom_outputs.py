@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from organs import relabelled
 from phantom_dicom import AXIAL, ENHANCED_CT, body, tilted, write_series
 from PIL import Image, ImageDraw
 
 from abdoseg.errors import GeometryError, OutputError, SeriesError
-from abdoseg.exporters.job import Job, Options, export
+from abdoseg.exporters.job import ExportOptions, Job, export
 from abdoseg.image.volume import Labelmap
 from abdoseg.io import read_scan
 
@@ -72,7 +73,7 @@ def case(folder, affine=AXIAL, labels=None, **variations):
     points = np.stack(np.meshgrid(*map(np.arange, volume.geometry.shape), indexing="ij"), axis=-1)
     i, j, k = np.moveaxis(np.rint(points @ index[:3, :3].T + index[:3, 3]).astype(int), -1, 0)
     placed = (painted() if labels is None else labels)[i, j, k]
-    return Job("c", Labelmap(placed, volume.geometry, volume.stored, ORGANS), reference=folder)
+    return Job.measured("c", Labelmap(placed, volume.geometry, volume.stored, ORGANS), reference=folder)
 
 
 def place_of(affine, lps):
@@ -103,7 +104,7 @@ def read_seg(path, affine):
 @pytest.mark.parametrize("kind", ["binary", "labelmap"])
 @pytest.mark.parametrize("name", SERIES)
 def test_seg_reads_back_voxel_for_voxel(tmp_path, name, kind):
-    job = replace(case(tmp_path / "ct", SERIES[name]), options=Options(seg_type=kind))
+    job = replace(case(tmp_path / "ct", SERIES[name]), options=ExportOptions(seg_type=kind))
     (file,) = export(job, tmp_path, ["dicom-seg"])
     assert (read_seg(file, SERIES[name]) == painted()).all()
 
@@ -156,10 +157,10 @@ def test_a_split_scan_is_exported_on_the_part_that_was_read(tmp_path):
     volume = read_scan(folder, gaps="split")
     labels = np.zeros(volume.geometry.shape, np.uint8)
     labels[4:9, 4:9, 2:6] = 1
-    job = Job("c", Labelmap(labels, volume.geometry, volume.stored, ORGANS), reference=folder)
+    job = Job.measured("c", Labelmap(labels, volume.geometry, volume.stored, ORGANS), reference=folder)
     with pytest.raises(SeriesError, match="missing"):
         list(export(job, tmp_path, ["dicom-seg"]))
-    (file,) = export(replace(job, options=Options(gaps="split")), tmp_path, ["dicom-seg"])
+    (file,) = export(replace(job, options=ExportOptions(gaps="split")), tmp_path, ["dicom-seg"])
     assert np.count_nonzero(pydicom.dcmread(file).pixel_array) == labels.sum()
 
 
@@ -237,7 +238,7 @@ def test_the_volume_within_rtstruct_contours_is_within_one_percent(tmp_path, nam
     assert stored.shape == shape
     same = np.allclose(volume.stored.geometry.affine, affine, atol=1e-3)
     stored[:] = labels if same else labels[:, :, ::-1]
-    job = Job("c", Labelmap(volume.stored.to_canonical(stored), volume.geometry, volume.stored, {1: "liver"}),
+    job = Job.measured("c", Labelmap(volume.stored.to_canonical(stored), volume.geometry, volume.stored, {1: "liver"}),
               reference=tmp_path / "ct")  # fmt: skip
     (file,) = export(job, tmp_path, ["rtstruct"])
     step = abs(np.dot(affine[:3, 2], np.cross(affine[:3, 0], affine[:3, 1])))
@@ -257,7 +258,7 @@ def test_dciodvfy_finds_no_error(tmp_path, kind, name):
 
 @needs_dciodvfy
 def test_dciodvfy_only_misses_what_is_newer_than_itself_in_a_labelmap(tmp_path):
-    job = replace(case(tmp_path / "ct"), options=Options(seg_type="labelmap"))
+    job = replace(case(tmp_path / "ct"), options=ExportOptions(seg_type="labelmap"))
     (file,) = export(job, tmp_path, ["dicom-seg"])
     found = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
     errors = [line for line in (found.stderr + found.stdout).splitlines() if line.startswith("Error")]
@@ -273,7 +274,7 @@ def test_uids_and_bytes_come_from_the_input_alone(tmp_path, kind):
     (first,) = export(job, tmp_path / "a", [kind])
     (second,) = export(job, tmp_path / "b", [kind])
     assert first.read_bytes() == second.read_bytes()
-    other = replace(job, labelmap=replace(job.labelmap, labels=np.where(job.labelmap.labels == 1, 4, 0).astype("u1")))
+    other = relabelled(job, np.where(job.labelmap.labels == 1, 4, 0).astype("u1"))
     (third,) = export(other, tmp_path / "c", [kind])
     uids = [pydicom.dcmread(file).SOPInstanceUID for file in (first, third)]
     assert uids[0] != uids[1]
@@ -332,7 +333,7 @@ def test_a_real_series_takes_both_and_highdicom_and_dciodvfy_agree(tmp_path):
     i, j, _ = (n // 2 for n in labels.shape)
     labels[i - 40 : i + 40, j - 30 : j + 30, 3:-3] = 1
     labels[i - 10 : i + 10, j - 10 : j + 10, 5:-5] = 0
-    job = Job("real", Labelmap(labels, volume.geometry, volume.stored, {1: "liver"}), reference=REAL)
+    job = Job.measured("real", Labelmap(labels, volume.geometry, volume.stored, {1: "liver"}), reference=REAL)
     seg, rt = export(job, tmp_path, ["dicom-seg", "rtstruct"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

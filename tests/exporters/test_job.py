@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from organs import make
 import abdoseg
 from abdoseg.errors import OutputError, UsageError
 from abdoseg.exporters import EXPORTERS
-from abdoseg.exporters.job import Options, export, planned
+from abdoseg.exporters.job import ExportOptions, export, planned
 
 
 def test_every_format_in_the_registry_has_its_function():
@@ -45,7 +46,7 @@ def test_names_differ_between_formats():
 def write_all(folder):
     """Every format that needs no DICOM series; those have a test of their own."""
     formats = [name for name in EXPORTERS if name not in ("dicom-seg", "rtstruct")]
-    job = make(options=Options(seconds=0.4, fps=10))
+    job = make(options=ExportOptions(seconds=0.4, fps=10))
     return list(export(replace(job, truth=job.labelmap), Path(folder), formats))
 
 
@@ -72,8 +73,21 @@ def test_a_failing_exporter_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_surfaces_and_rows_are_made_once_for_all_formats(tmp_path):
-    job = make()
+def test_surfaces_and_rows_are_made_once_for_all_formats(tmp_path, monkeypatch):
+    job, calls = make(), Counter()
+
+    def counted(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, **named: calls.update([name]) or real(*given, **named))
+
+    counted(import_module("abdoseg.image.mesh"), "surface")
+    counted(import_module("abdoseg.exporters.job"), "measure")
     list(export(job, tmp_path, ["stl", "ply", "csv"]))
-    assert job.surface("liver") is job.only("liver").surface("liver")
-    assert job.only("spleen").rows == [job.rows[3]]
+    assert calls == {"surface": 5}
+
+
+def test_a_job_of_one_organ_leaves_the_whole_one_as_it_was():
+    job = make()
+    assert [row.organ for row in job.only("liver").rows] == ["liver"]
+    assert [row.organ for row in job.rows] == list(job.labelmap.organs.values())
+    assert job.only("spleen").rows == (job.rows[3],)

@@ -25,7 +25,7 @@ def stored_case(order, signs):
     array[1:3, 2:5, 1:6] = 1
     array[4, 0, 2] = 4
     stored = Stored(geometry)
-    return array, affine, Job("c", Labelmap(stored.to_canonical(array), stored.canonical(), stored, ORGANS))
+    return array, affine, Job.measured("c", Labelmap(stored.to_canonical(array), stored.canonical(), stored, ORGANS))
 
 
 @pytest.mark.parametrize("kind", ["nifti", "nrrd", "mha"])

@@ -3,12 +3,11 @@
 import re
 import shutil
 import subprocess
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from organs import make
+from organs import make, relabelled
 from PIL import Image
 
 from abdoseg.exporters.job import export
@@ -88,9 +87,7 @@ def test_of_another_tools_labels_it_claims_nothing_and_without_a_scan_it_has_no_
 
 def test_without_a_record_the_labels_tell_what_to_look_at():
     job = make()
-    job = replace(
-        job, labelmap=replace(job.labelmap, labels=np.where(job.labelmap.labels == 3, 0, job.labelmap.labels))
-    )
+    job = relabelled(job, np.where(job.labelmap.labels == 3, 0, job.labelmap.labels))
     told = warnings(job)
     assert told == [
         "left kidney: not found",
@@ -100,7 +97,7 @@ def test_without_a_record_the_labels_tell_what_to_look_at():
 
 def test_a_case_without_scan_and_organs_has_a_page(tmp_path):
     job = make(scan=None)
-    empty = replace(job, labelmap=replace(job.labelmap, labels=np.zeros_like(job.labelmap.labels)))
+    empty = relabelled(job, np.zeros_like(job.labelmap.labels))
     (file,) = export(empty, tmp_path, ["report"])
     assert "not found" in file.read_text()
     assert "<canvas" not in file.read_text()

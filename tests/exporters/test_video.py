@@ -8,17 +8,17 @@ from dataclasses import replace
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from organs import ORGANS, make
+from organs import ORGANS, make, relabelled
 from PIL import Image
 
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import OutputError
-from abdoseg.exporters.job import Options, export
+from abdoseg.exporters.job import ExportOptions, export
 from abdoseg.exporters.video import slice_frames, turntable_frames
-from abdoseg.rendering import WINDOWS, Look
+from abdoseg.rendering import WINDOWS, SliceStyle
 
 needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
-SHORT = Options(seconds=0.4, fps=10)
+SHORT = ExportOptions(seconds=0.4, fps=10)
 
 
 def probe(path):
@@ -79,7 +79,7 @@ def test_slices_run_from_superior_to_inferior_and_each_is_shown():
     job = make(options=replace(SHORT, seconds=2.2))
     labels = np.zeros_like(job.labelmap.labels)
     labels[20:40, 10:30, -2] = 1
-    job = replace(job, labelmap=replace(job.labelmap, labels=labels))
+    job = relabelled(job, labels)
     coloured = [(np.ptp(frame[:, :600].astype(int), axis=2) > 40).sum() > 500 for frame in slice_frames(job, 10)]
     assert len(coloured) == 22
     assert coloured.index(True) == 1
@@ -106,20 +106,21 @@ def test_the_truth_stands_beside_the_prediction():
 
 
 def test_windows_and_styles_change_the_picture():
-    looks = [Look(window_hu=window) for window in WINDOWS.values()] + [Look(style="contour"), Look(style="fill")]
-    frames = {next(slice_frames(make(options=replace(SHORT, look=look)), 10)).tobytes() for look in looks}
-    assert len(frames) == len(looks)
+    styles = [SliceStyle(window_hu=window) for window in WINDOWS.values()]
+    styles += [SliceStyle(overlay="contour"), SliceStyle(overlay="fill")]
+    frames = {next(slice_frames(make(options=replace(SHORT, slice_style=style)), 10)).tobytes() for style in styles}
+    assert len(frames) == len(styles)
 
 
 def test_the_turn_closes_and_shows_every_organ():
-    frames = list(turntable_frames(make(options=SHORT), 10))
+    frames = list(turntable_frames(make(options=SHORT).with_surfaces(), 10))
     assert len(frames) == 4
     assert len({frame.tobytes() for frame in frames}) == 4
 
 
 def test_a_case_without_organs_turns_all_the_same(tmp_path):
     job = make(options=SHORT)
-    empty = replace(job, labelmap=replace(job.labelmap, labels=np.zeros_like(job.labelmap.labels)))
+    empty = relabelled(job, np.zeros_like(job.labelmap.labels))
     assert len(list(export(empty, tmp_path, ["video", "turntable"]))) == 2
 
 

@@ -6,10 +6,10 @@ from PIL import Image
 
 from abdoseg.errors import GeometryError
 from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume
-from abdoseg.rendering import Look, preview
-from abdoseg.rendering.captions import annotate, room, volume_text
+from abdoseg.rendering import SliceStyle, preview
+from abdoseg.rendering.captions import annotate, captioned_size, volume_text
 from abdoseg.rendering.contact_sheet import TILE_PX, profiles, spread
-from abdoseg.rendering.slices import View, fitting, outline, paint, title_of, whole, windowed
+from abdoseg.rendering.slices import View, draw_outline, draw_slice, fit_view, title_of, whole_grid, windowed
 
 
 def case(shape=(30, 20, 10), spacing=(2.0, 2.0, 5.0), origin=(-20.0, -30.0, 100.0)):
@@ -31,8 +31,10 @@ def redness(picture):
 
 def test_the_patients_right_hangs_on_the_left_and_anterior_on_top():
     volume, labelmap = case()
-    view = fitting(volume.geometry, "axial", (200, 300))
-    rows, columns = np.nonzero(redness(paint(view, 2, volume.voxels, labelmap.labels, labelmap.organs, Look())) > 15)
+    view = fit_view(volume.geometry, "axial", (200, 300))
+    rows, columns = np.nonzero(
+        redness(draw_slice(view, 2, volume.voxels, labelmap.labels, labelmap.organs, SliceStyle())) > 15
+    )
     assert columns.max() < view.size_px[1] / 2
     assert rows.max() < view.size_px[0] / 2
 
@@ -40,10 +42,10 @@ def test_the_patients_right_hangs_on_the_left_and_anterior_on_top():
 @pytest.mark.parametrize("plane", ["coronal", "sagittal"])
 def test_superior_hangs_on_top_and_anterior_on_the_left(plane):
     volume, labelmap = case()
-    view = fitting(volume.geometry, plane, (200, 300))
+    view = fit_view(volume.geometry, plane, (200, 300))
     index = {"coronal": 15, "sagittal": 22}[plane]
     rows, columns = np.nonzero(
-        redness(paint(view, index, volume.voxels, labelmap.labels, labelmap.organs, Look())) > 15
+        redness(draw_slice(view, index, volume.voxels, labelmap.labels, labelmap.organs, SliceStyle())) > 15
     )
     assert rows.min() > view.size_px[0] / 2
     assert columns.max() < view.size_px[1] / 2
@@ -51,35 +53,35 @@ def test_superior_hangs_on_top_and_anterior_on_the_left(plane):
 
 def test_five_millimetre_slices_are_drawn_five_millimetres_thick():
     volume, _ = case()
-    assert View(volume.geometry, "axial", 2.0, whole(volume.geometry)).size_px == (80, 120)
-    assert View(volume.geometry, "coronal", 2.0, whole(volume.geometry)).size_px == (100, 120)
-    assert View(volume.geometry, "sagittal", 2.0, whole(volume.geometry)).size_px == (100, 80)
+    assert View(volume.geometry, "axial", 2.0, whole_grid(volume.geometry)).size_px == (80, 120)
+    assert View(volume.geometry, "coronal", 2.0, whole_grid(volume.geometry)).size_px == (100, 120)
+    assert View(volume.geometry, "sagittal", 2.0, whole_grid(volume.geometry)).size_px == (100, 80)
 
 
 def test_positions_are_patient_millimetres():
     volume, _ = case()
-    assert View(volume.geometry, "axial", 1.0, whole(volume.geometry)).position_mm(3) == 115
-    assert View(volume.geometry, "sagittal", 1.0, whole(volume.geometry)).position_mm(3) == -14
+    assert View(volume.geometry, "axial", 1.0, whole_grid(volume.geometry)).position_mm(3) == 115
+    assert View(volume.geometry, "sagittal", 1.0, whole_grid(volume.geometry)).position_mm(3) == -14
 
 
 @pytest.mark.parametrize("size", [(40, 60), (20, 30), (400, 600)])
 def test_an_organ_of_one_voxel_is_seen_at_any_scale(size):
     volume, labelmap = case()
-    view = fitting(volume.geometry, "axial", size)
-    drawn = paint(view, 8, volume.voxels, labelmap.labels, labelmap.organs, Look())
+    view = fit_view(volume.geometry, "axial", size)
+    drawn = draw_slice(view, 8, volume.voxels, labelmap.labels, labelmap.organs, SliceStyle())
     assert np.ptp(drawn.reshape(-1, 3), axis=0).max() > 20
 
 
 def test_a_contour_alone_leaves_the_inside_as_it_is():
     volume, labelmap = case()
-    view = fitting(volume.geometry, "axial", (400, 600))
-    plain = paint(view, 0, volume.voxels, labelmap.labels, labelmap.organs, Look())
-    contour = paint(view, 2, volume.voxels, labelmap.labels, labelmap.organs, Look(style="contour"))
-    filled = paint(view, 2, volume.voxels, labelmap.labels, labelmap.organs, Look(style="fill"))
+    view = fit_view(volume.geometry, "axial", (400, 600))
+    plain = draw_slice(view, 0, volume.voxels, labelmap.labels, labelmap.organs, SliceStyle())
+    contour = draw_slice(view, 2, volume.voxels, labelmap.labels, labelmap.organs, SliceStyle(overlay="contour"))
+    filled = draw_slice(view, 2, volume.voxels, labelmap.labels, labelmap.organs, SliceStyle(overlay="fill"))
     centre = (20 - 16) * 20, (30 - 23) * 20
     assert (contour[centre] == plain[centre]).all()
     assert (filled[centre] != plain[centre]).any()
-    assert (outline(view, 2, labelmap.labels, plain, (255, 255, 255)) != plain).any()
+    assert (draw_outline(view, 2, labelmap.labels, plain, (255, 255, 255)) != plain).any()
 
 
 def test_the_window_maps_its_ends_to_black_and_white():
@@ -107,8 +109,8 @@ def test_one_slice_makes_a_sheet():
 
 @pytest.mark.parametrize("shape", [(30, 20, 1), (1, 20, 10)])
 def test_words_about_a_thin_picture_stay_in_its_room(shape):
-    view = fitting(Geometry(shape, np.diag([2.0, 2.0, 5.0, 1.0])), "coronal", TILE_PX)
-    height, width = room(view)
+    view = fit_view(Geometry(shape, np.diag([2.0, 2.0, 5.0, 1.0])), "coronal", TILE_PX)
+    height, width = captioned_size(view)
     sheet = Image.new("RGB", (600, 600))
     annotate(sheet, view, 0, (300 - view.size_px[1] // 2, 300 - view.size_px[0] // 2))
     left, top, right, bottom = sheet.getbbox()

@@ -78,6 +78,6 @@ def test_a_flat_disc_covers_its_share_of_the_picture_to_the_pixel():
 
 def test_nothing_makes_an_empty_picture_and_bytes_are_the_same_each_time():
     assert len(np.unique(render(scene([]), 0, SIZE).reshape(-1, 3), axis=0)) == 1
-    job = make()
-    solids = [(job.surface(organ), RED, organ == "liver_tumour") for organ in job.labelmap.organs.values()]
+    surfaces = make().with_surfaces().surfaces
+    solids = [(surface, RED, organ == "liver_tumour") for organ, surface in surfaces.items()]
     assert render(scene(solids), 40, SIZE).tobytes() == render(scene(solids), 40, SIZE).tobytes()
