@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 
 from abdoseg.phantom import phantom_tissues
-from abdoseg.training.augment.rng import Draws
-from abdoseg.training.augment.synthesis import paint
+from abdoseg.training.augment.rng import Rng
+from abdoseg.training.augment.synthesis import synthesize_ct
 
 SPACING_MM = (1.6, 1.6, 2.4)
 SHAPES = {"head": (130, 150, 110), "legs": (230, 120, 120)}
@@ -21,7 +21,7 @@ def no_abdomens(seed: int) -> Iterator[tuple[str, npt.NDArray[np.int16]]]:
     rng = np.random.default_rng(seed)
     for region, shape in SHAPES.items():
         tissues, _ = phantom_tissues(seed, shape, SPACING_MM, region=region)
-        yield region, stored(paint(torch.from_numpy(tissues), SPACING_MM, Draws(seed)).numpy())
+        yield region, stored(synthesize_ct(torch.from_numpy(tissues), SPACING_MM, Rng(seed)).numpy())
     yield "phantom of water", stored(_water(rng))
     for name, mean, deviation in (("noise", 40.0, 40.0), ("loud noise", 0.0, 400.0), ("air", -1000.0, 20.0)):
         yield name, stored(rng.normal(mean, deviation, (120, 110, 80)))

@@ -1,9 +1,16 @@
-"""Label schemes of public datasets: which number in a label file means which organ."""
+"""Label schemes: which number in a label file means which organ, in public datasets and in JSON files."""
 
+from __future__ import annotations
+
+import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from abdoseg.anatomy.organs import ORGANS
+from abdoseg.errors import DatasetError, UsageError
 
 # A scheme maps the numbers in a dataset's label files to organ names. "kidney" is both kidneys in one label:
 # it is split by side through the affine. Names outside ORGANS are read, kept apart and never delivered.
@@ -53,3 +60,90 @@ def numbers_in(scheme: str) -> dict[str, int]:
     if "liver" in numbers:
         numbers.setdefault("liver_tumour", numbers["liver"])
     return {organ.name: numbers[organ.name] for organ in ORGANS if organ.name in numbers}
+
+
+def find_scheme(scheme: str | Scheme) -> Scheme:
+    """A label scheme by its name in SCHEMES or from a JSON file; a Scheme is returned as it is.
+
+    Raises:
+        UsageError: there is neither such a name nor such a file.
+        DatasetError: the file cannot be read, or holds no scheme.
+    """
+    if not isinstance(scheme, str):
+        return scheme
+    if scheme in SCHEMES:
+        return SCHEMES[scheme]
+    path = Path(scheme)
+    if not path.is_file():
+        raise UsageError(f"no label scheme {scheme!r}; there are {', '.join(SCHEMES)}, or give a JSON file")
+    try:
+        return parse_scheme(path.read_text(encoding="utf-8"), scheme)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{scheme}: the label scheme cannot be read ({error})") from error
+
+
+def parse_scheme(text: str, source: str) -> Scheme:
+    """A scheme in JSON: {"liver": 1}, {"1": "liver"}, or either under "labels" as in MSD's dataset.json.
+
+    Args:
+        text: the JSON.
+        source: what to call it in a message.
+
+    Raises:
+        DatasetError: it holds no scheme.
+    """
+    try:
+        content = json.loads(text)
+        scheme = _numbered(content.get("labels", content))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DatasetError(
+            f'{source}: no scheme of labels ({error}); write JSON such as {{"liver": 1, "spleen": 3}}'
+        ) from error
+    if not scheme:
+        raise DatasetError(f'{source}: the label scheme is empty; write JSON such as {{"liver": 1, "spleen": 3}}')
+    return scheme
+
+
+def is_scheme(text: str) -> bool:
+    """Whether a JSON file beside labels names their numbers; others hold acquisition parameters."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return False
+    return bool(content) and isinstance(content, dict) and all(type(value) is int for value in content.values())
+
+
+def _numbered(content: Mapping[str, Any]) -> Scheme:
+    """Numbers to names from either direction; region lists of nnU-Net are no scheme."""
+    pairs = {}
+    for key, value in content.items():
+        number, name = (int(key), str(value)) if str(key).isdigit() else (int(value), str(key))
+        if number > 0 and name.lower() != "background":
+            pairs[number] = organ_name(name)
+    return pairs
+
+
+# How datasets call what we call otherwise, letters only and in lower case.
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "cancer": "liver_tumour", "tumor": "liver_tumour", "tumour": "liver_tumour", "livertumor": "liver_tumour",
+        "livertumour": "liver_tumour", "rightkidney": "kidney_right", "kidneyright": "kidney_right",
+        "leftkidney": "kidney_left", "kidneyleft": "kidney_left", "kidneys": "kidney", "arota": "aorta",
+        "postcava": "inferior_vena_cava", "ivc": "inferior_vena_cava", "inferiorvenacava": "inferior_vena_cava",
+        "rightadrenalgland": "adrenal_gland_right", "adrenalglandright": "adrenal_gland_right", "rag":
+        "adrenal_gland_right", "leftadrenalgland": "adrenal_gland_left", "adrenalglandleft": "adrenal_gland_left",
+        "lag": "adrenal_gland_left", "oesophagus": "esophagus", "bladder": "urinary_bladder",
+    }
+)  # fmt: skip
+
+
+def organ_name(name: str) -> str:
+    """A structure's name as TotalSegmentator writes it, as far as an alias is known.
+
+    >>> organ_name("Right Kidney"), organ_name("gall bladder"), organ_name("rib_left_7")
+    ('kidney_right', 'gallbladder', 'rib_left_7')
+    """
+    letters = re.sub(r"[^a-z]", "", name.lower())
+    if letters == "gallbladder":
+        return "gallbladder"
+    return ALIASES.get(letters, re.sub(r"[\s-]+", "_", name.strip()).lower())

@@ -76,3 +76,12 @@ MIRRORED: Mapping[str, str] = MappingProxyType(
         "adrenal_gland_left": "adrenal_gland_right",
     }
 )
+
+
+def host_of(lesion: str) -> str:
+    """The organ that a lesion lies in.
+
+    >>> host_of("liver_tumour")
+    'liver'
+    """
+    return lesion.rsplit("_", 1)[0]

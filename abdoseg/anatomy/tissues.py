@@ -136,12 +136,12 @@ def patient_hu(
 
     deviations: (64,) how many standard deviations this patient's tissues lie off the mean; None is the mean patient.
     strength: scales what the contrast adds to the unenhanced HU (dose, weight, circulation).
-    towards: another phase and the share of it, for a scan between two phases.
+    towards: another phase and its weight, for a scan between two phases.
     """
     mean = MEAN_HU[phase]
     if towards is not None:
-        other, share = towards
-        mean = (1 - share) * mean + share * MEAN_HU[other]
+        other, weight = towards
+        mean = (1 - weight) * mean + weight * MEAN_HU[other]
     plain = MEAN_HU["noncontrast"]
     hu = plain + np.float32(strength) * (mean - plain)
     if deviations is not None:

@@ -12,7 +12,7 @@ from abdoseg.cli.console import Talk
 from abdoseg.cli.options import F
 
 if TYPE_CHECKING:
-    from abdoseg.training.data.collect import Gathered, Request
+    from abdoseg.training.data.collect import DatasetRequest, TrainingData
 
 _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--data", "roots", type=click.Path(path_type=Path), multiple=True, required=True, metavar="PATH",
@@ -36,9 +36,9 @@ def data_options(command: F) -> F:
     return command
 
 
-def requested(flags: dict[str, Any]) -> list[Request]:
+def dataset_requests(flags: dict[str, Any]) -> list[DatasetRequest]:
     """The datasets that the flags name. Raises UsageError when labels or weights do not go with them."""
-    from abdoseg.training.data.collect import Request
+    from abdoseg.training.data.collect import DatasetRequest
 
     count = len(flags["roots"])
     spread = []
@@ -47,18 +47,18 @@ def requested(flags: dict[str, Any]) -> list[Request]:
         if len(values) not in (1, count):
             raise click.UsageError(f"{count} --data and {len(values)} {flag}: give one for all, or one for each")
         spread.append(values if len(values) == count else values * count)
-    return [Request(*row) for row in zip(flags["roots"], *spread, strict=True)]
+    return [DatasetRequest(*row) for row in zip(flags["roots"], *spread, strict=True)]
 
 
-def show_gathered(gathered: Gathered, talk: Talk) -> None:
+def show_training_data(data: TrainingData, talk: Talk) -> None:
     """Says what was understood: datasets, organs with their volumes, spacing and HU, what was left out, what is odd."""
     from rich.table import Table
 
     from abdoseg.training.data.collect import census
 
-    for line in gathered.datasets:
+    for line in data.datasets:
         talk.say(line)
-    cases = gathered.cache.cases
+    cases = data.cache.cases
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("organ", "annotated in", "found in", "median ml", "median HU"):
         table.add_column(name, justify="left" if name == "organ" else "right")
@@ -77,8 +77,8 @@ def show_gathered(gathered: Gathered, talk: Talk) -> None:
         talk.say(f"HU of the middle 99 percent: {low:g} to {high:g}")
     alone = sum(not case.has_image for case in cases)
     if alone:
-        talk.say(f"{alone} label maps without images: scans will be painted from them")
-    for what, why in gathered.left_out:
+        talk.say(f"{alone} label maps without images: scans will be synthesized from them")
+    for what, why in data.left_out:
         talk.warn(f"left out: {what}: {why}")
-    for remark in gathered.remarks:
+    for remark in data.remarks:
         talk.warn(remark)

@@ -9,7 +9,7 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.data_options import data_options, requested, show_gathered
+from abdoseg.cli.data_options import data_options, dataset_requests, show_training_data
 from abdoseg.cli.former_flags import FormerFlags
 
 
@@ -27,13 +27,15 @@ def prepare(recipe: str, synthetic: float, cache: Path, quiet: bool, **flags: An
     """
     from dataclasses import replace
 
-    from abdoseg.training.data.collect import gather
+    from abdoseg.training.data.collect import collect_datasets
     from abdoseg.training.recipes import find_recipe
 
     talk = Talk(quiet)
     config = find_recipe(recipe)
     config = replace(config, synthetic=max(synthetic, config.synthetic))
-    gathered = gather(requested(flags), config, cache, keep_going=flags["keep_going"], realign=flags["realign"])
-    show_gathered(gathered, talk)
-    for folder in dict.fromkeys(case.folder for case in gathered.cache.cases):
+    data = collect_datasets(
+        dataset_requests(flags), config, cache, keep_going=flags["keep_going"], realign=flags["realign"]
+    )
+    show_training_data(data, talk)
+    for folder in dict.fromkeys(case.folder for case in data.cache.cases):
         click.echo(folder)

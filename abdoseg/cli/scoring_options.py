@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from abdoseg.anatomy.label_schemes import SCHEMES
+from abdoseg.anatomy.label_schemes import SCHEMES, Scheme, find_scheme
 from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.errors import AbdosegError
 
 if TYPE_CHECKING:
     from abdoseg.evaluation import Reading, Settings
@@ -19,19 +18,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 SCHEME_HELP = "abdoseg, flare22, totalseg, btcv, amos, msd-liver, ..., or a JSON file of number to organ name."
 
 
-def scheme(ctx: click.Context, param: click.Parameter, value: str) -> str | dict[int, str]:
+def scheme(ctx: click.Context, param: click.Parameter, value: str) -> str | Scheme:
     """A label scheme by name, or what a JSON file says of label numbers and organ names."""
-    if value in SCHEMES:
-        return value
-    if not value.endswith(".json"):
-        raise click.BadParameter(
-            f"{value!r} is no label scheme; choose from {', '.join(SCHEMES)}, or name a .json file"
-        )
     try:
-        read = json.loads(Path(value).read_text(encoding="utf-8"))
-        return {int(number): str(name) for number, name in read.items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise click.BadParameter(f'{value}: no scheme; it should hold {{"1": "liver", ...}} ({error})') from error
+        return value if value in SCHEMES else find_scheme(value)
+    except AbdosegError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def tolerances(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, float]:

@@ -16,13 +16,13 @@ import click
 from abdoseg.cli import options
 from abdoseg.cli import param_types as words
 from abdoseg.cli.console import Talk
-from abdoseg.cli.data_options import data_options, requested, show_gathered
+from abdoseg.cli.data_options import data_options, dataset_requests, show_training_data
 from abdoseg.cli.former_flags import FormerFlags
 from abdoseg.cli.interrupt import stop_on_signals
 from abdoseg.cli.process import tune_process
 
 if TYPE_CHECKING:
-    from abdoseg.training.data.collect import Gathered
+    from abdoseg.training.data.collect import TrainingData
     from abdoseg.training.data.splits import Split
     from abdoseg.training.distributed import World
     from abdoseg.training.experiments.runs import Setting
@@ -92,8 +92,8 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
         kept = _kept(run, flags) if flags["resume"] else None  # before the leading process writes anything
         if flags["resume"] and not kept:
             talk.say(f"{run}: there is no run yet to be resumed; beginning one")
-        gathered, config = _understand(run, kept, _recipe(run, kept, flags), flags, talk, world)
-        split = _split(run, kept, gathered, config, flags)
+        data, config = _understand(run, kept, _recipe(run, kept, flags), flags, talk, world)
+        split = _split(run, kept, data, config, flags)
         if not flags["curve"]:
             talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
         if not split.validate and not flags["curve"]:
@@ -103,9 +103,7 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
         with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:
             terms = Terms(where, flags["resume"], flags["time_budget"], flags["patience"], stop, flags["begin_from"])
             command = shlex.join(["abdoseg", *sys.argv[1:]])
-            _carry_out(
-                Setting(gathered, config, terms, command, _watchers(talk, tables), world), split, run, flags, talk
-            )
+            _carry_out(Setting(data, config, terms, command, _watchers(talk, tables), world), split, run, flags, talk)
     if stop():
         raise click.Abort
 
@@ -193,18 +191,18 @@ def _kept(run: Path, flags: dict[str, Any]) -> Path | None:
 
 def _understand(
     run: Path, kept: Path | None, config: TrainingConfig, flags: dict[str, Any], talk: Talk, world: World
-) -> tuple[Gathered, TrainingConfig]:
+) -> tuple[TrainingData, TrainingConfig]:
     """The data, packed and shown, and the recipe for the organs that it can teach."""
-    from abdoseg.training.data.collect import gather, suited
+    from abdoseg.training.data.collect import adapt_recipe, collect_datasets
 
     if not world.leads:
         world.wait()  # the leading process packs, the others find it packed
     how = {"keep_going": flags["keep_going"], "realign": flags["realign"]}
-    gathered = gather(requested(flags), config, flags["cache"], **how)
+    data = collect_datasets(dataset_requests(flags), config, flags["cache"], **how)
     if world.leads:
         world.wait()
-    show_gathered(gathered, talk)
-    learnt = suited(config, gathered.cache, flags["organs"])
+    show_training_data(data, talk)
+    learnt = adapt_recipe(config, data.cache, flags["organs"])
     if kept and (learnt.organs, learnt.output_organs) != (config.organs, config.output_organs):
         raise click.UsageError(
             f"{run}: the run learns {', '.join(config.organs)}, not {', '.join(learnt.organs)}; leave --organs out and "
@@ -213,10 +211,10 @@ def _understand(
     dropped = [organ for organ in config.organs if organ not in learnt.organs]
     if dropped and not flags["organs"]:
         talk.warn(f"no case is annotated for {', '.join(dropped)}: not learnt")
-    return gathered, learnt
+    return data, learnt
 
 
-def _split(run: Path, kept: Path | None, gathered: Gathered, config: TrainingConfig, flags: dict[str, Any]) -> Split:
+def _split(run: Path, kept: Path | None, data: TrainingData, config: TrainingConfig, flags: dict[str, Any]) -> Split:
     """Which cases train and which validate, as the flags say; those of a run that is resumed stay.
 
     Raises UsageError when the flags say otherwise.
@@ -225,17 +223,17 @@ def _split(run: Path, kept: Path | None, gathered: Gathered, config: TrainingCon
     from abdoseg.training.experiments.runs import SPLIT, completed
 
     began = kept is not None and (run / SPLIT).is_file()
-    if not began or not gathered.scans() or flags["folds"] or flags["curve"]:
-        return completed(gathered, _chosen(gathered.scans(), config, flags))
-    split = splits.of_run(gathered.scans(), run / SPLIT)
+    if not began or not data.scans() or flags["folds"] or flags["curve"]:
+        return completed(data, _chosen(data.scans(), config, flags))
+    split = splits.from_run(data.scans(), run / SPLIT)
     if flags["val_cases"] or flags["split_file"]:
-        asked = _chosen(gathered.scans(), config, flags)
+        asked = _chosen(data.scans(), config, flags)
         if asked.validate != split.validate:
             raise click.UsageError(
                 f"{run}: the run validates on {', '.join(split.validate)}, and has trained on the others; leave "
                 "--val-cases and --split out to go on with it, or name another folder with -o"
             )
-    return completed(gathered, split)
+    return completed(data, split)
 
 
 def _chosen(scans: dict[str, str], config: TrainingConfig, flags: dict[str, Any]) -> Split:
@@ -249,7 +247,7 @@ def _chosen(scans: dict[str, str], config: TrainingConfig, flags: dict[str, Any]
     if flags["folds"]:
         return splits.by_fold(scans, flags["folds"], flags["fold"] or 1, config.seed)
     if scans:
-        return splits.by_share(scans, flags["share"], config.seed)
+        return splits.by_fraction(scans, flags["share"], config.seed)
     return splits.Split((), (), "no scans to validate on")
 
 

@@ -8,10 +8,10 @@ from math import isnan
 
 import numpy as np
 
-from abdoseg.anatomy.organs import ORGANS
+from abdoseg.anatomy.organs import ORGANS, host_of
 from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.pairs import some
-from abdoseg.evaluation.score import CaseScores, Score, host_of
+from abdoseg.evaluation.score import CaseScores, Score
 
 ROUNDING = 1e-9
 CONSTANT_FROM = 3  # cases; fewer may well agree by chance

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy.label_schemes import Scheme
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.label_schemes import Scheme, find_scheme
+from abdoseg.anatomy.organs import BY_NAME, host_of
 from abdoseg.evaluation.evaluate import Evaluation, Reading
-from abdoseg.evaluation.score import CaseScores, Score, Settings, host_of
+from abdoseg.evaluation.score import CaseScores, Score, Settings
 from abdoseg.image.volume import Labelmap
-from abdoseg.io.labels import read_labels, scheme_of
+from abdoseg.io.labels import read_labels
 from abdoseg.metrics import dice, surface_distances
 
 # The script's name of each organ, ours, and its tolerance in mm, in the script's order.
@@ -133,7 +133,7 @@ def _organ(
 
 
 def _in_eight_bits(scheme: str | Scheme, unknown: Sequence[int]) -> Scheme:
-    names = scheme_of(scheme)
+    names = find_scheme(scheme)
     return {**names, **{number: names[number % 256] for number in unknown if number % 256 in names}}
 
 

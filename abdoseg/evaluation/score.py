@@ -8,7 +8,7 @@ from math import nan
 from types import MappingProxyType
 from typing import Literal
 
-from abdoseg.anatomy.organs import BY_NAME, ORGANS
+from abdoseg.anatomy.organs import BY_NAME, ORGANS, host_of
 from abdoseg.metrics import Confusion, Detection, Surface
 from abdoseg.metrics.overlap import Counts
 
@@ -97,8 +97,3 @@ class CaseScores:
     histogram: Counts
     notes: tuple[str, ...] = ()
     unknown: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-
-
-def host_of(lesion: str) -> str:
-    """The organ that a lesion lies in: `liver_tumour` in the liver."""
-    return lesion.rsplit("_", 1)[0]

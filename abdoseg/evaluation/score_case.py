@@ -10,8 +10,8 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy.organs import BY_NAME, MAIN, ORGANS
-from abdoseg.evaluation.score import CaseScores, Score, Settings, Status, host_of
+from abdoseg.anatomy.organs import BY_NAME, MAIN, ORGANS, host_of
+from abdoseg.evaluation.score import CaseScores, Score, Settings, Status
 from abdoseg.image.volume import Geometry, Labelmap
 from abdoseg.metrics import (
     Confusion,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from abdoseg.anatomy.label_schemes import SCHEMES, Scheme
+from abdoseg.anatomy.label_schemes import Scheme, find_scheme
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.errors import ScanError, UsageError
+from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Labelmap, labels_in
 from abdoseg.io.formats import read_file
 
@@ -21,12 +21,12 @@ BOTH_KIDNEYS_MM = 100.0  # one kidney is at most 80 mm wide; two, with the spine
 def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: bool = True) -> Labelmap:
     """Reads a label file (NIfTI, .mha, .nrrd) and gives its organs our numbers, by name.
 
-    scheme: a name in SCHEMES, or label to organ name. Organs that are not ours become background; labels that the
+    scheme: a name or JSON file, or label to organ name. Organs that are not ours become background; labels that the
     scheme does not have are left out, and warned of unless the caller does that. Raises ScanError, ResourceError,
-    UsageError.
+    UsageError, DatasetError.
     """
     path = Path(path)
-    names = scheme_of(scheme)
+    names = find_scheme(scheme)
     file = read_file(path, assume_axes=False)
     values = whole_numbers(path, file.array)
     present = labels_in(values)
@@ -53,15 +53,6 @@ def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: boo
 def mask_of(organ: str) -> Scheme:
     """The scheme of a mask of one organ: 1, or 255 as programs for pictures have it."""
     return {1: organ, 255: organ}
-
-
-def scheme_of(scheme: str | Scheme) -> Scheme:
-    """A scheme by its name. Raises UsageError naming those that there are."""
-    if not isinstance(scheme, str):
-        return scheme
-    if scheme not in SCHEMES:
-        raise UsageError(f"no label scheme {scheme!r}; there are {', '.join(SCHEMES)}")
-    return SCHEMES[scheme]
 
 
 def whole_numbers(path: Path, array: Array) -> Array:

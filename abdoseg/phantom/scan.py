@@ -58,7 +58,7 @@ def phantom_tissues(
     organs: Sequence[str] = MAIN,
     region: Region = "abdomen",
 ) -> tuple[npt.NDArray[np.uint8], Labelmap]:
-    """The same patient as a map of `tissues.Tissue` numbers, (I, J, K), to paint other scans of; and the labels."""
+    """The same patient as a tissue map (I, J, K) of `tissues.Tissue` numbers, and the labels."""
     body = _BUILD[region](shape, spacing_mm, np.random.default_rng(seed))
     return body.tissues, _labelmap(body, spacing_mm, organs)
 

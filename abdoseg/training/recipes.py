@@ -15,7 +15,7 @@ from abdoseg.errors import UsageError
 from abdoseg.model.plan import Plan, renamed
 from abdoseg.model.slicewise import ARCHITECTURES
 from abdoseg.model.weights import build_network, network_config
-from abdoseg.training.augment.transforms import NONE, Augmentation
+from abdoseg.training.augment.transforms import NO_AUGMENTATION, Augmentation
 
 NEIGHBOUR = 0.125  # weight in Dice of an organ that is learnt beside the output organs
 
@@ -218,7 +218,7 @@ RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
             schedule="constant",
             loss_weights=(1.0, 0.0, 1.0),
             class_weights=(0.26, 22.53, 22.53, 26.21),
-            augmentation=NONE,
+            augmentation=NO_AUGMENTATION,
             **_PLAIN,
         ),
         "vnet-paper": TrainingConfig(

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from abdoseg.model.device import fastest_float, to_device
 from abdoseg.model.weights import build_network
-from abdoseg.training.augment.sampler import channel_table, is_annotated, scale
+from abdoseg.training.augment.sampler import apply_window, channel_table, is_annotated
 from abdoseg.training.augment.transforms import AIR_HU
-from abdoseg.training.data.cache import Cache, Packed
+from abdoseg.training.data.cache import Cache, PreparedCase
 from abdoseg.training.recipes import TrainingConfig
 
 SLAB_VOXELS = 24_000_000  # more than this at a time would not fit 8 GB
@@ -57,9 +57,9 @@ def validate(
             for case in cases]  # fmt: skip
 
 
-def predict(network: nn.Module, packed: Packed, config: TrainingConfig, device: torch.device) -> Guess:
+def predict(network: nn.Module, prepared: PreparedCase, config: TrainingConfig, device: torch.device) -> Guess:
     """The likeliest channel of each voxel; long scans in slabs that overlap."""
-    image = scale(torch.from_numpy(np.array(packed.array("image"), dtype=np.float32)), config)
+    image = apply_window(torch.from_numpy(np.array(prepared.array("image"), dtype=np.float32)), config)
     depth = max(4 * MARGIN, SLAB_VOXELS // (image.shape[0] * image.shape[1]) // MARGIN * MARGIN)
     parts = []
     for start in range(0, image.shape[2], depth):
@@ -74,7 +74,7 @@ def _likeliest(
     network: nn.Module, image: Tensor, config: TrainingConfig, device: torch.device
 ) -> npt.NDArray[np.uint8]:
     """(2, I, J, K) each voxel's likeliest channel, and whether its probability is at least 0.5."""
-    outside = float(scale(torch.tensor(AIR_HU), config))
+    outside = float(apply_window(torch.tensor(AIR_HU), config))
     axes = zip(image.shape, network.multiples, strict=True)  # type: ignore[arg-type]
     pads = [extra for n, multiple in [*axes][::-1] for extra in (0, -n % multiple)]
     padded = F.pad(image, pads, value=outside)[None, None]
@@ -89,9 +89,9 @@ def _likeliest(
     return np.asarray(found.cpu().numpy())
 
 
-def score_case(guess: Guess, packed: Packed, config: TrainingConfig) -> CaseScore:
+def score_case(guess: Guess, prepared: PreparedCase, config: TrainingConfig) -> CaseScore:
     """Compares a prediction with the case's labels, organs that are annotated and there."""
-    truth = channel_table(config.organs)[packed.array("labels")]
+    truth = channel_table(config.organs)[prepared.array("labels")]
     classes = len(config.organs) + 1
     pairs = (guess.sure * np.int64(classes) + truth) * classes + guess.channels
     unsure, sure = np.bincount(pairs.ravel(), minlength=2 * classes**2).reshape(2, classes, classes)
@@ -99,14 +99,14 @@ def score_case(guess: Guess, packed: Packed, config: TrainingConfig) -> CaseScor
     dice, iou, iou_at_half = {}, [], []
     for channel, organ in enumerate(config.organs, start=1):
         there = table[channel].sum()
-        if is_annotated(packed, organ) and there > 0:
+        if is_annotated(prepared, organ) and there > 0:
             both, either = table[channel, channel], there + table[:, channel].sum()
             dice[organ] = float(2 * both / either)
             iou.append(float(both / (either - both)))
             both, either = sure[channel, channel], there + sure[:, channel].sum()
             iou_at_half.append(float(both / (either - both)))
     accuracy = float(np.trace(table) / table.sum())
-    return CaseScore(packed.case, dice, accuracy, mean_of(iou), mean_of(iou_at_half), guess.channels)
+    return CaseScore(prepared.case, dice, accuracy, mean_of(iou), mean_of(iou_at_half), guess.channels)
 
 
 def mean_of(values: Sequence[float]) -> float:

@@ -3,8 +3,8 @@
     abdoseg prepare --data FLARE22/ --data extra/ --data labelmaps/ --cache prepared/
     python tests/benchmarks/guard.py prepared/* [--model FILE] [--patients 2] [--made-up 10]
 
-Of every packed case the part above its organs and the part below them, where there are 40 mm of it, the whole, and its
-halves above and below the organs' middle; where there are maps of tissues, the same of so many painted patients, and
+Of every prepared case the part above its organs and the part below, where there are 40 mm of it, the whole, and its
+halves above and below the organs' middle; where there are maps of tissues, the same of so many synthetic patients, and
 those with a head set upon them. And made-up heads, legs, phantoms of water, and noise. A line where something is wrong,
 and in the end the numbers between which `presence_threshold` of the plan must lie, of the scans that their HU
 alone do not give away.
@@ -28,9 +28,9 @@ from abdoseg.phantom import phantom_tissues
 from abdoseg.quality import implausible
 from abdoseg.quality.evidence import Evidence
 from abdoseg.quality.plausibility import shows_trunk, tissue_counts
-from abdoseg.training.augment.rng import Draws
-from abdoseg.training.augment.synthesis import paint
-from abdoseg.training.data.cache import Packed, load_prepared
+from abdoseg.training.augment.rng import Rng
+from abdoseg.training.augment.synthesis import synthesize_ct
+from abdoseg.training.data.cache import PreparedCase, load_prepared
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from phantom_parts import SPACING_MM, no_abdomens, stored
@@ -41,20 +41,20 @@ HEAD_MM, HEADED = 220.0, " with a head"
 LOST = 0.5  # an organ with less than this share of its voxels
 
 
-def images(packed: Packed, patients: int) -> Iterator[tuple[str, Array, Array]]:
-    """The case's own HU and labels; those of painted patients, and of the same with a head set upon them."""
-    labels = packed.array("labels")
-    if packed.has_image:
-        yield packed.case, packed.array("image"), labels
-    for seed in range(patients if "tissues" in packed.digests else 0):
-        tissues = packed.array("tissues")
-        shape = (*tissues.shape[:2], round(HEAD_MM / packed.spacing_mm[2]))
-        head, none = phantom_tissues(seed, shape, packed.spacing_mm, region="head")
+def images(prepared: PreparedCase, patients: int) -> Iterator[tuple[str, Array, Array]]:
+    """The case's own HU and labels; those of synthetic patients, and of the same with a head set upon them."""
+    labels = prepared.array("labels")
+    if prepared.has_image:
+        yield prepared.case, prepared.array("image"), labels
+    for seed in range(patients if "tissues" in prepared.digests else 0):
+        tissues = prepared.array("tissues")
+        shape = (*tissues.shape[:2], round(HEAD_MM / prepared.spacing_mm[2]))
+        head, none = phantom_tissues(seed, shape, prepared.spacing_mm, region="head")
         for name, map_, truth in (
-            (f"{packed.case} painted {seed}", tissues, labels),
-            (f"{packed.case} painted {seed}{HEADED}", *_joined((tissues, head), (labels, none.labels))),
+            (f"{prepared.case} synthetic {seed}", tissues, labels),
+            (f"{prepared.case} synthetic {seed}{HEADED}", *_joined((tissues, head), (labels, none.labels))),
         ):
-            hu = paint(torch.from_numpy(np.array(map_)), packed.spacing_mm, Draws(1000 + seed)).numpy()
+            hu = synthesize_ct(torch.from_numpy(np.array(map_)), prepared.spacing_mm, Rng(1000 + seed)).numpy()
             yield name, stored(hu), truth
 
 
@@ -78,12 +78,12 @@ def parts(labels: Array, spacing_mm: float) -> Iterator[tuple[str, slice]]:
 
 def scans(folders: list[Path], patients: int, made_up: int) -> Iterator[tuple[str, Array, Array, tuple[float, ...]]]:
     """Name, HU, labels (I, J, K) and spacing of everything to be looked at."""
-    for packed in (packed for folder in folders for packed in load_prepared(folder)):
-        for name, voxels, labels in images(packed, patients):
-            for part, planes in parts(labels, packed.spacing_mm[2]):
+    for prepared in (prepared for folder in folders for prepared in load_prepared(folder)):
+        for name, voxels, labels in images(prepared, patients):
+            for part, planes in parts(labels, prepared.spacing_mm[2]):
                 if name.endswith(HEADED) and part not in ("above", "whole"):
                     continue
-                yield f"{name}, {part}", voxels[:, :, planes], labels[:, :, planes], packed.spacing_mm
+                yield f"{name}, {part}", voxels[:, :, planes], labels[:, :, planes], prepared.spacing_mm
     for seed in range(made_up):
         for name, voxels in no_abdomens(seed):
             yield f"{name} {seed}", voxels, np.zeros(voxels.shape, np.uint8), SPACING_MM
@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--model", help="weights file; the bundled one when not named")
-    parser.add_argument("--patients", type=int, default=1, help="painted from each map of tissues")
+    parser.add_argument("--patients", type=int, default=1, help="synthesized from each tissue map")
     parser.add_argument("--made-up", type=int, default=10, help="of each kind")
     chosen = parser.parse_args()
     tune_process()

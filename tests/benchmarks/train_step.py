@@ -40,7 +40,7 @@ def ours(steps: int) -> list[tuple[float, float]]:
     from abdoseg.anatomy.organs import ORGANS
     from abdoseg.phantom import phantom
     from abdoseg.training import fit
-    from abdoseg.training.data.cache import Cache, Contents, Source, pack
+    from abdoseg.training.data.cache import Cache, CaseArrays, CaseSource, prepare_cases
     from abdoseg.training.recipes import TrainingConfig
 
     organs = tuple(organ.name for organ in ORGANS if not organ.is_lesion and organ.name != "duodenum")
@@ -55,8 +55,8 @@ def ours(steps: int) -> list[tuple[float, float]]:
             pass
 
     with tempfile.TemporaryDirectory() as folder:
-        contents = Contents({"image": volume.voxels, "labels": labelmap.labels}, SPACING_MM)
-        cases, _ = pack(Path(folder), [Source("phantom", "", organs)], lambda case: contents)
+        contents = CaseArrays({"image": volume.voxels, "labels": labelmap.labels}, SPACING_MM)
+        cases, _ = prepare_cases(Path(folder), [CaseSource("phantom", "", organs)], lambda case: contents)
         config = replace(TrainingConfig(), organs=organs, epochs=1, epoch_steps=steps + 2)
         assert config.patch == PATCH and config.batch == BATCH and len(config.organs) + 1 == CLASSES
         task = fit.Task(Cache(cases), ("phantom",), ())

@@ -10,16 +10,18 @@ from tiny import RECIPE, packed
 
 from abdoseg.model.weights import build_network
 from abdoseg.training import validation
-from abdoseg.training.data.cache import Packed
+from abdoseg.training.data.cache import PreparedCase
 from abdoseg.training.history import Epoch, append, read_log
 from abdoseg.training.validation import Guess, mean_of, predict, score_case
 
 TWO = replace(RECIPE, organs=("liver", "spleen"), output_organs=("liver", "spleen"))
 
 
-def case(tmp_path: Path, labels: list[int]) -> Packed:
+def case(tmp_path: Path, labels: list[int]) -> PreparedCase:
     np.save(tmp_path / "c.labels.npy", np.array(labels, np.uint8).reshape(-1, 1, 1))
-    return Packed("c", (len(labels), 1, 1), (1.0, 1.0, 1.0), ("liver", "spleen"), {"labels": ""}, "", folder=tmp_path)
+    return PreparedCase(
+        "c", (len(labels), 1, 1), (1.0, 1.0, 1.0), ("liver", "spleen"), {"labels": ""}, "", folder=tmp_path
+    )
 
 
 def guess(channels: list[int], sure: list[bool]) -> Guess:

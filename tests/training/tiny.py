@@ -8,8 +8,8 @@ import numpy as np
 from abdoseg.anatomy.organs import BY_NAME, MAIN
 from abdoseg.image.volume import Geometry, Stored
 from abdoseg.io import write_nifti
-from abdoseg.training.augment.transforms import NONE
-from abdoseg.training.data.cache import Cache, Contents, Packed, Source, load_manifest, pack
+from abdoseg.training.augment.transforms import NO_AUGMENTATION
+from abdoseg.training.data.cache import Cache, CaseArrays, CaseSource, PreparedCase, load_manifest, prepare_cases
 from abdoseg.training.recipes import TrainingConfig
 
 SHAPE = (24, 20, 16)
@@ -33,7 +33,7 @@ RECIPE = TrainingConfig(
     warmup_steps=1,
     ema=0.5,
 )  # fmt: skip
-STILL = replace(RECIPE, augmentation=NONE)
+STILL = replace(RECIPE, augmentation=NO_AUGMENTATION)
 
 
 def patient(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -86,14 +86,14 @@ def flare(folder: Path, cases: int = 3) -> Path:
 def packed(folder: Path, cases: int = 3, annotated: tuple[str, ...] = MAIN) -> Cache:
     """A cache of tiny patients."""
 
-    def read(case: str) -> Contents:
+    def read(case: str) -> CaseArrays:
         hu, labels = patient(int(case[-1]))
         facts = {"organ_ml": dict.fromkeys(MAIN, 1.0), "spacing_mm": list(SPACING)}
-        return Contents({"image": hu, "labels": labels}, SPACING, facts)
+        return CaseArrays({"image": hu, "labels": labels}, SPACING, facts)
 
-    done, _ = pack(folder, [Source(f"case{n}", "v1", annotated, f"case{n}") for n in range(cases)], read)
+    done, _ = prepare_cases(folder, [CaseSource(f"case{n}", "v1", annotated, f"case{n}") for n in range(cases)], read)
     return Cache(done)
 
 
-def known(folder: Path) -> list[Packed]:
+def known(folder: Path) -> list[PreparedCase]:
     return load_manifest(folder)

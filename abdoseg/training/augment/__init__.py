@@ -1,1 +1,1 @@
-"""Augmentation and synthesis: random transforms, CTs made from label maps, the patch sampler."""
+"""Augmentation and synthesis: random transforms, CT synthesis from label maps, the patch sampler."""

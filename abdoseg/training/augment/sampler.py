@@ -1,4 +1,4 @@
-"""Which patch comes next: a pure function of seed and step, so that a resumed run sees what it would have seen."""
+"""The patch sampler: training batches as a pure function of seed and step, so that a resumed run draws the same."""
 
 from __future__ import annotations
 
@@ -14,35 +14,46 @@ from abdoseg.anatomy.organs import BY_NAME, MIRRORED
 from abdoseg.errors import DatasetError
 from abdoseg.model.plan import members
 from abdoseg.training.augment import transforms
-from abdoseg.training.augment.rng import CPU, Draws, sent
-from abdoseg.training.augment.synthesis import paint
-from abdoseg.training.data.cache import Cache, Packed
+from abdoseg.training.augment.rng import CPU, Rng, host_to_device
+from abdoseg.training.augment.synthesis import synthesize_ct
+from abdoseg.training.data.cache import Cache, PreparedCase
 from abdoseg.training.recipes import TrainingConfig
 
-KEPT = 4000  # voxels an organ and case, from which patch centres are drawn
-SEEDS_APART = 1_000_000_007
+CENTRES_KEPT = 4000  # voxels an organ and case, from which patch centres are drawn
+SEED_STRIDE = 1_000_000_007
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """image (B, 1, I, J, K) float32 scaled, target (B, I, J, K) int64 channels, annotated (B, C) bool."""
+    """A training batch.
+
+    image: (B, 1, I, J, K) float32, windowed. target: (B, I, J, K) int64 channels. annotated: (B, C) bool.
+    """
 
     image: Tensor
     target: Tensor
     annotated: Tensor
 
     def used_by(self, stream: torch.cuda.Stream) -> None:
-        """Keeps the GPU's memory from being drawn into again before this other stream has done with the batch."""
+        """Keeps the GPU's memory from being reused before this other stream has finished with the batch."""
         for tensor in (self.image, self.target, self.annotated):
             tensor.record_stream(stream)
 
 
 class Sampler:
-    """Draws training batches from a cache. Stateless between calls: `batch(step)` depends on nothing else.
+    """Training batches from prepared cases. `batch(step)` depends on nothing but the arguments given here.
 
-    weights: how often a case is drawn, 1 unless named. rank, processes: which part of a larger batch is drawn here,
-    so that N processes see what one with N times the batch would. device: where patches are drawn, and batches lie;
-    of a case only the box that a patch needs goes there.
+    Args:
+        cache: the prepared cases.
+        cases: names of those to draw from.
+        config: the recipe.
+        weights: relative frequency of a case, 1 unless named.
+        rank: the part of a larger batch that is made here.
+        processes: the number of parts. N processes see the patches that one of N times the batch sees.
+        device: where patches are made and batches lie; only the box of a case that holds a patch is sent there.
+
+    Raises:
+        DatasetError: none of the cases is in the cache.
     """
 
     def __init__(
@@ -56,21 +67,21 @@ class Sampler:
         device: torch.device = CPU,
     ) -> None:
         self.config, self.rank, self.processes, self.device = config, rank, processes, device
-        self.cases: list[Packed] = [packed for packed in cache.cases if packed.case in set(cases)]
+        self.cases: list[PreparedCase] = [case for case in cache.cases if case.case in set(cases)]
         if not self.cases:
             raise DatasetError("no case is left to train on; give more data or a smaller --val")
         channels = torch.from_numpy(channel_table(config.organs)).long()
         self.channels = (channels.to(device), mirror_table(config.organs)[channels].to(device))  # mirrored or not
-        self.centres = [self._centres(packed) for packed in self.cases] if config.spacing_mm else []
-        self.weights = torch.tensor([(weights or {}).get(packed.case, 1.0) for packed in self.cases])
+        self.centres = [self._centres(case) for case in self.cases] if config.spacing_mm else []
+        self.weights = torch.tensor([(weights or {}).get(case.case, 1.0) for case in self.cases])
 
-    def _centres(self, packed: Packed) -> dict[int, npt.NDArray[np.int32]]:
-        """By channel, up to KEPT voxels (N, 3) of each organ of a case, evenly spread over it."""
-        labels = channel_table(self.config.organs)[packed.array("labels")]
+    def _centres(self, case: PreparedCase) -> dict[int, npt.NDArray[np.int32]]:
+        """By channel, up to CENTRES_KEPT voxels (N, 3) of each organ of a case, evenly spread over it."""
+        labels = channel_table(self.config.organs)[case.array("labels")]
         found = {}
         for channel in np.unique(labels):
             where = np.flatnonzero(labels == channel)
-            kept = where[:: max(1, len(where) // KEPT)]
+            kept = where[:: max(1, len(where) // CENTRES_KEPT)]
             found[int(channel)] = np.stack(np.unravel_index(kept, labels.shape), axis=1).astype(np.int32)
         found.pop(0, None)
         return found
@@ -86,73 +97,75 @@ class Sampler:
         return Batch(torch.stack(images)[:, None], torch.stack(targets), torch.stack(annotated))
 
     def _sample(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        config, how = self.config, self.config.augmentation
+        config, augmentation = self.config, self.config.augmentation
         zoom, patch = config.seen_at(number // (config.batch * self.processes))
-        draws = Draws(config.seed * SEEDS_APART + number, self.device)
-        index = self._case(number, draws)
-        packed = self.cases[index]
-        centre = self._centre(index, draws)
-        coordinates, mirrored = transforms.draw_coordinates(centre, patch, packed.spacing_mm, how, draws, zoom)
-        region = transforms.Region.around(coordinates, packed.shape)
-        labels = region.take(packed.array("labels"), 0, nearest=True).to(torch.uint8)
-        image = self._image(packed, region, labels, zoom, draws)
-        if how.cut > 0 and draws.chance(how.cut):
-            image, labels = transforms.cut_field(image, labels, draws)
+        rng = Rng(config.seed * SEED_STRIDE + number, self.device)
+        index = self._case(number, rng)
+        case = self.cases[index]
+        centre = self._centre(index, rng)
+        coordinates, mirrored = transforms.random_coordinates(centre, patch, case.spacing_mm, augmentation, rng, zoom)
+        region = transforms.PatchRegion.around(coordinates, case.shape)
+        labels = region.sample(case.array("labels"), 0, nearest=True).to(torch.uint8)
+        image = self._image(case, region, labels, zoom, rng)
+        if augmentation.cut > 0 and rng.bernoulli(augmentation.cut):
+            image, labels = transforms.truncate_field_of_view(image, labels, rng)
         target = self.channels[mirrored].take(labels.long())
-        annotated = torch.tensor([False, *(is_annotated(packed, organ) for organ in config.organs)])
-        return scale(image, config), target, sent(annotated, self.device)
+        annotated = torch.tensor([False, *(is_annotated(case, organ) for organ in config.organs)])
+        return apply_window(image, config), target, host_to_device(annotated, self.device)
 
-    def _case(self, number: int, draws: Draws) -> int:
-        """Which case: by weight; or, when an epoch is each case once, the next of that epoch's shuffled order."""
+    def _case(self, number: int, rng: Rng) -> int:
+        """The index of a sample's case: by weight, or the next in the epoch's order if an epoch is each case once."""
         if self.config.epoch_steps:
-            return draws.weighted(self.weights)
+            return rng.categorical(self.weights)
         epoch, place = divmod(number, len(self.cases))
-        return Draws(self.config.seed * SEEDS_APART + epoch).order(len(self.cases))[place]
+        return Rng(self.config.seed * SEED_STRIDE + epoch).permutation(len(self.cases))[place]
 
-    def _centre(self, index: int, draws: Draws) -> list[float]:
-        """A voxel of an organ, more often an output organ, or a place in the middle of the cross-section."""
-        packed, config = self.cases[index], self.config
+    def _centre(self, index: int, rng: Rng) -> list[float]:
+        """A patch's centre in voxels: near an organ, more often an output organ, or amid the cross-section."""
+        case, config = self.cases[index], self.config
         if config.spacing_mm is None:  # the whole scan
-            return [(n - 1) / 2 for n in packed.shape]
+            return [(n - 1) / 2 for n in case.shape]
         centres = self.centres[index]
-        if centres and draws.chance(config.foreground):
+        if centres and rng.bernoulli(config.foreground):
             output = sorted({config.organs.index(organ) + 1 for organ in config.output_organs} & set(centres))
-            channels = output if output and draws.chance(0.7) else sorted(centres)
-            voxels = centres[channels[draws.below(len(channels))]]
-            voxel = voxels[draws.below(len(voxels))].astype(float)
-            jitter = [draws.uniform(-0.25, 0.25) * n for n in config.patch]
+            channels = output if output and rng.bernoulli(0.7) else sorted(centres)
+            voxels = centres[channels[rng.integers(len(channels))]]
+            voxel = voxels[rng.integers(len(voxels))].astype(float)
+            jitter = [rng.uniform(-0.25, 0.25) * n for n in config.patch]
             return [float(v) + j for v, j in zip(voxel, jitter, strict=True)]
-        share = [draws.uniform(low, 1 - low) for low in (0.25, 0.25, 0.0)]
-        return [s * n for s, n in zip(share, packed.shape, strict=True)]
+        fractions = [rng.uniform(low, 1 - low) for low in (0.25, 0.25, 0.0)]
+        return [f * n for f, n in zip(fractions, case.shape, strict=True)]
 
-    def _image(self, packed: Packed, region: transforms.Region, labels: Tensor, zoom: float, draws: Draws) -> Tensor:
-        """(I, J, K) HU: the scan's own, changed; or synthesised from the case's tissues."""
-        config, how = self.config, self.config.augmentation
-        spacing_mm = tuple(zoom * s for s in packed.spacing_mm)
-        synthetic = "tissues" in packed.digests and draws.chance(config.synthetic)
-        if synthetic or not packed.has_image:
-            tissues = region.take(packed.array("tissues"), 0, nearest=True)
-            return paint(tissues.to(torch.uint8), spacing_mm, draws)
-        image = region.take(packed.array("image"), transforms.AIR_HU)
-        return transforms.change_hu(image, labels, spacing_mm, how, draws)
+    def _image(
+        self, case: PreparedCase, region: transforms.PatchRegion, labels: Tensor, zoom: float, rng: Rng
+    ) -> Tensor:
+        """(I, J, K) HU: the scan's, augmented, or a synthetic CT of the case's tissues."""
+        config, augmentation = self.config, self.config.augmentation
+        spacing_mm = tuple(zoom * s for s in case.spacing_mm)
+        synthetic = "tissues" in case.digests and rng.bernoulli(config.synthetic)
+        if synthetic or not case.has_image:
+            tissues = region.sample(case.array("tissues"), 0, nearest=True)
+            return synthesize_ct(tissues.to(torch.uint8), spacing_mm, rng)
+        image = region.sample(case.array("image"), transforms.AIR_HU)
+        return transforms.augment_hu(image, labels, spacing_mm, augmentation, rng)
 
 
-def scale(image: Tensor, config: TrainingConfig) -> Tensor:
-    """HU to what the network sees: clipped to the window, scaled onto `scaled_to`."""
+def apply_window(image: Tensor, config: TrainingConfig) -> Tensor:
+    """HU as network input: clipped to the window, scaled to `scaled_to`."""
     low, high = config.window_hu
     a, b = config.scaled_to
     return (image.clamp(low, high) - low) / (high - low) * (b - a) + a
 
 
-def is_annotated(packed: Packed, organ: str) -> bool:
-    """Whether the annotator looked for an organ, or for every organ of a group."""
-    return set(members(organ)) <= set(packed.annotated)
+def is_annotated(case: PreparedCase, organ: str) -> bool:
+    """Whether an organ, or every organ of a group, was annotated in a case."""
+    return set(members(organ)) <= set(case.annotated)
 
 
 def channel_table(organs: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """(256,) our label -> the network's channel; labels that the network does not learn are background.
+    """(256,) our label -> the network's channel; labels of organs that it does not learn are background.
 
-    A liver tumour is liver unless the network tells it apart.
+    A liver tumour is liver unless it has a channel of its own.
     """
     table = np.zeros(256, np.uint8)
     for channel, organ in enumerate(organs, start=1):
@@ -164,7 +177,7 @@ def channel_table(organs: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 
 def mirror_table(organs: Sequence[str]) -> Tensor:
-    """(C,) channel -> the channel of the organ on the other side; an organ whose twin is not learnt stays itself."""
+    """(C,) channel -> the channel of the organ on the other side, or itself if that organ is not learnt."""
     twins = [MIRRORED.get(organ, organ) for organ in organs]
     return torch.tensor([0, *(organs.index(twin if twin in organs else organ) + 1
                               for twin, organ in zip(twins, organs, strict=True))])  # fmt: skip

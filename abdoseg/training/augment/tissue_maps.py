@@ -1,9 +1,9 @@
-"""From a label map, with or without its image, to a map of tissues that can be painted as a CT.
+"""Tissue maps from label maps, with or without their scans: the input of CT synthesis.
 
-A tissue map is uint8, in canonical axes: below 64 a `tissues.Tissue`; from WALL on, shells 2 mm apart around the
-trunk's organs and bones, which become muscle, fat, skin and air when the patient's girth is drawn; from SCANNED on,
-what an image showed where nobody labelled, in steps of 8 HU. So a map survives rotation and deformation by nearest
-neighbour, and stays as small as a label map.
+A tissue map is uint8 in canonical axes. Numbers below 64 are a `tissues.Tissue`. From WALL on they are shells 2 mm
+apart around the trunk's organs and bones; synthesis makes them muscle, fat, skin and air once the patient's girth is
+drawn. From SCANNED on they are HU of a scan in steps of 8, where nothing is labelled. So a map can be rotated and
+deformed by nearest neighbour, and is as small as a label map.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PREFIXES: Mapping[str, Tissue] = {
     "vertebrae": Tissue.BONE_MARROW, "hip": Tissue.BONE_MARROW, "femur": Tissue.BONE_MARROW,
     "humerus": Tissue.BONE_MARROW, "scapula": Tissue.BONE_MARROW, "clavicula": Tissue.BONE_MARROW,
 }  # fmt: skip
-# What lies inside an organ, and how thick the layer around it is.
+# Inner tissue, the tissue of the layer around it, and the layer's thickness in mm.
 _RINDS: tuple[tuple[Tissue, Tissue, float], ...] = (
     (Tissue.KIDNEY_MEDULLA, Tissue.KIDNEY_CORTEX, 6.0),
     (Tissue.BONE_MARROW, Tissue.BONE_CORTEX, 2.2),
@@ -64,12 +64,15 @@ def tissue_map(
     spacing_mm: Sequence[float],
     voxels_hu: npt.NDArray[Any] | None = None,
 ) -> Map:
-    """The tissues of a labelled body: (I, J, K) uint8, as the module says.
+    """The tissue map of a labelled body: (I, J, K) uint8.
 
-    labels: (I, J, K) integers in canonical axes (RAS+); names: their organs, as TotalSegmentator names them; unknown
-    names are read as unlabelled. Without voxels_hu the labels must be a whole trunk's (ribs, spine, muscles), and the
-    space that they leave is filled; give the array a margin of 40 mm to the sides, front and back, for the fat to
-    lie in. With it, the scan (I, J, K) shows what has no label.
+    Args:
+        labels: (I, J, K) integers in canonical axes (RAS+).
+        names: their structures, as TotalSegmentator names them; unknown names count as unlabelled.
+        spacing_mm: of the voxels.
+        voxels_hu: the scan (I, J, K), which shows what has no label. Without it the labels must be those of a whole
+            trunk (ribs, spine, muscles), and the space between them is filled; leave a margin of 40 mm to the
+            sides, front and back for the fat.
     """
     tissues = _grouped(labels, names)
     organs = tissues.copy()
@@ -103,7 +106,7 @@ def _grouped(labels: npt.NDArray[Any], names: Mapping[int, str]) -> Map:
 
 
 def _depth_mm(mask: Mask, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
-    """How deep each voxel of the mask lies under its surface; 0 outside. The array's faces are no surface."""
+    """Depth of each voxel of the mask below its surface; 0 outside. The array's faces are no surface."""
     return np.asarray(edt.edt(np.ascontiguousarray(mask), anisotropy=tuple(map(float, spacing_mm))), np.float32)
 
 
@@ -143,7 +146,7 @@ def _tier(lumen: Mask) -> npt.NDArray[np.uint8]:
 
 
 def _add_sinus(tissues: Map, kidneys: Mask, spacing_mm: Sequence[float]) -> None:
-    """The hollow of each kidney, as far as nothing else is known there."""
+    """The sinus of each kidney: its hollow, where no other tissue is known."""
     hollow = _closed(kidneys, 12.0, spacing_mm) & ~kidneys
     enhanced = tissues >= SCANNED + (60 - SCANNED_START_HU) // SCANNED_STEP_HU  # vessels, or urine with contrast
     unknown = (tissues == Tissue.GAP) | enhanced
@@ -159,7 +162,7 @@ def _closed(mask: Mask, radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
 
 
 def _fill_trunk(tissues: Map, trunk: Mask, spacing_mm: Sequence[float]) -> None:
-    """Names what has no label: muscle between bones, a diaphragm, gaps between organs, shells around the trunk."""
+    """Fills what has no label: muscle between bones, a diaphragm, gaps between organs, shells around the trunk."""
     empty = tissues == Tissue.AIR
     distance = _hull_distance_mm(trunk, spacing_mm)
     shells = np.clip(np.round((distance - WALL_START_MM) / WALL_STEP_MM), 0, WALL_COUNT - 1).astype(np.uint8)
@@ -198,7 +201,7 @@ def _convex_hull(mask: Mask) -> Mask:
 
 
 def _fill_from_scan(tissues: Map, organs: Map, voxels_hu: npt.NDArray[Any], spacing_mm: Sequence[float]) -> None:
-    """Where nobody labelled, what the scan shows: air around the body, lungs, bones, and HU as scanned."""
+    """Fills what has no label from the scan: air around the body, lungs, bones, and HU as scanned."""
     hu = np.asarray(ndimage.median_filter(np.clip(voxels_hu, -400, 400).astype(np.int16), size=(3, 3, 1)))
     gas_hu = -121 if hu.min(initial=0) > -200 else -250  # -121: the scan was clipped at the window's floor, -125
     body = _body(hu > gas_hu + 2, organs > 0)
@@ -225,7 +228,7 @@ def _body(dense: Mask, organs: Mask) -> Mask:
 
 
 def _pieces(mask: Mask, least_ml: float, spacing_mm: Sequence[float], up_to: int = 0) -> Mask:
-    """The connected pieces of a mask that hold at least so many millilitres and reach up to this slice."""
+    """The connected pieces of a mask of at least `least_ml` millilitres that reach above slice `up_to`."""
     pieces, count = ndimage.label(mask)
     sizes_ml = np.bincount(pieces.ravel(), minlength=count + 1) * float(np.prod(spacing_mm)) / 1000.0
     tops = [0] + [box[2].stop for box in ndimage.find_objects(pieces)]
@@ -235,7 +238,7 @@ def _pieces(mask: Mask, least_ml: float, spacing_mm: Sequence[float], up_to: int
 
 
 def _lungs(gas: Mask, liver: Mask, spacing_mm: Sequence[float]) -> Mask:
-    """The gas in large pieces that reach as high as the liver does; bowel gas lies lower or is less."""
+    """The lungs: gas in large pieces that reach as high as the liver; bowel gas is lower or in smaller pieces."""
     slices = np.flatnonzero(liver.any(axis=(0, 1)))
     dome = int(slices[-1]) if len(slices) else 0
     inner = _pieces(ndimage.binary_opening(gas), 200.0, spacing_mm, up_to=dome - 1)
@@ -243,7 +246,7 @@ def _lungs(gas: Mask, liver: Mask, spacing_mm: Sequence[float]) -> Mask:
 
 
 def _bones(dense: Mask, body: Mask, spacing_mm: Sequence[float]) -> Mask:
-    """The dense pieces that are bone: the largest (the spine) and those near the skin; bowel contrast lies deeper."""
+    """The bones: the largest dense piece (the spine) and those near the skin; contrast in the bowel lies deeper."""
     pieces, count = ndimage.label(dense, structure=np.ones((3, 3, 3)))
     if count == 0:
         return dense

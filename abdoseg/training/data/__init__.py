@@ -1,1 +1,1 @@
-"""Datasets to arrays: layouts, label schemes, preprocessing, cache, splits."""
+"""Datasets to arrays: layouts, preprocessing, cache, splits."""

@@ -1,6 +1,6 @@
-"""A dataset packed once into arrays on the network's grid, with a manifest and digests; training maps them from disk.
+"""The cache of preprocessed cases: arrays on the network's grid that training memory-maps, a manifest, digests.
 
-Here only numpy and the standard library are needed; reading scans is the affair of `pack`'s caller.
+Only numpy and the standard library are needed here; the caller of `prepare_cases` reads the scans.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Packed:
-    """One case in the cache: arrays (I, J, K) by name, present ones only, on a grid of `spacing_mm`.
+class PreparedCase:
+    """A case in the cache: arrays (I, J, K) by name, those that it has, on a grid of `spacing_mm`.
 
     annotated: organs whose absence from the labels means absence from the scan.
-    digests: SHA-256 of each array file. source: digest of the case's files and of how they were packed.
+    digests: SHA-256 of each array file. source: digest of the case's files and of their preprocessing.
     patient: the first case of the same patient.
-    facts: what is worth telling about the case: the scan's own spacing, HU, organ volumes, notes of its reader.
+    facts: for tables and warnings: the scan's own spacing, HU, organ volumes, notes of its reader.
     """
 
     case: str
@@ -51,29 +51,29 @@ class Packed:
 
     @property
     def has_image(self) -> bool:
-        """Whether there is a scan, not only a map from which one can be painted."""
+        """Whether there is a scan, not only a tissue map for synthesis."""
         return "image" in self.digests
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Packed cases, from one dataset or several."""
+    """Prepared cases of one dataset or several."""
 
-    cases: tuple[Packed, ...]
+    cases: tuple[PreparedCase, ...]
 
     @cached_property
-    def by_name(self) -> dict[str, Packed]:
-        return {packed.case: packed for packed in self.cases}
+    def by_name(self) -> dict[str, PreparedCase]:
+        return {prepared.case: prepared for prepared in self.cases}
 
     def digest(self) -> str:
-        """What the training data is: changes with any array or any statement about it."""
+        """SHA-256 of the training data: of all arrays, and of which organs are annotated."""
         rows = sorted(json.dumps([p.case, p.annotated, p.digests], sort_keys=True) for p in self.cases)
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class Source:
-    """A case to be packed: `stamp` changes when its files, or the way they are packed, do."""
+class CaseSource:
+    """A case to be prepared. `stamp` changes when its files or their preprocessing do."""
 
     case: str
     stamp: str
@@ -82,34 +82,43 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What reading a case gives."""
+class CaseArrays:
+    """The result of preprocessing a case; see PreparedCase."""
 
     arrays: Arrays
     spacing_mm: tuple[float, float, float]
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def pack(
+def prepare_cases(
     folder: Path,
-    sources: Iterable[Source],
-    read: Callable[[str], Contents],
+    sources: Iterable[CaseSource],
+    read: Callable[[str], CaseArrays],
     keep_going: bool = False,
-) -> tuple[tuple[Packed, ...], tuple[tuple[str, str], ...]]:
-    """Brings the cache in `folder` up to date; returns the cases, and those left out with the reason.
+) -> tuple[tuple[PreparedCase, ...], tuple[tuple[str, str], ...]]:
+    """Brings the cache in `folder` up to date. Each case is committed at once, so an interrupted run can be continued.
 
-    read: a case's arrays on the network's grid; called only for cases that are new, changed or damaged. Each case is
-    committed as soon as it is packed, so an interrupted run goes on where it was. A case that cannot be read raises
-    its error, or is left out when keep_going. Raises DatasetError when the folder cannot be written.
+    Args:
+        folder: the cache.
+        sources: the cases that it is to hold.
+        read: gives a case's arrays on the network's grid; called for cases that are new, changed or damaged.
+        keep_going: leave out cases that cannot be read, instead of raising their error.
+
+    Returns:
+        The cases, and the names of those left out with the reason.
+
+    Raises:
+        AbdosegError: what `read` raised.
+        DatasetError: the folder cannot be written.
     """
-    known = {packed.case: packed for packed in load_manifest(folder)}
-    done: list[Packed] = []
+    known = {prepared.case: prepared for prepared in load_manifest(folder)}
+    done: list[PreparedCase] = []
     left_out: list[tuple[str, str]] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for source in sources:
-            packed = known.get(source.case)
-            if packed is None or packed.source != source.stamp or not _intact(packed):
+            prepared = known.get(source.case)
+            if prepared is None or prepared.source != source.stamp or not _intact(prepared):
                 LOG.info("packing %s", source.case)
                 try:
                     contents = read(source.case)
@@ -118,10 +127,10 @@ def pack(
                         raise type(error)(f"{source.case}: {error}; or pass --keep-going to do without it") from error
                     left_out.append((source.case, str(error)))
                     continue
-                packed = _write(folder, source, contents)
-                known[source.case] = packed
+                prepared = _write(folder, source, contents)
+                known[source.case] = prepared
                 _save_manifest(folder, list(known.values()))
-            done.append(replace(packed, annotated=source.annotated, patient=source.patient))
+            done.append(replace(prepared, annotated=source.annotated, patient=source.patient))
     except OSError as error:
         raise DatasetError(
             f"{folder}: the cache cannot be written ({error.strerror or error}); name another place with --cache"
@@ -129,7 +138,7 @@ def pack(
     return tuple(done), tuple(left_out)
 
 
-def _write(folder: Path, source: Source, contents: Contents) -> Packed:
+def _write(folder: Path, source: CaseSource, contents: CaseArrays) -> PreparedCase:
     for name, array in contents.arrays.items():
         path = folder / f"{source.case}.{name}.npy"
         temporary = path.with_name(path.name + ".part")
@@ -138,14 +147,14 @@ def _write(folder: Path, source: Source, contents: Contents) -> Packed:
         temporary.replace(path)
     digests = {name: _digest(folder / f"{source.case}.{name}.npy") for name in contents.arrays}
     i, j, k = next(iter(contents.arrays.values())).shape
-    return Packed(
+    return PreparedCase(
         source.case, (i, j, k), contents.spacing_mm, source.annotated, digests, source.stamp, source.patient,
         contents.facts, folder,
     )  # fmt: skip
 
 
-def load_manifest(folder: Path) -> list[Packed]:
-    """What the manifest lists; nothing when it is missing, damaged, or of another version."""
+def load_manifest(folder: Path) -> list[PreparedCase]:
+    """The cases that a folder's manifest lists; none when it is missing, damaged, or of another version."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["version"] != VERSION:
@@ -155,34 +164,38 @@ def load_manifest(folder: Path) -> list[Packed]:
         return []
 
 
-def load_prepared(folder: Path) -> tuple[Packed, ...]:
-    """A folder that `abdoseg prepare` wrote, to be trained from without its scans. Raises DatasetError when damaged."""
+def load_prepared(folder: Path) -> tuple[PreparedCase, ...]:
+    """The cases of a folder that `abdoseg prepare` wrote, checked by digest; their scans are not needed.
+
+    Raises:
+        DatasetError: the manifest or an array is damaged.
+    """
     cases = load_manifest(folder)
-    damaged = [packed.case for packed in cases if not _intact(packed)]
+    damaged = [prepared.case for prepared in cases if not _intact(prepared)]
     if damaged or not cases:
         what = f"arrays are missing or damaged ({', '.join(damaged[:5])})" if damaged else "the manifest is damaged"
         raise DatasetError(f"{folder}: {what}; copy it again, or run abdoseg prepare again")
     return tuple(cases)
 
 
-def _packed(row: dict[str, Any], folder: Path) -> Packed:
+def _packed(row: dict[str, Any], folder: Path) -> PreparedCase:
     values = {name: tuple(row[name]) for name in ("shape", "spacing_mm", "annotated")}
-    return Packed(
+    return PreparedCase(
         case=row["case"], digests=dict(row["digests"]), source=row["source"], patient=row["patient"],
         facts=row["facts"], folder=folder, **values,
     )  # fmt: skip
 
 
-def _save_manifest(folder: Path, cases: Sequence[Packed]) -> None:
-    rows = [{name: value for name, value in asdict(packed).items() if name != "folder"} for packed in cases]
+def _save_manifest(folder: Path, cases: Sequence[PreparedCase]) -> None:
+    rows = [{name: value for name, value in asdict(prepared).items() if name != "folder"} for prepared in cases]
     temporary = folder / f"{MANIFEST}.part"
     temporary.write_text(json.dumps({"version": VERSION, "cases": rows}, indent=1), encoding="utf-8")
     temporary.replace(folder / MANIFEST)
 
 
-def _intact(packed: Packed) -> bool:
-    paths = {name: packed.folder / f"{packed.case}.{name}.npy" for name in packed.digests}
-    return all(path.is_file() and _digest(path) == packed.digests[name] for name, path in paths.items())
+def _intact(prepared: PreparedCase) -> bool:
+    paths = {name: prepared.folder / f"{prepared.case}.{name}.npy" for name in prepared.digests}
+    return all(path.is_file() and _digest(path) == prepared.digests[name] for name, path in paths.items())
 
 
 def _digest(path: Path) -> str:

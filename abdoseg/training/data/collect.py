@@ -1,4 +1,4 @@
-"""Several datasets as one: understood, packed, their cases named apart, and what is odd about them said."""
+"""Collects several datasets into one set of training data: layout, label scheme, cache, duplicates, plausibility."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from abdoseg.anatomy.label_schemes import SCHEMES
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import DatasetError
 from abdoseg.model.plan import members
-from abdoseg.training.data.cache import MANIFEST, Cache, Packed, Source, load_prepared, pack
-from abdoseg.training.data.datasets import Case, Dataset, read_dataset
+from abdoseg.training.data.cache import MANIFEST, Cache, CaseSource, PreparedCase, load_prepared, prepare_cases
+from abdoseg.training.data.datasets import Dataset, DatasetCase, read_dataset
 from abdoseg.training.data.preprocess import read_case
 from abdoseg.training.recipes import TrainingConfig
 
 ONE_TO_FOUR = tuple(SCHEMES["flare22"][number] for number in range(1, 5))
-# Millilitres that the middle case of a dataset does not exceed: twice a large adult's, so that disease has room.
+# Millilitres that the median case of a dataset does not exceed: twice a large adult's, which leaves room for disease.
 LARGEST_ML = {"liver": 4000, "spleen": 1500, "kidney_right": 500, "kidney_left": 500, "pancreas": 250}
 
 
 @dataclass(frozen=True)
-class Request:
-    """A dataset as the user names it."""
+class DatasetRequest:
+    """A dataset as the user names it: its path, label scheme, and how often its cases are drawn."""
 
     root: Path
     labels: str = "auto"
@@ -35,8 +35,11 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """All that there is to train on. patients, weights: by case. left_out: what, and why. remarks: what is odd."""
+class TrainingData:
+    """All cases to train on.
+
+    patients, weights: by case. left_out: file or case, and why. remarks: warnings about implausible labels.
+    """
 
     cache: Cache
     patients: dict[str, str]
@@ -46,31 +49,44 @@ class Gathered:
     remarks: tuple[str, ...]
 
     def scans(self) -> dict[str, str]:
-        """Cases with an image to patients: those that can validate."""
+        """Case to patient, of the cases with an image: those that can validate."""
         return {p.case: self.patients[p.case] for p in self.cache.cases if p.has_image}
 
 
-def gather(
-    requests: Sequence[Request],
+def collect_datasets(
+    requests: Sequence[DatasetRequest],
     config: TrainingConfig,
     folder: Path,
     *,
     keep_going: bool = False,
     realign: bool = False,
-) -> Gathered:
-    """Packs every dataset for the recipe's grid below `folder`. Raises DatasetError, ScanError, GeometryError."""
-    cases: list[Packed] = []
+) -> TrainingData:
+    """Prepares every dataset for the recipe's grid.
+
+    Args:
+        requests: the datasets.
+        config: the recipe.
+        folder: the cache, which holds a folder for each dataset and grid.
+        keep_going: leave out cases that cannot be read.
+        realign: resample labels that lie on another grid than their image.
+
+    Raises:
+        DatasetError: a dataset cannot be understood, or two cases have the same name.
+        ScanError: a scan cannot be read.
+        GeometryError: an image and its labels lie on different grids.
+    """
+    cases: list[PreparedCase] = []
     patients: dict[str, str] = {}
     weights: dict[str, float] = {}
     said: list[str] = []
     odd: list[str] = []
     left_out: list[tuple[str, str]] = []
     for request in requests:
-        origin: dict[str, Case] = {}
-        if prepared := find_prepared(request.root, config):
-            packed = tuple(one for part in prepared for one in load_prepared(part))
-            said.append(f"{request.root}: prepared, {len(packed)} cases")
-            annotated = _shown(packed, set())
+        origin: dict[str, DatasetCase] = {}
+        if folders := find_prepared(request.root, config):
+            prepared = tuple(one for part in folders for one in load_prepared(part))
+            said.append(f"{request.root}: prepared, {len(prepared)} cases")
+            annotated = _limit_annotated(prepared, set())
         elif others := _prepared_grids(request.root):
             raise DatasetError(
                 f"{request.root}: prepared for {', '.join(others)}, but the recipe wants {grid_name(config)}; "
@@ -78,12 +94,12 @@ def gather(
             )
         else:
             dataset = read_dataset(request.root, request.labels, request.weight)
-            packed, missed = pack_dataset(dataset, config, folder, keep_going, realign)
+            prepared, missed = prepare_dataset(dataset, config, folder, keep_going, realign)
             left_out += [*dataset.left_out, *missed]
             origin = {case.name: case for case in dataset.cases}
-            said.append(f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(packed)} cases")
-            annotated = _shown(packed, {case.name for case in dataset.cases if case.declared})
-            if (request.labels, dataset.scheme) == ("auto", "flare22") and _seen(packed) == set(ONE_TO_FOUR):
+            said.append(f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(prepared)} cases")
+            annotated = _limit_annotated(prepared, {case.name for case in dataset.cases if case.declared})
+            if (request.labels, dataset.scheme) == ("auto", "flare22") and _organs_seen(prepared) == set(ONE_TO_FOUR):
                 odd.append(
                     f"{request.root}: labels of 1 to 4 alone, taken as FLARE22's {', '.join(ONE_TO_FOUR)}; if 3 is the "
                     "left kidney and 4 the spleen, pass --labels abdoseg"
@@ -96,34 +112,34 @@ def gather(
             patients[one.case] = one.patient or one.case
             weights[one.case] = case.weight if case else request.weight
     _check_grid(cases, config)
-    patients = _twins(cases, patients)
-    return Gathered(Cache(tuple(cases)), patients, weights, tuple(said), tuple(left_out), (*odd, *remarks(cases)))
+    patients = _merge_duplicates(cases, patients)
+    return TrainingData(Cache(tuple(cases)), patients, weights, tuple(said), tuple(left_out), (*odd, *remarks(cases)))
 
 
-def pack_dataset(
+def prepare_dataset(
     dataset: Dataset, config: TrainingConfig, folder: Path, keep_going: bool = False, realign: bool = False
-) -> tuple[tuple[Packed, ...], tuple[tuple[str, str], ...]]:
-    """Packs a dataset below `folder`, in a place of its own for each grid."""
+) -> tuple[tuple[PreparedCase, ...], tuple[tuple[str, str], ...]]:
+    """Prepares a dataset below `folder`, in a folder of its own for each grid; as `prepare_cases` otherwise."""
     plan = config.plan()
-    paint = config.synthetic > 0
+    with_tissues = config.synthetic > 0
     by_name = {case.name: case for case in dataset.cases}
     grid = grid_name(config)
     key = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:6]
     firsts: dict[str, str] = {}
     sources = [
-        Source(c.name, _stamp(c, grid, paint, realign), c.annotated, firsts.setdefault(c.patient, c.name))
+        CaseSource(c.name, _stamp(c, grid, with_tissues, realign), c.annotated, firsts.setdefault(c.patient, c.name))
         for c in dataset.cases
     ]
-    return pack(
+    return prepare_cases(
         folder / f"{dataset.name}-{key}" / grid,
         sources,
-        lambda name: read_case(by_name[name], plan, paint, realign),
+        lambda name: read_case(by_name[name], plan, with_tissues, realign),
         keep_going,
     )
 
 
 def grid_name(config: TrainingConfig) -> str:
-    """The folder that arrays on the recipe's grid lie in."""
+    """The name of the folder for arrays on the recipe's grid."""
     if config.spacing_mm is None:
         return "x".join(map(str, config.patch))
     return "x".join(f"{s:g}" for s in config.spacing_mm) + "mm"
@@ -138,33 +154,33 @@ def find_prepared(root: Path, config: TrainingConfig) -> list[Path]:
 
 
 def _prepared_grids(root: Path) -> list[str]:
-    """The grids that `abdoseg prepare` wrote for, by the names of its folders."""
+    """The grids of the folders that `abdoseg prepare` wrote."""
     folders = {path.parent.name for depth in ("*", "*/*") for path in root.glob(f"{depth}/{MANIFEST}")}
     return sorted(name for name in folders if re.fullmatch(r"[\d.]+x[\d.]+x[\d.]+(mm)?", name))
 
 
-def _stamp(case: Case, grid: str, paint: bool, realign: bool) -> str:
-    return f"{case.stamp()}-{grid}{'-tissues' if paint and case.image else ''}{'-realigned' if realign else ''}"
+def _stamp(case: DatasetCase, grid: str, with_tissues: bool, realign: bool) -> str:
+    return f"{case.stamp()}-{grid}{'-tissues' if with_tissues and case.image else ''}{'-realigned' if realign else ''}"
 
 
-def _shown(packed: Sequence[Packed], declared: set[str]) -> list[Packed]:
-    """The cases, annotated only for organs that some case of their dataset shows, unless they declare otherwise.
+def _limit_annotated(prepared: Sequence[PreparedCase], declared: set[str]) -> list[PreparedCase]:
+    """The cases with `annotated` limited to organs that some case of the dataset shows, except for declared cases.
 
-    A scheme may name an organ that this dataset's annotators never drew: background may then be that organ.
+    A scheme may name an organ that this dataset's annotators never drew; background may then be that organ.
     """
-    seen = _seen(packed)
+    seen = _organs_seen(prepared)
     return [
         case if case.case in declared else replace(case, annotated=tuple(o for o in case.annotated if o in seen))
-        for case in packed
+        for case in prepared
     ]
 
 
-def _seen(packed: Sequence[Packed]) -> set[str]:
-    """The organs that some case shows."""
-    return {organ for case in packed for organ in case.facts.get("organ_ml", {})}
+def _organs_seen(prepared: Sequence[PreparedCase]) -> set[str]:
+    """The organs that the labels of at least one case hold."""
+    return {organ for case in prepared for organ in case.facts.get("organ_ml", {})}
 
 
-def _check_grid(cases: Sequence[Packed], config: TrainingConfig) -> None:
+def _check_grid(cases: Sequence[PreparedCase], config: TrainingConfig) -> None:
     for case in cases:
         if config.spacing_mm is None:
             wrong = case.shape != config.patch
@@ -179,7 +195,7 @@ def _check_grid(cases: Sequence[Packed], config: TrainingConfig) -> None:
             )
 
 
-def _twins(cases: Sequence[Packed], patients: dict[str, str]) -> dict[str, str]:
+def _merge_duplicates(cases: Sequence[PreparedCase], patients: dict[str, str]) -> dict[str, str]:
     """One scan under two names is one patient."""
     first: dict[str, str] = {}
     merged = {}
@@ -190,8 +206,8 @@ def _twins(cases: Sequence[Packed], patients: dict[str, str]) -> dict[str, str]:
     return merged
 
 
-def remarks(cases: Sequence[Packed]) -> list[str]:
-    """What looks wrong in labels that could be read: organs of impossible size, and images that hold no HU."""
+def remarks(cases: Sequence[PreparedCase]) -> list[str]:
+    """Warnings about labels and images that could be read: organs of impossible size, values that are no HU."""
     found = []
     volumes: dict[str, list[float]] = {}
     for case in cases:
@@ -220,10 +236,11 @@ def remarks(cases: Sequence[Packed]) -> list[str]:
     return found
 
 
-def suited(config: TrainingConfig, cache: Cache, wanted: Sequence[str] | None) -> TrainingConfig:
-    """The recipe for the organs asked for, or for those of its own that some case is annotated for.
+def adapt_recipe(config: TrainingConfig, cache: Cache, wanted: Sequence[str] | None) -> TrainingConfig:
+    """The recipe for the wanted organs, or for those of its own that some case is annotated for.
 
-    Raises DatasetError when an organ was asked for that nobody annotated.
+    Raises:
+        DatasetError: no case is annotated for a wanted organ, or for any of the recipe's.
     """
     known = {organ for case in cache.cases for organ in case.annotated}
     if wanted:
@@ -241,7 +258,7 @@ def suited(config: TrainingConfig, cache: Cache, wanted: Sequence[str] | None) -
     return config.learning(organs)
 
 
-def census(cases: Sequence[Packed]) -> dict[str, tuple[int, int, float]]:
+def census(cases: Sequence[PreparedCase]) -> dict[str, tuple[int, int, float]]:
     """By organ: cases annotated for it, cases that show it, and its median volume in millilitres there."""
     annotated = Counter(organ for case in cases for organ in case.annotated)
     rows = {}

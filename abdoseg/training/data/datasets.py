@@ -1,4 +1,4 @@
-"""Datasets as they are: what each case consists of, and what the numbers in its labels mean."""
+"""Reads a dataset's structure: the files of each case, their label scheme, patients, annotated organs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from abdoseg.anatomy.label_schemes import Scheme
+from abdoseg.anatomy.label_schemes import Scheme, find_scheme, is_scheme, organ_name, parse_scheme
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import DatasetError
 from abdoseg.io import case_name
 from abdoseg.training.data.file_tree import Tree, list_tree
-from abdoseg.training.data.layouts import Found, understand
-from abdoseg.training.data.schemes import is_scheme, organ_name, parse_scheme, scheme_named
+from abdoseg.training.data.layouts import CaseFiles, detect_layout
 
 
 @dataclass(frozen=True)
-class Case:
-    """A scan with labels, or labels alone (image None): files of `tree`, and what the numbers in them mean.
+class DatasetCase:
+    """A scan with labels, or labels alone (image None): files of `tree`, and their label scheme.
 
-    annotated: organs that the annotator looked for. declared: the dataset says so itself; otherwise it follows from
-    the scheme, and organs that no case of the dataset shows count as not looked for.
+    annotated: organs that the annotator looked for. declared: the dataset states them itself; otherwise they follow
+    from the scheme, and organs that no case of the dataset shows count as not annotated.
     patient: cases of one patient are never on both sides of a split.
     """
 
@@ -38,19 +37,22 @@ class Case:
     weight: float = 1.0
 
     def stamp(self) -> str:
-        """Changes when a file of the case, or the meaning of its numbers, does."""
+        """A digest of the case's files and label scheme."""
         parts = [self.tree.stamp(name) for name in (self.image, *self.labels) if name]
         return hashlib.sha256(repr((parts, sorted(self.scheme.items()))).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was understood of a dataset. layout: in words. scheme: the name of its label numbers."""
+    """A dataset's structure.
+
+    layout: in words. scheme: the name of its label scheme. left_out: file or case, and why.
+    """
 
     root: Path
     layout: str
     scheme: str
-    cases: tuple[Case, ...]
+    cases: tuple[DatasetCase, ...]
     left_out: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -59,15 +61,21 @@ class Dataset:
 
 
 def read_dataset(root: Path, labels: str = "auto", weight: float = 1.0) -> Dataset:
-    """Understands a folder, a zip or a CSV of pairs; nothing but names and small text files is read.
+    """The structure of a dataset, from file names and small text files alone.
 
-    labels: a scheme's name, a JSON file, or auto: what the dataset brings along, else what goes with its layout.
-    Raises DatasetError when nothing can be trained on.
+    Args:
+        root: a folder, a zip or a CSV of pairs.
+        labels: a label scheme by name or JSON file; auto takes the dataset's own, or the one that its layout implies.
+        weight: how often its cases are drawn.
+
+    Raises:
+        DatasetError: there is no case to train on, or the label scheme is unclear.
+        UsageError: there is no such label scheme.
     """
     if root.suffix.lower() == ".csv" and root.is_file():
         return _from_csv(root, labels, weight)
     tree = list_tree(root)
-    layout = understand(tree.names)
+    layout = detect_layout(tree.names)
     name, shared = _scheme_of(tree, layout.scheme, labels)
     cases, left_out = [], list(layout.left_out)
     for found in layout.cases:
@@ -86,7 +94,7 @@ def read_dataset(root: Path, labels: str = "auto", weight: float = 1.0) -> Datas
 
 def _scheme_of(tree: Tree, layout_scheme: str | None, labels: str) -> tuple[str, Scheme | None]:
     if labels != "auto":
-        return labels, scheme_named(labels)
+        return labels, find_scheme(labels)
     if layout_scheme == "dataset.json":
         name, *more = [name for name in tree.names if Path(name).name == "dataset.json"]
         if more:
@@ -97,26 +105,26 @@ def _scheme_of(tree: Tree, layout_scheme: str | None, labels: str) -> tuple[str,
         return "dataset.json", parse_scheme(tree.text(name), name)
     if layout_scheme in (None, "organ names"):
         return layout_scheme or "auto", {} if layout_scheme else None
-    return layout_scheme, scheme_named(layout_scheme)
+    return layout_scheme, find_scheme(layout_scheme)
 
 
-def _own_scheme(tree: Tree, found: Found) -> Scheme | None:
+def _own_scheme(tree: Tree, found: CaseFiles) -> Scheme | None:
     if found.sidecar is None or not is_scheme(text := tree.text(found.sidecar)):
         return None
     return parse_scheme(text, found.sidecar)
 
 
-def _case(tree: Tree, found: Found, scheme: Scheme, weight: float) -> Case:
+def _case(tree: Tree, found: CaseFiles, scheme: Scheme, weight: float) -> DatasetCase:
     if len(found.labels) > 1 or not scheme:  # a mask an organ: numbers follow the files
         scheme = {number: organ_name(case_name(name)) for number, name in enumerate(found.labels, start=1)}
-    return Case(
+    return DatasetCase(
         found.case, tree, found.image, found.labels, scheme, annotated_by(scheme),
         patient=_patient(tree, found.image) or found.case, weight=weight,
     )  # fmt: skip
 
 
 def annotated_by(scheme: Scheme) -> tuple[str, ...]:
-    """Our organs among a scheme's names, in our order; a merged kidney is both."""
+    """Our organs among a scheme's names, in our order; `kidney` is both kidneys."""
     names = set(scheme.values())
     if "kidney" in names:
         names |= {"kidney_right", "kidney_left"}
@@ -124,7 +132,7 @@ def annotated_by(scheme: Scheme) -> tuple[str, ...]:
 
 
 def _patient(tree: Tree, image: str | None) -> str | None:
-    """A digest of a DICOM folder's patient, held in memory only; None for other scans."""
+    """A digest of a DICOM folder's PatientID, held in memory only; None for other scans."""
     if image is None or not image.endswith("/") or tree.zipped:
         return None
     from pydicom import dcmread
@@ -163,9 +171,9 @@ def _from_csv(path: Path, labels: str, weight: float) -> Dataset:
             continue
         chosen = row.get("scheme") or (labels if labels != "auto" else "abdoseg")
         image = _as_folder(path.parent, row["image"])
-        found = Found(row.get("case") or case_name(row["image"] or row["labels"]), image or None, (row["labels"],))
+        found = CaseFiles(row.get("case") or case_name(row["image"] or row["labels"]), image or None, (row["labels"],))
         tree = Tree(path.parent, _stamps(path.parent, [name for name in (image, row["labels"]) if name]))
-        case = _case(tree, found, scheme_named(chosen), _weight(path, row.get("weight"), weight))
+        case = _case(tree, found, find_scheme(chosen), _weight(path, row.get("weight"), weight))
         if row.get("annotated"):
             named = tuple(organ_name(name) for name in row["annotated"].split())
             if unknown := [name for name in named if name not in BY_NAME]:

@@ -1,4 +1,4 @@
-"""The files of a dataset, whether it is a folder or a zip: their names, and one at a time as a path on disk."""
+"""The files of a dataset in a folder or a zip: their names, digests, and one at a time as a path on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from abdoseg.errors import DatasetError, ResourceError
 
 @dataclass(frozen=True)
 class Tree:
-    """What lies below `root`: file names relative to it with forward slashes, sorted; hidden files left out.
+    """The files below `root`: names relative to it with forward slashes, sorted, without hidden files.
 
     stamps: for each name, what changes when the file does (size and time, or a zip member's size and checksum).
     """

@@ -1,4 +1,4 @@
-"""Which image belongs to which labels: the layouts of public datasets, understood from file names alone."""
+"""Detects the layout of a dataset from file names: which image belongs to which labels, and the label scheme."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _HEAD = re.compile(r"^(img|image|volume|ct|label|segmentation|seg|mask)[-_]?(?=\
 
 
 @dataclass(frozen=True)
-class Found:
-    """A case by its files. image: None for label maps alone; a DICOM folder ends in a slash.
+class CaseFiles:
+    """The files of a case. image: None for label maps alone; a DICOM folder ends in a slash.
 
     labels: one file, or one mask an organ, named by the organ. sidecar: a JSON file named as the labels are.
     """
@@ -41,19 +41,19 @@ class Found:
 
 @dataclass(frozen=True)
 class Layout:
-    """A dataset by its file names. name: what it looks like, in words. scheme: the label numbers that go with it.
+    """The cases found in a dataset. name: the layout, in words. scheme: the label scheme that it implies.
 
     left_out: file or case, and why.
     """
 
     name: str
     scheme: str | None
-    cases: tuple[Found, ...]
+    cases: tuple[CaseFiles, ...]
     left_out: tuple[tuple[str, str], ...] = ()
 
 
-def understand(names: Sequence[str]) -> Layout:
-    """The layout of a dataset whose files have these names (relative, forward slashes)."""
+def detect_layout(names: Sequence[str]) -> Layout:
+    """The layout of a dataset with files of these names (relative, forward slashes)."""
     masks = _mask_folders(names)
     if masks:
         return masks
@@ -120,12 +120,12 @@ def _paired(names: set[str], images: dict[str, list[_Candidate]], labels: dict[s
             left_out.append((truth[0].name, "no image with this name"))
         else:
             image = scan[0].name if scan else None
-            cases.append(Found(key, image, (truth[0].name,), _sidecar(names, truth[0].name)))
-    return Layout(*_recognised(names, cases), tuple(cases), tuple(left_out))
+            cases.append(CaseFiles(key, image, (truth[0].name,), _sidecar(names, truth[0].name)))
+    return Layout(*_name_and_scheme(names, cases), tuple(cases), tuple(left_out))
 
 
-def _recognised(names: set[str], cases: Sequence[Found]) -> tuple[str, str | None]:
-    """What the layout is called, and the label scheme that it comes with."""
+def _name_and_scheme(names: set[str], cases: Sequence[CaseFiles]) -> tuple[str, str | None]:
+    """The layout's name, and the label scheme that it implies."""
     stems = {case_name(name).lower() for case in cases for name in case.labels}
     if cases and all(case.image is None for case in cases):
         return "label maps without images", None
@@ -157,7 +157,7 @@ def _mask_folders(names: Sequence[str]) -> Layout | None:
     for folder, files in sorted(masks.items()):
         images = [f"{folder}/{stem}{suffix}" for stem in ("ct", "image") for suffix in SCANS]
         image = next((name for name in images if name in set(names)), None)
-        cases.append(Found(PurePosixPath(folder).name, image, tuple(sorted(files))))
+        cases.append(CaseFiles(PurePosixPath(folder).name, image, tuple(sorted(files))))
     for name in names:
         folder = PurePosixPath(name).parent.as_posix()
         if case_name(name) == "ct" and name.lower().endswith(SCANS) and folder not in masks:
@@ -166,7 +166,7 @@ def _mask_folders(names: Sequence[str]) -> Layout | None:
 
 
 def _volumes(names: Iterable[str]) -> list[str]:
-    """Files that may be images or labels; test folders, which have no labels, left out."""
+    """Files that may be images or labels; test folders have no labels and are left out."""
     return [
         name
         for name in names

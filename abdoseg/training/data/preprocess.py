@@ -1,4 +1,4 @@
-"""A case's files as arrays on the network's grid: image, labels in our numbers, and tissues to paint from."""
+"""Preprocessing of a case: its files resampled to the network's grid as image, labels and tissue map."""
 
 from __future__ import annotations
 
@@ -15,21 +15,29 @@ from abdoseg.io import read_labels, read_scan
 from abdoseg.io.formats import read_file
 from abdoseg.io.labels import mask_of, whole_numbers
 from abdoseg.model.plan import Plan
-from abdoseg.training.augment.synthesis import tissue_map
-from abdoseg.training.data.cache import Arrays, Contents
-from abdoseg.training.data.datasets import Case
+from abdoseg.training.augment.tissue_maps import tissue_map
+from abdoseg.training.data.cache import Arrays, CaseArrays
+from abdoseg.training.data.datasets import DatasetCase
 
 TOLERANCE_MM = 0.5  # between the corners of an image and of its labels
 MARGIN_MM = 40.0  # around a label map without an image, for the fat and the air around the patient
 HU_RANGE = (-1024, 3071)
-MOST_NUMBER = 255  # of a label map without an image
+MAX_LABEL = 255  # of a label map without an image
 
 
-def read_case(case: Case, plan: Plan, paint: bool = False, realign: bool = False) -> Contents:
-    """A case's arrays on the plan's grid. paint: with a map of tissues, to paint scans from; always without an image.
+def read_case(case: DatasetCase, plan: Plan, with_tissues: bool = False, realign: bool = False) -> CaseArrays:
+    """A case's arrays on the plan's grid: image, labels in our numbers, tissues.
 
-    realign: labels on another grid than the image's are taken over; otherwise that is an error.
-    Raises ScanError, GeometryError.
+    Args:
+        case: from `read_dataset`.
+        plan: of the network.
+        with_tissues: add a tissue map for synthesis; a case without an image always has one.
+        realign: resample labels that lie on another grid than the image.
+
+    Raises:
+        ScanError: a file cannot be read, or holds no CT or no labels.
+        GeometryError: image and labels lie on different grids.
+        DatasetError: none of the masks is of a known organ.
     """
     if case.image is None:
         return _read_map(case, plan)
@@ -42,15 +50,15 @@ def read_case(case: Case, plan: Plan, paint: bool = False, realign: bool = False
     labels = resample_labels(labelmap.labels, labelmap.geometry, grid)
     image = np.clip(np.rint(resample_image(volume.voxels, volume.geometry, grid)), *HU_RANGE).astype(np.int16)
     arrays: Arrays = {"image": image, "labels": labels}
-    if paint:
+    if with_tissues:
         names = {BY_NAME[name].label: name for name in case.annotated}
         arrays["tissues"] = tissue_map(labels, names, grid.spacing_mm.tolist(), image)
     facts = _facts(labels, grid, volume.geometry, image, volume.notes) | {"unknown": list(labelmap.unknown)}
-    return Contents(arrays, _spacing(grid), facts)
+    return CaseArrays(arrays, _spacing(grid), facts)
 
 
-def _read_map(case: Case, plan: Plan) -> Contents:
-    """A label map alone, with a margin, and the tissues to paint scans from."""
+def _read_map(case: DatasetCase, plan: Plan) -> CaseArrays:
+    """A label map without an image: its labels with a margin around them, and its tissue map."""
     raw, geometry = _read_numbers(case)
     spare = [int(np.ceil(MARGIN_MM / s)) for s in geometry.spacing_mm[:2]] + [0]
     wide = geometry.cropped([-n for n in spare], [size + n for size, n in zip(geometry.shape, spare, strict=True)])
@@ -58,12 +66,12 @@ def _read_map(case: Case, plan: Plan) -> Contents:
     raw = resample_labels(raw, geometry, grid)
     raw[_beyond(geometry, grid)] = 0
     tissues = tissue_map(raw, case.scheme, grid.spacing_mm.tolist())
-    table = np.zeros(MOST_NUMBER + 1, np.uint8)
+    table = np.zeros(MAX_LABEL + 1, np.uint8)
     for number, name in case.scheme.items():
-        if name in BY_NAME and number <= MOST_NUMBER:
+        if name in BY_NAME and number <= MAX_LABEL:
             table[number] = BY_NAME[name].label
     labels = table[raw]
-    return Contents({"labels": labels, "tissues": tissues}, _spacing(grid), _facts(labels, grid, geometry, None, ()))
+    return CaseArrays({"labels": labels, "tissues": tissues}, _spacing(grid), _facts(labels, grid, geometry, None, ()))
 
 
 def _beyond(geometry: Geometry, grid: Geometry) -> Array:
@@ -77,7 +85,11 @@ def _beyond(geometry: Geometry, grid: Geometry) -> Array:
 
 
 def check_grids(image: Geometry, labels: Geometry) -> None:
-    """Raises GeometryError, with the numbers, when labels do not lie on their image's grid."""
+    """Checks that labels lie on their image's grid.
+
+    Raises:
+        GeometryError: they don't; the message has both grids.
+    """
     if image.matches(labels, TOLERANCE_MM):
         return
     facts = [
@@ -93,7 +105,7 @@ def check_grids(image: Geometry, labels: Geometry) -> None:
     )
 
 
-def _read_labels(case: Case) -> Labelmap:
+def _read_labels(case: DatasetCase) -> Labelmap:
     if len(case.labels) == 1:
         with case.tree.opened(case.labels[0]) as path:
             return read_labels(path, case.scheme, warn=False)
@@ -114,8 +126,8 @@ def _read_labels(case: Case) -> Labelmap:
     return merged
 
 
-def _read_numbers(case: Case) -> tuple[Array, Geometry]:
-    """The labels as the dataset numbers them, canonical axes; of masks, the number of the file."""
+def _read_numbers(case: DatasetCase) -> tuple[Array, Geometry]:
+    """The labels with the dataset's own numbers, in canonical axes; of masks, the number of the file."""
     numbers: Array | None = None
     for number, name in enumerate(case.labels, start=1):
         with case.tree.opened(name) as path:
@@ -123,8 +135,8 @@ def _read_numbers(case: Case) -> tuple[Array, Geometry]:
             array = file.stored.to_canonical(whole_numbers(path, file.array))
         geometry = file.stored.canonical()
         if len(case.labels) == 1:
-            if array.max() > MOST_NUMBER:
-                raise ScanError(f"{name}: label {array.max()}, where maps to paint from have at most {MOST_NUMBER}")
+            if array.max() > MAX_LABEL:
+                raise ScanError(f"{name}: label {array.max()}, where maps without an image have at most {MAX_LABEL}")
             return array.astype(np.uint8, copy=False), geometry
         numbers = np.zeros(array.shape, np.uint8) if numbers is None else numbers
         numbers[array > 0] = number
@@ -140,7 +152,7 @@ def _spacing(grid: Geometry) -> tuple[float, float, float]:
 def _facts(
     labels: Array, grid: Geometry, stored: Geometry, image: Array | None, notes: Sequence[str]
 ) -> dict[str, object]:
-    """Spacing and shape of the file, volumes of the organs, and HU: of the middle 99 percent, and organ medians."""
+    """Spacing and shape of the file, organ volumes, the central 99 percent of HU, and median HU of the organs."""
     names = {organ.label: organ.name for organ in BY_NAME.values()}
     counts = np.bincount(labels.ravel(), minlength=256)
     present = [label for label in names if counts[label]]

@@ -1,4 +1,4 @@
-"""Which cases train and which validate: by hash of the patient, so that nobody chooses and nobody is on both sides."""
+"""Train-validation splits by a hash of the patient: reproducible, and no patient is on both sides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from abdoseg.errors import DatasetError
 
 @dataclass(frozen=True)
 class Split:
-    """Names of cases, sorted. how: in words, for the model card."""
+    """Names of training and validation cases, sorted. how: the way they were chosen, for the model card."""
 
     train: tuple[str, ...]
     validate: tuple[str, ...]
@@ -24,11 +24,11 @@ class Split:
         return json.dumps(asdict(self), indent=1)
 
 
-def by_share(patients: Mapping[str, str], share: float, seed: int) -> Split:
-    """A share of the patients validates, one at least unless the share is 0. patients: case to patient."""
+def by_fraction(patients: Mapping[str, str], fraction: float, seed: int) -> Split:
+    """A fraction of the patients validates, at least one unless it is 0. patients: case to patient."""
     ranked = _ranked(patients, seed)
-    count = 0 if share <= 0 else min(len(ranked) - 1, max(1, round(share * len(ranked))))
-    return _split(patients, ranked[:count], f"{share:.0%} of the patients by hash, seed {seed}")
+    count = 0 if fraction <= 0 else min(len(ranked) - 1, max(1, round(fraction * len(ranked))))
+    return _split(patients, ranked[:count], f"{fraction:.0%} of the patients by hash, seed {seed}")
 
 
 def by_fold(patients: Mapping[str, str], folds: int, fold: int, seed: int) -> Split:
@@ -42,7 +42,7 @@ def by_fold(patients: Mapping[str, str], folds: int, fold: int, seed: int) -> Sp
 
 
 def by_names(patients: Mapping[str, str], names: Sequence[str]) -> Split:
-    """The named cases validate, and with them what else there is of their patients. Raises DatasetError."""
+    """The named cases validate, and all other cases of their patients. Raises DatasetError for unknown names."""
     unknown = sorted(set(names) - set(patients))
     if unknown:
         raise DatasetError(
@@ -70,14 +70,14 @@ def by_file(patients: Mapping[str, str], path: Path) -> Split:
     )
 
 
-def of_run(patients: Mapping[str, str], path: Path) -> Split:
-    """The split that a run began with: its split.json."""
+def from_run(patients: Mapping[str, str], path: Path) -> Split:
+    """The split of an earlier run, from its split.json."""
     split = by_file(patients, path)
     return replace(split, how=str(json.loads(path.read_text(encoding="utf-8")).get("how", split.how)))
 
 
-def fewer(split: Split, patients: Mapping[str, str], count: int, seed: int) -> Split:
-    """The split with the training cases of `count` patients only; with the same seed, smaller sets lie in larger."""
+def subsample(split: Split, patients: Mapping[str, str], count: int, seed: int) -> Split:
+    """The split with the training cases of `count` patients only; with one seed, smaller sets lie in larger ones."""
     ranked = _ranked({case: patients[case] for case in split.train}, seed)
     if count > len(ranked):
         raise DatasetError(f"{count} training cases were asked for, and there are {len(ranked)}")
@@ -87,7 +87,7 @@ def fewer(split: Split, patients: Mapping[str, str], count: int, seed: int) -> S
 
 
 def _ranked(patients: Mapping[str, str], seed: int) -> list[str]:
-    """Patients in an order that depends on their own names and the seed alone."""
+    """Patients in an order that depends on their names and the seed alone."""
     return sorted(set(patients.values()), key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest())
 
 

@@ -16,7 +16,7 @@ from abdoseg.rendering import preview
 from abdoseg.runtime.files import writing
 from abdoseg.training.augment.sampler import channel_table
 from abdoseg.training.checkpoint import Progress
-from abdoseg.training.data.cache import Cache, Packed
+from abdoseg.training.data.cache import Cache, PreparedCase
 from abdoseg.training.history import Epoch
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.validation import CaseScore
@@ -67,18 +67,18 @@ class Slices:
                     draw_case(score, self.cache.by_name[score.case], self.config).save(path)
 
 
-def draw_case(score: CaseScore, packed: Packed, config: TrainingConfig) -> Image.Image:
+def draw_case(score: CaseScore, prepared: PreparedCase, config: TrainingConfig) -> Image.Image:
     """A contact sheet of a validation case on the network's grid."""
-    geometry = Geometry(packed.shape, np.diag([*packed.spacing_mm, 1.0]))
+    geometry = Geometry(prepared.shape, np.diag([*prepared.spacing_mm, 1.0]))
     numbers = np.array([0, *(BY_NAME[members(organ)[0]].label for organ in config.organs)], np.uint8)
     shown = {BY_NAME[members(o)[0]].label: members(o)[0] for o in config.output_organs}
     kept = np.isin(numbers, list(shown))
-    truth = channel_table(config.organs)[packed.array("labels")]
+    truth = channel_table(config.organs)[prepared.array("labels")]
 
     def labelmap(channels: Array) -> Labelmap:
         return Labelmap((numbers * kept)[channels].astype(np.uint8), geometry, Stored(geometry), shown)
 
-    volume = Volume(np.array(packed.array("image")), geometry, Stored(geometry))
+    volume = Volume(np.array(prepared.array("image")), geometry, Stored(geometry))
     return preview(volume, labelmap(score.guess), labelmap(truth))
 
 

@@ -18,7 +18,7 @@ from abdoseg.model.weights import load_model
 from abdoseg.runtime.files import writing
 from abdoseg.training.augment.sampler import channel_table, is_annotated
 from abdoseg.training.data.cache import Cache
-from abdoseg.training.data.collect import Gathered
+from abdoseg.training.data.collect import TrainingData
 from abdoseg.training.data.splits import Split
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.validation import predict
@@ -54,14 +54,14 @@ def assess(
     table = channel_table(config.organs)
     rows = []
     for case in cases:
-        packed = cache.by_name[case]
-        guess, truth = predict(network, packed, config, device).channels, table[packed.array("labels")]
+        prepared = cache.by_name[case]
+        guess, truth = predict(network, prepared, config, device).channels, table[prepared.array("labels")]
         for organ in config.output_organs:
             channel = config.organs.index(organ) + 1
             there, found = truth == channel, guess == channel
-            if not is_annotated(packed, organ) or not there.any():
+            if not is_annotated(prepared, organ) or not there.any():
                 continue
-            distances = surface_distances(there, found, packed.spacing_mm)
+            distances = surface_distances(there, found, prepared.spacing_mm)
             tolerance_mm = BY_NAME[members(organ)[0]].nsd_tolerance_mm
             both, one, other = (int(mask.sum()) for mask in (there & found, there, found))
             rows.append(
@@ -108,7 +108,12 @@ def table_of(rows: Sequence[Row]) -> str:
 
 
 def write_card(
-    path: Path, config: TrainingConfig, gathered: Gathered, split: Split, rows: Sequence[Row], facts: dict[str, str]
+    path: Path,
+    config: TrainingConfig,
+    data: TrainingData,
+    split: Split,
+    rows: Sequence[Row],
+    facts: dict[str, str],
 ) -> None:
     """The model card: data, terms, recipe, split, seed, what was reached. facts: further lines, name and value."""
     grid = f"{' x '.join(f'{s:g}' for s in config.spacing_mm)} mm" if config.spacing_mm else "whole scans"
@@ -126,10 +131,10 @@ def write_card(
         "",
         "## Data",
         "",
-        *(f"- {line}" for line in gathered.datasets),
+        *(f"- {line}" for line in data.datasets),
         f"- {len(split.train)} cases for training: {', '.join(split.train)}",
         f"- {len(split.validate)} for validation ({split.how}): {', '.join(split.validate) or 'none'}",
-        *(f"- left out: {what} ({why})" for what, why in gathered.left_out),
+        *(f"- left out: {what} ({why})" for what, why in data.left_out),
         "",
         TERMS,
         "",

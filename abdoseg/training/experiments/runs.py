@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from abdoseg.runtime.files import writing
-from abdoseg.training.data.collect import Gathered
-from abdoseg.training.data.splits import Split, by_fold, fewer
+from abdoseg.training.data.collect import TrainingData
+from abdoseg.training.data.splits import Split, by_fold, subsample
 from abdoseg.training.distributed import ALONE, World
 from abdoseg.training.experiments.curves import PAPER, SIZE, Curves, Slices, colour_of, draw_panel
 from abdoseg.training.experiments.model_card import CARD, Row, assess, summary, table_of, write_card, write_rows
@@ -30,7 +30,7 @@ T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.26
 class Setting:
     """What all runs of one command share. watchers: for a run's folder, who is told how it goes."""
 
-    gathered: Gathered
+    data: TrainingData
     config: TrainingConfig
     terms: Terms
     command: str
@@ -48,7 +48,7 @@ class Result:
 
 def train_once(setting: Setting, split: Split, run: Path) -> Result:
     """One training into `run`: weights, checkpoint, log.csv, pictures, scores.csv and the model card."""
-    config, gathered, world = setting.config, setting.gathered, setting.world
+    config, data, world = setting.config, setting.data, setting.world
     watchers: list[Watcher] = []
     if world.leads:
         for name, content in (("recipe.json", config.to_json()), (SPLIT, split.to_json())):
@@ -56,24 +56,24 @@ def train_once(setting: Setting, split: Split, run: Path) -> Result:
                 path.write_text(content, encoding="utf-8")
         if not setting.terms.resume:
             (run / LOG_FILE).unlink(missing_ok=True)
-        watchers = [Curves(run, config), Slices(run, config, gathered.cache), *setting.watchers(run, config)]
-    weights = {case: weight for case, weight in gathered.weights.items() if weight != 1.0}
-    task = Task(gathered.cache, split.train, split.validate, weights)
+        watchers = [Curves(run, config), Slices(run, config, data.cache), *setting.watchers(run, config)]
+    weights = {case: weight for case, weight in data.weights.items() if weight != 1.0}
+    task = Task(data.cache, split.train, split.validate, weights)
     outcome = fit(task, config, run, setting.terms, watchers, world)
     if not world.leads or outcome.ended == "stopped":
         return Result(outcome, ())
-    rows = assess(outcome.weights, config, gathered.cache, split.validate, setting.terms.device)
+    rows = assess(outcome.weights, config, data.cache, split.validate, setting.terms.device)
     write_rows(run / "scores.csv", rows)
     progress = outcome.progress
     facts = {
         "command": f"`{setting.command}`",
         "trained": f"{progress.step} steps in {progress.seconds / 60:.0f} minutes on {setting.terms.device.type}"
         f"{f', {world.size} processes' if world.size > 1 else ''}; kept: step {progress.best_step}",
-        "training data, SHA-256": f"`{gathered.cache.digest()}`",
+        "training data, SHA-256": f"`{data.cache.digest()}`",
     }
     if began_from := progress.extra.get("began_from"):
         facts["began from"] = began_from
-    write_card(run / CARD, config, gathered, split, rows, facts)
+    write_card(run / CARD, config, data, split, rows, facts)
     return Result(outcome, tuple(rows))
 
 
@@ -82,7 +82,7 @@ def cross_validate(setting: Setting, folds: int, run: Path) -> list[Row]:
     rows: list[Row] = []
     for fold in range(1, folds + 1):
         name = f"fold{fold}"
-        split = completed(setting.gathered, by_fold(setting.gathered.scans(), folds, fold, setting.config.seed))
+        split = completed(setting.data, by_fold(setting.data.scans(), folds, fold, setting.config.seed))
         result = train_once(setting, split, run / name)
         if result.outcome.ended == "stopped":
             return rows
@@ -95,10 +95,10 @@ def cross_validate(setting: Setting, folds: int, run: Path) -> list[Row]:
     return rows
 
 
-def completed(gathered: Gathered, split: Split) -> Split:
+def completed(data: TrainingData, split: Split) -> Split:
     """A split of the scans, with all else on its training side (label maps), unless their patient validates."""
-    held = {gathered.patients[case] for case in split.validate}
-    train = [case for case, patient in gathered.patients.items() if patient not in held]
+    held = {data.patients[case] for case in split.validate}
+    train = [case for case, patient in data.patients.items() if patient not in held]
     return replace(split, train=tuple(sorted(train)))
 
 
@@ -120,12 +120,12 @@ def learning_curve(setting: Setting, split: Split, counts: Sequence[int], seeds:
     """
     found: dict[tuple[int, str], list[float]] = {}
     for count in counts:  # before the first run, what the last one would fail for
-        fewer(split, setting.gathered.patients, count, setting.config.seed)
+        subsample(split, setting.data.patients, count, setting.config.seed)
     points: list[Point] = []
     for count in counts:
         for seed in range(seeds):
             config = replace(setting.config, seed=setting.config.seed + seed)
-            few = fewer(split, setting.gathered.patients, count, config.seed)
+            few = subsample(split, setting.data.patients, count, config.seed)
             result = train_once(replace(setting, config=config), few, run / f"cases{count}-seed{config.seed}")
             if result.outcome.ended == "stopped":
                 return []

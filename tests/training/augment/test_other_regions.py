@@ -10,16 +10,16 @@ from tiny import RECIPE, SPACING, patient
 
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.anatomy.tissues import Tissue
-from abdoseg.training.augment import rng as draws
+from abdoseg.training.augment import rng
 from abdoseg.training.augment.sampler import Sampler
-from abdoseg.training.augment.transforms import NONE, Augmentation
-from abdoseg.training.data.cache import Cache, Contents, Source, pack
+from abdoseg.training.augment.transforms import NO_AUGMENTATION, Augmentation
+from abdoseg.training.data.cache import Cache, CaseArrays, CaseSource, prepare_cases
 
 USUAL = Augmentation(organ_hu=0.0, oral=0.0, cut=0.0)
 # What happens in a sample, and how often the host may then wait for a device: for the box that the patch needs; for
 # the tissues; for the labels, the kidneys' HU and the room beside the organs; for the planes that hold organs.
 KINDS = {
-    "as it is": (replace(RECIPE, augmentation=NONE), 1),
+    "as it is": (replace(RECIPE, augmentation=NO_AUGMENTATION), 1),
     "usual": (replace(RECIPE, augmentation=USUAL), 1),
     "another phase": (replace(RECIPE, augmentation=replace(USUAL, organ_hu=1.0)), 1),
     "oral contrast": (replace(RECIPE, augmentation=replace(USUAL, oral=1.0)), 4),
@@ -35,8 +35,8 @@ def cache(tmp_path):
     tissues = np.arange(hu.size, dtype=np.uint32).reshape(hu.shape).astype(np.uint8)
     for number, tissue in enumerate((Tissue.LIVER, Tissue.SPLEEN, Tissue.KIDNEY_CORTEX, Tissue.GAP, 17, 21)):
         tissues[4 + 3 * number : 7 + 3 * number, 3:17, 3:13] = tissue
-    contents = Contents({"image": hu, "labels": labels, "tissues": tissues}, SPACING)
-    return Cache(pack(tmp_path, [Source("case0", "v1", MAIN)], lambda case: contents)[0])
+    contents = CaseArrays({"image": hu, "labels": labels, "tissues": tissues}, SPACING)
+    return Cache(prepare_cases(tmp_path, [CaseSource("case0", "v1", MAIN)], lambda case: contents)[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -44,7 +44,7 @@ def test_a_sample_drawn_elsewhere_lies_there_whole_and_is_seldom_waited_for(cach
     config, waits = KINDS[kind]
     expected = [Sampler(cache, ["case0"], config)._sample(number) for number in range(12)]
     shared = torch.Generator()  # the device's own would draw other fields; then there was nothing to compare with
-    monkeypatch.setattr(draws, "Generator", lambda device=None: shared)
+    monkeypatch.setattr(rng, "Generator", lambda device=None: shared)
     with Overseer() as overseer:
         sampler = Sampler(cache, ["case0"], config, device=ELSEWHERE)
         for number, parts in enumerate(expected):
@@ -57,7 +57,7 @@ def test_a_sample_drawn_elsewhere_lies_there_whole_and_is_seldom_waited_for(cach
 
 
 def test_elsewhere_too_a_batch_depends_on_seed_and_step_alone(cache, monkeypatch):
-    monkeypatch.setattr(draws, "Generator", lambda device=None: torch.Generator())
+    monkeypatch.setattr(rng, "Generator", lambda device=None: torch.Generator())
     with Overseer():
         sampler = Sampler(cache, ["case0"], RECIPE, device=ELSEWHERE)
         first, other, again = (sampler.batch(step) for step in (3, 4, 3))

@@ -9,8 +9,8 @@ from tiny import RECIPE, SHAPE, STILL, packed
 
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.errors import DatasetError
-from abdoseg.training.augment.rng import Draws
-from abdoseg.training.augment.sampler import Sampler, channel_table, is_annotated, scale
+from abdoseg.training.augment.rng import Rng
+from abdoseg.training.augment.sampler import Sampler, apply_window, channel_table, is_annotated
 
 NAMES = ["case0", "case1", "case2"]
 
@@ -40,13 +40,13 @@ def test_two_processes_see_what_one_of_twice_the_batch_sees(tmp_path):
 
 def test_an_epoch_of_zero_steps_takes_each_case_once_in_another_order_each_time(tmp_path):
     sampler = Sampler(packed(tmp_path), NAMES, replace(STILL, epoch_steps=0))
-    orders = [tuple(sampler._case(3 * epoch + n, Draws(0)) for n in range(3)) for epoch in range(12)]
+    orders = [tuple(sampler._case(3 * epoch + n, Rng(0)) for n in range(3)) for epoch in range(12)]
     assert all(sorted(order) == [0, 1, 2] for order in orders) and len(set(orders)) > 1
 
 
 def test_weights_say_how_often_a_case_is_drawn(tmp_path):
     sampler = Sampler(packed(tmp_path), NAMES, RECIPE, {"case1": 8.0, "case2": 0.0})
-    drawn = Counter(sampler._case(n, Draws(n)) for n in range(300))
+    drawn = Counter(sampler._case(n, Rng(n)) for n in range(300))
     assert drawn[2] == 0 and 5 < drawn[1] / drawn[0] < 12
 
 
@@ -109,14 +109,14 @@ def test_a_cache_that_vanishes_is_told(tmp_path):
 
 def test_the_window_maps_onto_the_range():
     hu = torch.tensor([-1000.0, -125.0, 75.0, 275.0, 3000.0])
-    assert scale(hu, RECIPE).tolist() == [-1, -1, 0, 1, 1]
+    assert apply_window(hu, RECIPE).tolist() == [-1, -1, 0, 1, 1]
 
 
-def test_a_label_map_alone_is_painted(tmp_path):
-    from abdoseg.training.data.cache import Cache, Contents, Source, pack
+def test_a_label_map_alone_gives_a_synthetic_scan(tmp_path):
+    from abdoseg.training.data.cache import Cache, CaseArrays, CaseSource, prepare_cases
 
     labels = packed(tmp_path / "a", 1).cases[0].array("labels")
-    contents = Contents({"labels": labels, "tissues": (labels > 0).astype("uint8")}, (6.0, 6.0, 8.0))
-    done, _ = pack(tmp_path / "b", [Source("map", "v", MAIN)], lambda case: contents)
+    contents = CaseArrays({"labels": labels, "tissues": (labels > 0).astype("uint8")}, (6.0, 6.0, 8.0))
+    done, _ = prepare_cases(tmp_path / "b", [CaseSource("map", "v", MAIN)], lambda case: contents)
     first, second = (Sampler(Cache(done), ["map"], RECIPE).batch(0) for _ in range(2))
     assert same(first, second) and first.image.std() > 0.05

@@ -1,12 +1,12 @@
-"""Painted CTs: the right HU in the right place, another patient each time, and the same one for the same seed."""
+"""Synthetic CTs: the right HU in the right place, another patient each time, and the same one for the same seed."""
 
 import numpy as np
 import pytest
 import torch
 
 from abdoseg.anatomy.tissues import PHASES, Tissue
-from abdoseg.training.augment.rng import Draws
-from abdoseg.training.augment.synthesis import paint
+from abdoseg.training.augment.rng import Rng
+from abdoseg.training.augment.synthesis import synthesize_ct
 from abdoseg.training.augment.tissue_maps import SCANNED, WALL, WALL_COUNT
 
 SPACING_MM = (2.0, 2.0, 3.0)
@@ -21,22 +21,22 @@ def blocks() -> torch.Tensor:
     return tissues
 
 
-def painted(seed: int, tissues: torch.Tensor) -> torch.Tensor:
-    return paint(tissues, SPACING_MM, Draws(seed))
+def synthetic(seed: int, tissues: torch.Tensor) -> torch.Tensor:
+    return synthesize_ct(tissues, SPACING_MM, Rng(seed))
 
 
 def medians(seed: int) -> dict[Tissue, float]:
-    hu = painted(seed, blocks())
+    hu = synthetic(seed, blocks())
     return {tissue: float(hu[8 * n + 3 : 8 * n + 5].median()) for n, tissue in enumerate(ORGANS)}
 
 
-def test_the_same_seed_paints_the_same_scan():
-    assert torch.equal(painted(7, blocks()), painted(7, blocks()))
-    assert not torch.equal(painted(7, blocks()), painted(8, blocks()))
+def test_the_same_seed_gives_the_same_scan():
+    assert torch.equal(synthetic(7, blocks()), synthetic(7, blocks()))
+    assert not torch.equal(synthetic(7, blocks()), synthetic(8, blocks()))
 
 
-def test_a_painted_scan_is_float_hu_on_the_patchs_grid():
-    hu = painted(0, blocks())
+def test_a_synthetic_scan_is_float_hu_on_the_patchs_grid():
+    hu = synthetic(0, blocks())
     assert hu.shape == (48, 24, 16)
     assert hu.dtype == torch.float32
     assert bool(hu.isfinite().all())
@@ -62,7 +62,7 @@ def test_patients_differ_as_phases_do():
 def test_shells_become_muscle_fat_skin_and_air_from_the_inside_out():
     shells = torch.arange(WALL, WALL + WALL_COUNT, dtype=torch.uint8)[:, None, None].expand(-1, 20, 12)
     for seed in range(8):
-        across = painted(seed, shells).median(dim=2).values.median(dim=1).values
+        across = synthetic(seed, shells).median(dim=2).values.median(dim=1).values
         assert float(across[-1]) < -900
         assert float(across[4:20].max()) > -20  # muscle, or skin at the least
         body = int((across > -300).nonzero().max())
@@ -78,7 +78,7 @@ def test_scanned_levels_keep_fat_and_follow_the_phase_above_60_hu():
     tissues[12:] = level(150)
     soft = []
     for seed in range(20):
-        hu = painted(seed, tissues)
+        hu = synthetic(seed, tissues)
         assert float(hu[2:9].median()) == pytest.approx(-96, abs=15)
         soft.append(float(hu[15:22].median()))
     assert min(soft) < 110
@@ -87,16 +87,16 @@ def test_scanned_levels_keep_fat_and_follow_the_phase_above_60_hu():
 
 def test_air_outside_stays_air_but_for_a_table():
     for seed in range(6):
-        hu = painted(seed, torch.zeros(32, 32, 12, dtype=torch.uint8))
+        hu = synthetic(seed, torch.zeros(32, 32, 12, dtype=torch.uint8))
         assert float(hu.median()) < -900
 
 
-def test_one_slice_and_one_voxel_are_painted_too():
-    assert painted(0, torch.ones(24, 24, 1, dtype=torch.uint8)).shape == (24, 24, 1)
-    assert painted(0, torch.ones(1, 1, 1, dtype=torch.uint8)).shape == (1, 1, 1)
+def test_one_slice_and_one_voxel_are_synthesized_too():
+    assert synthetic(0, torch.ones(24, 24, 1, dtype=torch.uint8)).shape == (24, 24, 1)
+    assert synthetic(0, torch.ones(1, 1, 1, dtype=torch.uint8)).shape == (1, 1, 1)
 
 
-def test_every_tissue_can_be_painted_in_every_phase():
+def test_every_tissue_can_be_synthesized_in_every_phase():
     every = torch.arange(256, dtype=torch.uint8)[:, None, None].expand(-1, 8, 8).contiguous()
     for seed in range(len(PHASES) * 3):
-        assert bool(painted(seed, every).isfinite().all())
+        assert bool(synthetic(seed, every).isfinite().all())

@@ -8,7 +8,7 @@ from tiny import known, packed, patient
 
 from abdoseg.errors import DatasetError, ScanError
 from abdoseg.training.data import cache
-from abdoseg.training.data.cache import Contents, Source, pack
+from abdoseg.training.data.cache import CaseArrays, CaseSource, prepare_cases
 
 
 def reader(calls, fail=()):
@@ -17,55 +17,55 @@ def reader(calls, fail=()):
         if case in fail:
             raise ScanError(f"{case}.nii.gz: truncated")
         hu, labels = patient(0)
-        return Contents({"image": hu, "labels": labels}, (6.0, 6.0, 8.0))
+        return CaseArrays({"image": hu, "labels": labels}, (6.0, 6.0, 8.0))
 
     return read
 
 
 def sources(*stamps):
-    return [Source(f"c{n}", stamp, ("liver",)) for n, stamp in enumerate(stamps)]
+    return [CaseSource(f"c{n}", stamp, ("liver",)) for n, stamp in enumerate(stamps)]
 
 
 def test_a_second_packing_reads_nothing(tmp_path):
     calls = []
-    pack(tmp_path, sources("a", "b"), reader(calls))
-    done, _ = pack(tmp_path, sources("a", "b"), reader(calls))
+    prepare_cases(tmp_path, sources("a", "b"), reader(calls))
+    done, _ = prepare_cases(tmp_path, sources("a", "b"), reader(calls))
     assert calls == ["c0", "c1"]
     assert (done[0].array("labels") == patient(0)[1]).all() and isinstance(done[0].array("image").base, np.memmap)
 
 
 def test_a_changed_source_is_packed_again(tmp_path):
     calls = []
-    pack(tmp_path, sources("a", "b"), reader(calls))
-    pack(tmp_path, sources("a", "changed"), reader(calls))
+    prepare_cases(tmp_path, sources("a", "b"), reader(calls))
+    prepare_cases(tmp_path, sources("a", "changed"), reader(calls))
     assert calls == ["c0", "c1", "c1"]
 
 
 def test_a_damaged_array_is_packed_again(tmp_path):
     calls = []
-    pack(tmp_path, sources("a"), reader(calls))
+    prepare_cases(tmp_path, sources("a"), reader(calls))
     path = tmp_path / "c0.image.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    pack(tmp_path, sources("a"), reader(calls))
+    prepare_cases(tmp_path, sources("a"), reader(calls))
     assert calls == ["c0", "c0"] and path.read_bytes() != bytes(content)
 
 
 def test_a_damaged_or_older_manifest_starts_afresh(tmp_path):
     for text in ("{", '{"version": 1, "cases": []}', '{"version": 2}'):
         calls = []
-        pack(tmp_path, sources("a"), reader([]))
+        prepare_cases(tmp_path, sources("a"), reader([]))
         (tmp_path / "manifest.json").write_text(text)
-        pack(tmp_path, sources("a"), reader(calls))
+        prepare_cases(tmp_path, sources("a"), reader(calls))
         assert calls == ["c0"]
 
 
 def test_cases_before_the_one_that_failed_stay_packed(tmp_path):
     with pytest.raises(ScanError, match=r"c1: c1.nii.gz: truncated; or pass --keep-going"):
-        pack(tmp_path, sources("a", "b"), reader([], fail=["c1"]))
+        prepare_cases(tmp_path, sources("a", "b"), reader([], fail=["c1"]))
     assert [case.case for case in known(tmp_path)] == ["c0"]
-    done, left_out = pack(tmp_path, sources("a", "b"), reader([], fail=["c1"]), keep_going=True)
+    done, left_out = prepare_cases(tmp_path, sources("a", "b"), reader([], fail=["c1"]), keep_going=True)
     assert [case.case for case in done] == ["c0"] and left_out == (("c1", "c1.nii.gz: truncated"),)
 
 
@@ -76,7 +76,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_array(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cache.np, "save", full)
     with pytest.raises(DatasetError, match=r"No space left on device.*--cache"):
-        pack(tmp_path, sources("a"), reader([]))
+        prepare_cases(tmp_path, sources("a"), reader([]))
     assert not (tmp_path / "c0.image.npy").exists() and known(tmp_path) == []
 
 

@@ -10,7 +10,7 @@ from tiny import FLARE, ORGANS, RECIPE, SHAPE, SPACING, flare, patient, renumber
 
 from abdoseg.anatomy.organs import BY_NAME, MAIN
 from abdoseg.errors import DatasetError, GeometryError, ScanError
-from abdoseg.training.data.collect import LARGEST_ML, Request, gather, pack_dataset, suited
+from abdoseg.training.data.collect import LARGEST_ML, DatasetRequest, adapt_recipe, collect_datasets, prepare_dataset
 from abdoseg.training.data.datasets import annotated_by, read_dataset
 from abdoseg.training.data.file_tree import list_tree
 from abdoseg.training.data.preprocess import read_case
@@ -144,13 +144,13 @@ def test_what_is_odd_in_labels_is_said_every_time(tmp_path, monkeypatch):
     data = flare(tmp_path / "data", 2)
     write(data / "labels" / "case1.nii.gz", np.zeros(SHAPE, np.uint8))
     for _ in range(2):
-        gathered = gather([Request(data)], RECIPE, tmp_path / "cache")
-        assert gathered.remarks == ("case1: its labels hold no organ at all; leave it out if nobody drew them",)
+        collected = collect_datasets([DatasetRequest(data)], RECIPE, tmp_path / "cache")
+        assert collected.remarks == ("case1: its labels hold no organ at all; leave it out if nobody drew them",)
     monkeypatch.setitem(LARGEST_ML, "pancreas", 10)
     large = {"liver": 4, "kidney_right": 2, "spleen": 3, "kidney_left": 13}  # the liver under the pancreas's number
     write(data / "labels" / "case1.nii.gz", renumbered(patient(1)[1], large))
     write(data / "labels" / "case0.nii.gz", renumbered(patient(0)[1], large))
-    remarks = gather([Request(data)], RECIPE, tmp_path / "cache").remarks
+    remarks = collect_datasets([DatasetRequest(data)], RECIPE, tmp_path / "cache").remarks
     assert any(remark.startswith("pancreas: ") and "another scheme" in remark for remark in remarks)
 
 
@@ -219,61 +219,61 @@ def test_a_case_that_cannot_be_read_stops_or_is_left_out(tmp_path):
     flare(tmp_path / "data", 2)
     (tmp_path / "data" / "images" / "case1_0000.nii.gz").write_bytes(b"\x1f\x8bbroken")
     with pytest.raises(ScanError, match=r"case1: .*--keep-going"):
-        gather([Request(tmp_path / "data")], RECIPE, tmp_path / "cache")
-    gathered = gather([Request(tmp_path / "data")], RECIPE, tmp_path / "cache", keep_going=True)
-    assert [case.case for case in gathered.cache.cases] == ["case0"]
-    assert gathered.left_out[0][0] == "case1"
+        collect_datasets([DatasetRequest(tmp_path / "data")], RECIPE, tmp_path / "cache")
+    collected = collect_datasets([DatasetRequest(tmp_path / "data")], RECIPE, tmp_path / "cache", keep_going=True)
+    assert [case.case for case in collected.cache.cases] == ["case0"]
+    assert collected.left_out[0][0] == "case1"
 
 
 def test_an_organ_that_no_case_shows_was_not_looked_for(tmp_path):
-    gathered = gather([Request(flare(tmp_path / "data", 2))], RECIPE, tmp_path / "cache")
-    assert gathered.cache.cases[0].annotated == MAIN  # the scheme has 13 organs
+    collected = collect_datasets([DatasetRequest(flare(tmp_path / "data", 2))], RECIPE, tmp_path / "cache")
+    assert collected.cache.cases[0].annotated == MAIN  # the scheme has 13 organs
     with pytest.raises(DatasetError, match=r"annotated for pancreas; annotated are .*liver"):
-        suited(RECIPE, gathered.cache, ["pancreas"])
-    assert suited(replace(RECIPE, organs=(*MAIN, "aorta")), gathered.cache, None).organs == MAIN
-    assert suited(RECIPE, gathered.cache, ["spleen"]).output_organs == ("spleen",)
+        adapt_recipe(RECIPE, collected.cache, ["pancreas"])
+    assert adapt_recipe(replace(RECIPE, organs=(*MAIN, "aorta")), collected.cache, None).organs == MAIN
+    assert adapt_recipe(RECIPE, collected.cache, ["spleen"]).output_organs == ("spleen",)
 
 
 def test_whole_scans_are_resized_to_the_patch(tmp_path):
     config = replace(RECIPE, spacing_mm=None, patch=(16, 16, 8))
     dataset = read_dataset(flare(tmp_path / "data", 1))
-    (case,), _ = pack_dataset(dataset, config, tmp_path / "cache")
+    (case,), _ = prepare_dataset(dataset, config, tmp_path / "cache")
     assert case.shape == (16, 16, 8)
     assert case.spacing_mm == (9.0, 7.5, 16.0)
 
 
 def test_two_datasets_may_not_share_a_case_name(tmp_path):
-    requests = [Request(flare(tmp_path / "a", 1)), Request(flare(tmp_path / "b", 1))]
+    requests = [DatasetRequest(flare(tmp_path / "a", 1)), DatasetRequest(flare(tmp_path / "b", 1))]
     with pytest.raises(DatasetError, match="two cases are called case0"):
-        gather(requests, RECIPE, tmp_path / "cache")
+        collect_datasets(requests, RECIPE, tmp_path / "cache")
 
 
 def test_prepared_data_needs_no_scans(tmp_path):
     data = flare(tmp_path / "data", 2)
-    gathered = gather([Request(data)], RECIPE, tmp_path / "cache")
+    collected = collect_datasets([DatasetRequest(data)], RECIPE, tmp_path / "cache")
     for path in data.rglob("*.nii.gz"):
         path.unlink()
-    again = gather([Request(tmp_path / "cache", weight=2.0)], RECIPE, tmp_path / "elsewhere")
-    assert again.cache.digest() == gathered.cache.digest() and again.weights == {"case0": 2.0, "case1": 2.0}
+    again = collect_datasets([DatasetRequest(tmp_path / "cache", weight=2.0)], RECIPE, tmp_path / "elsewhere")
+    assert again.cache.digest() == collected.cache.digest() and again.weights == {"case0": 2.0, "case1": 2.0}
     folder = again.cache.cases[0].folder
     (folder / "case0.image.npy").write_bytes(b"short")
     with pytest.raises(DatasetError, match=r"damaged \(case0\)"):
-        gather([Request(folder)], RECIPE, tmp_path / "elsewhere")
+        collect_datasets([DatasetRequest(folder)], RECIPE, tmp_path / "elsewhere")
 
 
 def test_labels_of_one_to_four_alone_may_be_our_own(tmp_path):
     data = flare(tmp_path / "data", 1)
     write(data / "labels" / "case0.nii.gz", patient(0)[1])  # our numbers
-    (remark, *_) = gather([Request(data)], RECIPE, tmp_path / "cache").remarks
+    (remark, *_) = collect_datasets([DatasetRequest(data)], RECIPE, tmp_path / "cache").remarks
     assert "pass --labels abdoseg" in remark
-    assert gather([Request(data, "abdoseg")], RECIPE, tmp_path / "cache").remarks == ()
+    assert collect_datasets([DatasetRequest(data, "abdoseg")], RECIPE, tmp_path / "cache").remarks == ()
 
 
 def test_data_prepared_for_another_grid_says_so(tmp_path):
-    gather([Request(flare(tmp_path / "data", 1))], RECIPE, tmp_path / "cache")
+    collect_datasets([DatasetRequest(flare(tmp_path / "data", 1))], RECIPE, tmp_path / "cache")
     other = replace(RECIPE, spacing_mm=(5.0, 5.0, 5.0))
     with pytest.raises(DatasetError, match=r"prepared for .*mm, but the recipe wants 5x5x5mm"):
-        gather([Request(tmp_path / "cache")], other, tmp_path / "elsewhere")
+        collect_datasets([DatasetRequest(tmp_path / "cache")], other, tmp_path / "elsewhere")
 
 
 def test_one_scan_under_two_names_is_one_patient(tmp_path):
@@ -281,14 +281,18 @@ def test_one_scan_under_two_names_is_one_patient(tmp_path):
     hu, labels = patient(0)
     write(data / "images" / "copy_0000.nii.gz", hu)
     write(data / "labels" / "copy.nii.gz", renumbered(labels, FLARE))
-    patients = gather([Request(data)], RECIPE, tmp_path / "cache").patients
+    patients = collect_datasets([DatasetRequest(data)], RECIPE, tmp_path / "cache").patients
     assert patients["copy"] == patients["case0"] != patients["case1"]
 
 
 def test_numbers_of_another_scheme_are_suspected(tmp_path):
-    gathered = gather([Request(flare(tmp_path / "data", 1), labels="btcv")], RECIPE, tmp_path / "cache")
-    assert gathered.remarks == ()  # liver became spleen: no liver to compare with
-    swapped = gather([Request(flare(tmp_path / "more", 1), labels=str(_swapped(tmp_path)))], RECIPE, tmp_path / "cache")
+    collected = collect_datasets(
+        [DatasetRequest(flare(tmp_path / "data", 1), labels="btcv")], RECIPE, tmp_path / "cache"
+    )
+    assert collected.remarks == ()  # liver became spleen: no liver to compare with
+    swapped = collect_datasets(
+        [DatasetRequest(flare(tmp_path / "more", 1), labels=str(_swapped(tmp_path)))], RECIPE, tmp_path / "cache"
+    )
     assert "smaller than the spleen" in swapped.remarks[-1]
     assert "case0: labels 2, 13 are not in its scheme" in swapped.remarks[0]
 

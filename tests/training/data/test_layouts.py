@@ -2,18 +2,18 @@
 
 import pytest
 
-from abdoseg.training.data.layouts import understand
+from abdoseg.training.data.layouts import detect_layout
 
 
 def pairs(*names):
-    return {found.case: (found.image, *found.labels) for found in understand(names).cases}
+    return {found.case: (found.image, *found.labels) for found in detect_layout(names).cases}
 
 
 def test_flare22_as_it_unpacks_or_flat_or_all_in_one_folder():
     for root in ("", "FLARE22Train/", "a/b/FLARE22_LabeledCase50/"):
         image, labels = f"{root}images/FLARE22_Tr_0001_0000.nii.gz", f"{root}labels/FLARE22_Tr_0001.nii.gz"
         assert pairs(image, labels) == {"FLARE22_Tr_0001": (image, labels)}
-        assert understand([image, labels]).scheme == "flare22"
+        assert detect_layout([image, labels]).scheme == "flare22"
     assert pairs("x_0000.nii.gz", "x.nii.gz") == {"x": ("x_0000.nii.gz", "x.nii.gz")}
 
 
@@ -34,23 +34,23 @@ def test_flare22_as_it_unpacks_or_flat_or_all_in_one_folder():
     ],
 )  # fmt: skip
 def test_each_layout_pairs_its_image_with_its_labels(image, labels, case, scheme):
-    layout = understand([image, labels])
+    layout = detect_layout([image, labels])
     assert [(f.case, f.image, f.labels) for f in layout.cases] == [(case, image, (labels,))]
     assert layout.scheme == scheme
 
 
 def test_msd_states_its_numbers_in_dataset_json():
-    assert understand(["dataset.json", "imagesTr/a.nii.gz", "labelsTr/a.nii.gz"]).scheme == "dataset.json"
+    assert detect_layout(["dataset.json", "imagesTr/a.nii.gz", "labelsTr/a.nii.gz"]).scheme == "dataset.json"
 
 
 def test_images_to_be_tested_on_are_no_cases():
-    layout = understand(["imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTs/b.nii.gz"])
+    layout = detect_layout(["imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "imagesTs/b.nii.gz"])
     assert [found.case for found in layout.cases] == ["a"] and layout.left_out == ()
 
 
 def test_totalsegmentator_has_a_mask_an_organ():
     masks = ("s0001/segmentations/liver.nii.gz", "s0001/segmentations/spleen.nii.gz")
-    layout = understand(["s0001/ct.nii.gz", *masks, "s0002/ct.nii.gz"])
+    layout = detect_layout(["s0001/ct.nii.gz", *masks, "s0002/ct.nii.gz"])
     assert [(f.case, f.image, f.labels) for f in layout.cases] == [("s0001", "s0001/ct.nii.gz", masks)]
     assert layout.left_out == (("s0002/ct.nii.gz", "no segmentations/ beside it"),)
 
@@ -66,7 +66,7 @@ def test_dicom_files_without_a_suffix_are_known_by_their_number():
 
 
 def test_label_maps_without_images_are_cases():
-    layout = understand(["s0327.json", "s0327.nii.gz", "s0328.nii.gz"])
+    layout = detect_layout(["s0327.json", "s0327.nii.gz", "s0328.nii.gz"])
     assert [(f.case, f.image, f.sidecar) for f in layout.cases] == [
         ("s0327", None, "s0327.json"),
         ("s0328", None, None),
@@ -75,7 +75,7 @@ def test_label_maps_without_images_are_cases():
 
 
 def test_what_has_no_partner_is_left_out_with_the_reason():
-    layout = understand(["images/a_0000.nii.gz", "labels/a.nii.gz", "images/b_0000.nii.gz", "labels/c.nii.gz"])
+    layout = detect_layout(["images/a_0000.nii.gz", "labels/a.nii.gz", "images/b_0000.nii.gz", "labels/c.nii.gz"])
     assert layout.left_out == (
         ("images/b_0000.nii.gz", "no labels with this name"),
         ("labels/c.nii.gz", "no image with this name"),
@@ -83,5 +83,5 @@ def test_what_has_no_partner_is_left_out_with_the_reason():
 
 
 def test_two_candidates_for_one_place_are_not_guessed_between():
-    layout = understand(["images/a_0000.nii.gz", "labels/a.nii.gz", "labels/a.mha"])
+    layout = detect_layout(["images/a_0000.nii.gz", "labels/a.nii.gz", "labels/a.mha"])
     assert layout.cases == () and "list them in a CSV" in layout.left_out[0][1]

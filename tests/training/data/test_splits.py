@@ -5,7 +5,7 @@ import json
 import pytest
 
 from abdoseg.errors import DatasetError
-from abdoseg.training.data.splits import by_file, by_fold, by_names, by_share, fewer
+from abdoseg.training.data.splits import by_file, by_fold, by_fraction, by_names, subsample
 
 PATIENTS = {f"scan{n}": f"patient{n // 2}" for n in range(20)}  # two scans each
 
@@ -15,7 +15,7 @@ def sides(split):
 
 
 @pytest.mark.parametrize(
-    "split", [by_share(PATIENTS, 0.3, 1), by_fold(PATIENTS, 5, 2, 0), by_names(PATIENTS, ["scan4"])]
+    "split", [by_fraction(PATIENTS, 0.3, 1), by_fold(PATIENTS, 5, 2, 0), by_names(PATIENTS, ["scan4"])]
 )
 def test_no_patient_is_on_both_sides(split):
     train, validate = sides(split)
@@ -23,14 +23,14 @@ def test_no_patient_is_on_both_sides(split):
 
 
 def test_a_share_is_of_patients_and_at_least_one():
-    assert len(by_share(PATIENTS, 0.3, 1).validate) == 6
-    assert len(by_share({"a": "a", "b": "b"}, 0.1, 0).validate) == 1
-    assert by_share(PATIENTS, 0.0, 0).validate == ()
+    assert len(by_fraction(PATIENTS, 0.3, 1).validate) == 6
+    assert len(by_fraction({"a": "a", "b": "b"}, 0.1, 0).validate) == 1
+    assert by_fraction(PATIENTS, 0.0, 0).validate == ()
 
 
 def test_the_seed_decides_and_the_order_of_the_cases_does_not():
     backwards = dict(reversed(PATIENTS.items()))
-    assert by_share(PATIENTS, 0.3, 1) == by_share(backwards, 0.3, 1) != by_share(PATIENTS, 0.3, 2)
+    assert by_fraction(PATIENTS, 0.3, 1) == by_fraction(backwards, 0.3, 1) != by_fraction(PATIENTS, 0.3, 2)
 
 
 def test_folds_validate_every_case_once():
@@ -64,7 +64,7 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are():
 
 def test_smaller_training_sets_lie_in_larger_ones():
     split = by_names(PATIENTS, ["scan4"])
-    sets = [set(fewer(split, PATIENTS, count, 7).train) for count in (1, 2, 4)]
+    sets = [set(subsample(split, PATIENTS, count, 7).train) for count in (1, 2, 4)]
     assert [len(s) for s in sets] == [2, 4, 8] and sets[0] < sets[1] < sets[2]
     with pytest.raises(DatasetError, match="there are 9"):
-        fewer(split, PATIENTS, 10, 0)
+        subsample(split, PATIENTS, 10, 0)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tiny import RECIPE, flare
 
-from abdoseg.training.data.collect import Request, gather
+from abdoseg.training.data.collect import DatasetRequest, collect_datasets
 from abdoseg.training.data.splits import by_names
 from abdoseg.training.experiments.curves import Curves
 from abdoseg.training.experiments.model_card import Row, summary, table_of
@@ -22,8 +22,8 @@ SHORT = replace(RECIPE, epochs=1)
 
 @pytest.fixture
 def setting(tmp_path):
-    gathered = gather([Request(flare(tmp_path / "data", 4))], SHORT, tmp_path / "cache")
-    return Setting(gathered, SHORT, Terms(torch.device("cpu")), "abdoseg train --data data")
+    collected = collect_datasets([DatasetRequest(flare(tmp_path / "data", 4))], SHORT, tmp_path / "cache")
+    return Setting(collected, SHORT, Terms(torch.device("cpu")), "abdoseg train --data data")
 
 
 def rows(path):
@@ -32,14 +32,14 @@ def rows(path):
 
 def test_a_run_leaves_its_pictures_scores_and_model_card(setting, tmp_path):
     run = tmp_path / "run"
-    result = train_once(setting, by_names(setting.gathered.scans(), ["case3"]), run)
+    result = train_once(setting, by_names(setting.data.scans(), ["case3"]), run)
     with Image.open(run / "curves.png") as curves, Image.open(run / "validation" / "case3.png") as sheet:
         assert curves.size == (1280, 560) and sheet.width > 500
     assert {row["organ"] for row in rows(run / "scores.csv")} == set(SHORT.organs) and len(result.rows) == 4
     assert json.loads((run / "split.json").read_text())["validate"] == ["case3"]
     card = (run / "MODEL_CARD.md").read_text()
     for words in ("abdoseg train --data data", "seed 0", "case0, case1, case2", "no medical device", "| case3 |",
-                  "under the terms of the data", setting.gathered.cache.digest()):  # fmt: skip
+                  "under the terms of the data", setting.data.cache.digest()):  # fmt: skip
         assert words in card
 
 
@@ -53,7 +53,7 @@ def test_folds_score_every_case_once(setting, tmp_path):
 
 
 def test_a_learning_curve_has_a_point_for_each_count(setting, tmp_path):
-    split = by_names(setting.gathered.scans(), ["case3"])
+    split = by_names(setting.data.scans(), ["case3"])
     points = learning_curve(setting, split, [1, 2], 2, tmp_path / "run")
     assert {(p.cases, p.seeds) for p in points} == {(1, 2), (2, 2)} and len(points) == 8
     assert len(rows(tmp_path / "run" / "learning-curve.csv")) == 8
@@ -68,8 +68,8 @@ def test_the_confidence_interval_is_students():
 
 
 def test_label_maps_train_and_never_validate(setting):
-    gathered = replace(setting.gathered, patients={**setting.gathered.patients, "map": "map", "twin": "case3"})
-    split = completed(gathered, by_names(setting.gathered.scans(), ["case3"]))
+    collected = replace(setting.data, patients={**setting.data.patients, "map": "map", "twin": "case3"})
+    split = completed(collected, by_names(setting.data.scans(), ["case3"]))
     assert "map" in split.train and "twin" not in split.train
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from abdoseg.errors import DatasetError
-from abdoseg.training.data.schemes import is_scheme, organ_name, parse_scheme, scheme_named
+from abdoseg.anatomy.label_schemes import find_scheme, is_scheme, organ_name, parse_scheme
+from abdoseg.errors import DatasetError, UsageError
 
 
 def test_msd_and_amos_names_become_ours():
@@ -22,11 +22,11 @@ def test_an_unknown_name_is_kept_as_it_is():
 
 
 def test_a_scheme_may_be_named_or_be_a_file(tmp_path):
-    assert scheme_named("btcv")[6] == "liver"
+    assert find_scheme("btcv")[6] == "liver"
     (tmp_path / "mine.json").write_text('{"1": "spleen"}')
-    assert scheme_named(str(tmp_path / "mine.json")) == {1: "spleen"}
-    with pytest.raises(DatasetError, match=r"flair22: no label scheme and no file; known are .*flare22"):
-        scheme_named("flair22")
+    assert find_scheme(str(tmp_path / "mine.json")) == {1: "spleen"}
+    with pytest.raises(UsageError, match=r"no label scheme 'flair22'; there are .*flare22.*JSON file"):
+        find_scheme("flair22")
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "{", '{"liver": "one"}', "{}", '{"liver": [1, 2]}'])
