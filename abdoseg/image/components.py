@@ -76,10 +76,14 @@ def positive_box(field: npt.NDArray[np.floating], within: Box | None = None) -> 
     """
     if within is None:
         return box_of(positive(field))
-    if (found := box_of(positive(field[within]))) is None:
-        return None
-    box = [slice(part.start + w.start, part.stop + w.start) for part, w in zip(found, within, strict=True)]
-    return box[0], box[1], box[2]
+    found = box_of(positive(field[within]))
+    return None if found is None else moved(found, within)
+
+
+def moved(box: Box, within: Box) -> Box:
+    """A box of `array[within]` as a box of the array."""
+    i, j, k = (slice(part.start + w.start, part.stop + w.start) for part, w in zip(box, within, strict=True))
+    return i, j, k
 
 
 def grown(box: Box, margin: int, shape: Sequence[int]) -> Box:

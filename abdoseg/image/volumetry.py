@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from abdoseg.errors import GeometryError
-from abdoseg.image.components import Box
+from abdoseg.image.components import Box, box_of, moved
 from abdoseg.image.volume import FACES, Array, Labelmap, memory_order
 from abdoseg.runtime.threads import on_all_cores
 
@@ -91,23 +91,40 @@ def cell(value: object) -> str:
 
 
 def boxes(labels: Array) -> dict[int, Box]:
-    """The bounding box of every label above 0 that is there. labels: (I, J, K), in any order of memory."""
+    """The bounding box of every label above 0 that is there. labels: (I, J, K) uint8, in any order of memory."""
     from scipy import ndimage
 
     order = memory_order(labels)
+    forward = _forward(labels)
+    planes = labels[forward].transpose(order)
+    foreground = box_of(planes.view(np.bool_))  # found three times faster than each label's own
     found: dict[int, Box] = {}
-    for label, box in enumerate(ndimage.find_objects(labels.transpose(order)), start=1):
+    if foreground is None:
+        return found
+    for label, box in enumerate(ndimage.find_objects(planes[foreground]), start=1):
         if box is not None:
-            i, j, k = (box[int(np.flatnonzero(order == axis)[0])] for axis in range(3))
+            parts = dict(zip(order.tolist(), moved(box, foreground), strict=True))
+            i, j, k = (_turned(parts[axis], forward[axis], labels.shape[axis]) for axis in range(3))
             found[label] = (i, j, k)
     return found
 
 
+def _forward(array: Array) -> Box:
+    """Steps that turn axes that run backwards in memory: passes over those take twice the time."""
+    i, j, k = (slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)
+    return i, j, k
+
+
+def _turned(part: slice, step: slice, length: int) -> slice:
+    """A part of an axis as a part of the axis turned by `step`."""
+    return part if step.step > 0 else slice(length - part.stop, length - part.start)
+
+
 def _inside(labels: Array, hu: Array | None, label: int, box: Box) -> tuple[int, float | None, float | None]:
     """Voxels of a label in a box, their mean HU and its standard deviation."""
-    order = memory_order(labels)
-    planes = labels[box].transpose(order)
-    over = None if hu is None else hu[box].transpose(order)
+    order, forward = memory_order(labels), _forward(labels)
+    planes = labels[box][forward].transpose(order)
+    over = None if hu is None else hu[box][forward].transpose(order)
     sums = np.zeros((-(-len(planes) // PLANES), 3))  # of 1, HU and HU squared: of whole HU exact, in whatever order
 
     def stack(n: int) -> None:

@@ -8,10 +8,12 @@ python tests/benchmarks/segment.py busy scan.nii.gz         (beside a program th
 python tests/benchmarks/segment.py tiles ../shared/data/FLARE22 btcv_0021 btcv_0027 btcv_0031 btcv_0039
 python tests/benchmarks/segment.py precision ../shared/data/FLARE22 btcv_0021 btcv_0027 btcv_0031 btcv_0039
 python tests/benchmarks/segment.py info scan.nii.gz
+python tests/benchmarks/segment.py measure scan_seg.nii.gz  (its volumes, stored in each of the 48 orders of axes)
 
-Any of them but `scan`, `busy` and `info` takes `--model FILE` at its end.
+Any of them but `scan`, `busy`, `info` and `measure` takes `--model FILE` at its end.
 """
 
+import dataclasses
 import itertools
 import json
 import os
@@ -74,6 +76,38 @@ def busy(scan: str, repeat: int = 3) -> None:
             print(f"beside a busy program, {name}: {seconds:.2f} s")
     finally:
         spinning.kill()
+
+
+def volumes(labels: str, repeat: int = 3) -> None:
+    """Fastest and slowest of the 48 orders of axes: seconds of all boxes, and of all volumes within them."""
+    from abdoseg.image.volumetry import boxes, measure
+    from abdoseg.io import read_labels
+
+    labelmap = read_labels(labels)
+    hu = np.asfortranarray(labelmap.labels).astype(np.int16)
+    times = {}
+    for axes in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+            turned = tuple(slice(None, None, sign) for sign in signs)
+            arrays = [
+                np.asfortranarray(array.transpose(axes)[turned])[turned].transpose(np.argsort(axes))
+                for array in (labelmap.labels, hu)
+            ]
+            one = dataclasses.replace(labelmap, labels=arrays[0])
+            seconds = []
+            for _ in range(repeat):
+                start = time.perf_counter()
+                within = boxes(one.labels)
+                between = time.perf_counter()
+                measure(one, arrays[1], within)
+                seconds.append((between - start, time.perf_counter() - between))
+            times["".join("-+"[sign > 0] + "RAS"[axis] for axis, sign in zip(axes, signs, strict=True))] = [
+                min(column) for column in zip(*seconds, strict=True)
+            ]
+    for name, column in (("boxes", 0), ("volumes", 1)):
+        ordered = sorted(times, key=lambda order: times[order][column])
+        said = [f"{times[order][column]:.3f} s ({order})" for order in (ordered[0], ordered[24], ordered[-1])]
+        print(f"{name}: fastest {said[0]}, median {said[1]}, slowest {said[2]}")
 
 
 def info(scan: str, repeat: int = 5) -> None:
@@ -174,6 +208,8 @@ if __name__ == "__main__":
         busy(rest[0])
     elif what == "info":
         info(rest[0])
+    elif what == "measure":
+        volumes(rest[0])
     elif what == "scan":
         made_up(int(rest[0]), Path(rest[1]))
     else:

@@ -1,13 +1,14 @@
 """Volumes, HU and touched faces of organs, worked by hand."""
 
 import csv
+import itertools
 
 import numpy as np
 import pytest
 
 from abdoseg.errors import GeometryError
 from abdoseg.image.volume import Geometry, Labelmap, Stored
-from abdoseg.image.volumetry import measure, write_csv
+from abdoseg.image.volumetry import boxes, measure, write_csv
 
 ORGANS = {1: "liver", 2: "kidney_right", 4: "spleen"}
 
@@ -56,6 +57,32 @@ def test_the_order_of_the_axes_in_memory_does_not_matter():
     spleen = hu[labels == 4].astype(float)
     assert rows[2].mean_hu == pytest.approx(spleen.mean())
     assert rows[2].sd_hu == pytest.approx(spleen.std())
+
+
+def stored_as(array, axes, signs):
+    """The same canonical array, with its axes in memory in another order and direction."""
+    turned = tuple(slice(None, None, sign) for sign in signs)
+    return np.asfortranarray(array.transpose(axes)[turned])[turned].transpose(np.argsort(axes))
+
+
+def test_all_48_orders_of_axes_give_the_same_rows_and_boxes():
+    rng = np.random.default_rng(0)
+    labels = np.zeros((9, 8, 7), np.uint8)
+    labels[2:5, 1:8, 3:6] = rng.integers(0, 2, (3, 7, 3))
+    labels[6:8, 0:3, 0:5] = 4
+    hu = rng.integers(-1000, 1000, labels.shape).astype(np.int16)
+    rows, found = measure(labelmap(labels), hu), boxes(labels)
+    assert found == {1: (slice(2, 5), slice(1, 8), slice(3, 6)), 4: (slice(6, 8), slice(0, 3), slice(0, 5))}
+    for axes in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+            turned, turned_hu = stored_as(labels, axes, signs), stored_as(hu, axes, signs)
+            assert np.array_equal(turned, labels)
+            assert boxes(turned) == found
+            assert measure(labelmap(turned), turned_hu) == rows
+
+
+def test_labels_of_nothing_have_no_boxes():
+    assert boxes(np.zeros((4, 5, 6), np.uint8)) == {}
 
 
 def test_a_tiny_organ_never_reads_as_zero_in_the_csv(tmp_path):
