@@ -1,4 +1,4 @@
-"""What an organ may measure: volumes of healthy adults and of newborns, and the HU of its tissue in any phase."""
+"""Reference ranges: organ volumes of healthy adults and newborns, and mean HU of organs in any phase."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The organs of a made-up patient: where each lies, in which order they claim their place.
+"""The anatomy of the phantom: position, shape and order of placement of each organ.
 
 Sizes follow the usual adult ones: liver 1500 ml, spleen 200 ml, a kidney 150 ml. The patient lies on the back.
 """
@@ -14,7 +14,17 @@ import numpy.typing as npt
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.anatomy.tissues import LUMEN_TIERS, Tissue
 from abdoseg.image.components import Box
-from abdoseg.phantom.shapes import Field, Point, Space, ball, bounds, joined, noise, tube, warped_space
+from abdoseg.phantom.shapes import (
+    Floats,
+    Point,
+    Space,
+    bounds,
+    ellipsoid,
+    noise,
+    smooth_intersection,
+    tube,
+    warped_space,
+)
 
 Codes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -50,7 +60,7 @@ class Body:
         return cls(space, np.zeros(space.x.shape, np.uint8), np.zeros(space.x.shape, np.uint8))
 
     def claim(self, box: Box, mask: Mask, tissue: int | Codes, organ: str | None = None) -> Mask:
-        """Gives the free places of the mask to a tissue; returns those places."""
+        """Fills the free voxels (gaps) of a mask with a tissue and an organ's label; returns those voxels."""
         part = self.tissues[box]
         free = mask & (part == Tissue.GAP)
         part[free] = tissue[free] if isinstance(tissue, np.ndarray) else tissue
@@ -60,7 +70,7 @@ class Body:
 
 
 def build(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Generator) -> Body:
-    """A patient on a grid around the first lumbar vertebra; the same for the same rng, whatever the grid."""
+    """A patient on a grid around the first lumbar vertebra; one state of the rng is one patient on any grid."""
     space = warped_space(shape, spacing_mm, rng)
     size = float(rng.normal(1.0, 0.03))
     for positions in (space.x, space.y, space.z):
@@ -78,7 +88,7 @@ def build(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Gene
     return body
 
 
-def _wall(body: Body, rng: np.random.Generator) -> Field:
+def _wall(body: Body, rng: np.random.Generator) -> Floats:
     """Skin, fat and muscle around a cavity of gaps; returns the depth below the muscle's outer surface, mm."""
     space = body.space
     half_width, half_depth, fat_mm = rng.normal(146, 5), rng.normal(102, 4), np.exp(rng.uniform(np.log(8), np.log(32)))
@@ -101,7 +111,7 @@ def _wall(body: Body, rng: np.random.Generator) -> Field:
     return depth
 
 
-def _bones(body: Body, depth: Field) -> None:
+def _bones(body: Body, depth: Floats) -> None:
     """Vertebrae, discs, the canal, arches and spinous processes; ribs that slope to the front, and their cartilage."""
     box = body.space.box((-42, -125, -400), (42, -30, 400))
     s, part = body.space.part(box), body.tissues[box]
@@ -145,7 +155,7 @@ def _muscles(body: Body) -> None:
 
 def _put(body: Body, tissue: Tissue, centre: Point, radii: Point, organ: str | None = None) -> None:
     box = _around(body, centre, radii)
-    body.claim(box, ball(body.space.part(box), centre, radii) < 0, tissue, organ)
+    body.claim(box, ellipsoid(body.space.part(box), centre, radii) < 0, tissue, organ)
 
 
 def _around(body: Body, centre: Point, radii: Point, slack: float = 1.4) -> Box:
@@ -153,21 +163,21 @@ def _around(body: Body, centre: Point, radii: Point, slack: float = 1.4) -> Box:
     return body.space.box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
 
 
-def _dome(space: Space) -> Field:
-    """How far above the diaphragm, mm; negative below. The right dome stands higher."""
+def _dome(space: Space) -> Floats:
+    """Height above the diaphragm in mm, negative below. The right dome is higher."""
     right = 98 - 0.0078 * ((space.x - 66) ** 2 + 1.1 * (space.y - 12) ** 2)
     left = 86 - 0.0068 * ((space.x + 70) ** 2 + 1.1 * (space.y - 8) ** 2)
     middle = 82 - 0.012 * (space.x**2 + 0.6 * (space.y - 40) ** 2)
     return np.asarray((space.z - np.maximum(np.maximum(right, left), middle)) * 0.8, np.float32)
 
 
-def _chest(body: Body, depth: Field, rng: np.random.Generator) -> None:
+def _chest(body: Body, depth: Floats, rng: np.random.Generator) -> None:
     """Heart, lungs, and the diaphragm under them."""
     box = body.space.box((-160, -120, -20), (160, 120, 400))
     space = body.space.part(box)
     above = _dome(space)
     centre = (-22.0 + float(rng.normal(0, 4)), 34.0, 128.0)
-    heart = np.maximum(ball(space, centre, (62, 46, 48), (-20, 10)), -above - 1)
+    heart = np.maximum(ellipsoid(space, centre, (62, 46, 48), (-20, 10)), -above - 1)
     body.claim(box, heart < -10, Tissue.HEART_BLOOD)
     body.claim(box, heart < 0, Tissue.MYOCARDIUM)
     mediastinum = np.hypot((space.x + 4) / 26, (space.y + 20) / 60) < 1
@@ -204,8 +214,8 @@ def _kidney(body: Body, side: int, rng: np.random.Generator) -> None:
     box = _around(body, centre, radii)
     space = body.space.part(box)
     lean = (-side * 12.0, -8.0)
-    kidney = ball(space, centre, radii, lean)
-    sinus = ball(space, (centre[0] - side * 17, centre[1] + 4, centre[2]), (17, 7, 21), lean)
+    kidney = ellipsoid(space, centre, radii, lean)
+    sinus = ellipsoid(space, (centre[0] - side * 17, centre[1] + 4, centre[2]), (17, 7, 21), lean)
     pyramids = np.cos((space.z - centre[2]) / 3.1) + np.cos(np.arctan2(space.y - centre[1], space.x - centre[0]) * 6)
     inner = (kidney < -6.5) & (pyramids > -0.5)
     body.claim(box, (kidney < 0) & (sinus < 0), Tissue.KIDNEY_SINUS)
@@ -216,28 +226,30 @@ def _kidney(body: Body, side: int, rng: np.random.Generator) -> None:
         limb = _around(body, upper, (16, 16, 18))
         s = body.space.part(limb)
         across = (s.x - upper[0]) - turn * 0.45 * (s.y - upper[1])
-        sheet = np.maximum(np.abs(across) - 2.6, ball(s, upper, (12, 15, 17)))
+        sheet = np.maximum(np.abs(across) - 2.6, ellipsoid(s, upper, (12, 15, 17)))
         body.claim(limb, sheet < 0, Tissue.ADRENAL, "adrenal_gland_right" if side > 0 else "adrenal_gland_left")
 
 
-def _upper_organs(body: Body, depth: Field, rng: np.random.Generator) -> None:
+def _upper_organs(body: Body, depth: Floats, rng: np.random.Generator) -> None:
     """Gallbladder, liver, spleen, pancreas: what lies under the diaphragm, each as large as there is room."""
     fossa = (56.0 + rng.normal(0, 4), 46.0, -26.0)
     box = _around(body, fossa, (15, 15, 30))
-    body.claim(box, ball(body.space.part(box), fossa, (14, 14, 29), (-8, 14)) < 0, Tissue.BILE, "gallbladder")
+    body.claim(box, ellipsoid(body.space.part(box), fossa, (14, 14, 29), (-8, 14)) < 0, Tissue.BILE, "gallbladder")
     _liver(body, depth, float(rng.normal(0, 5)))
     centre = (-104.0, -40.0 + rng.normal(0, 3), 30.0 + rng.normal(0, 5))
     grow = float(rng.normal(1.0, 0.06))
     radii = (grow * 31.0, grow * 50.0, grow * 60.0)
     box = _around(body, centre, radii)
     space = body.space.part(box)
-    spleen = joined(ball(space, centre, radii, (8, 20)), _dome(space) + 4, 11 - depth[box], softness_mm=3)
-    stomach_side = ball(space, (-48, 12, 48), (36, 50, 64))
+    spleen = smooth_intersection(
+        ellipsoid(space, centre, radii, (8, 20)), _dome(space) + 4, 11 - depth[box], softness_mm=3
+    )
+    stomach_side = ellipsoid(space, (-48, 12, 48), (36, 50, 64))
     body.claim(box, (spleen < 0) & (stomach_side > 0), Tissue.SPLEEN, "spleen")
     _tube(body, PANCREAS, (18, 15, 11, 12, 13, 10), Tissue.PANCREAS, "pancreas")
 
 
-def _liver(body: Body, depth: Field, lower_mm: float) -> None:
+def _liver(body: Body, depth: Floats, lower_mm: float) -> None:
     """A wedge under the diaphragm: a thick right lobe, a left one that thins out before the stomach."""
     box = body.space.box((-85, -100, -110), (150, 110, 110))
     space = body.space.part(box)
@@ -245,7 +257,7 @@ def _liver(body: Body, depth: Field, lower_mm: float) -> None:
     under = -76 - lower_mm + 142 * left**0.75 + 0.4 * (22 - space.y)
     behind = np.interp(space.x, (-60, -10, 12, 40, 70), (34, 14, -10, -52, -90)).astype(np.float32)
     fissure = 9 * np.exp(-(((space.x + 2) / 5) ** 2)) * (space.z < 55)
-    liver = joined(
+    liver = smooth_intersection(
         _dome(space) + 3,
         11 - depth[box],
         (under - space.z) * 0.75,

@@ -1,4 +1,4 @@
-"""A made-up patient's head, and legs: what a scan shows where there is no abdomen."""
+"""Phantoms of a head and of legs: scans without an abdomen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from abdoseg.anatomy.tissues import Tissue
 from abdoseg.phantom.body import Body
-from abdoseg.phantom.shapes import Field, Point, ball, noise, tube, warped_space
+from abdoseg.phantom.shapes import Floats, Point, ellipsoid, noise, tube, warped_space
 
 Layers = Sequence[tuple[float, Tissue]]  # from the outermost: below which depth in mm a tissue begins
 
@@ -61,15 +61,15 @@ def legs(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.random.Gener
     return body
 
 
-def _ball(body: Body, centre: Point, radii: Point, layers: Layers) -> Field:
-    return _layered(body, -ball(body.space, centre, radii), layers)
+def _ball(body: Body, centre: Point, radii: Point, layers: Layers) -> Floats:
+    return _layered(body, -ellipsoid(body.space, centre, radii), layers)
 
 
-def _tube(body: Body, points: Sequence[Point], radii: Sequence[float], layers: Layers) -> Field:
+def _tube(body: Body, points: Sequence[Point], radii: Sequence[float], layers: Layers) -> Floats:
     return _layered(body, -tube(body.space, points, radii)[0], layers)
 
 
-def _layered(body: Body, depth_mm: Field, layers: Layers) -> Field:
+def _layered(body: Body, depth_mm: Floats, layers: Layers) -> Floats:
     """Gives what lies deeper than each depth to its tissue, whatever was there; returns the depths."""
     for least, tissue in layers:
         body.tissues[depth_mm > least] = tissue

@@ -1,4 +1,4 @@
-"""A made-up patient's CT: HU by tissue and phase, grain, vessels, a table, blur and noise."""
+"""The phantom's CT: HU by tissue and phase, texture, vessels, a table, blur and noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from abdoseg.anatomy.tissues import LUMEN_TIERS, TISSUE_COUNT, Phase, Tissue, pa
 from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume
 from abdoseg.phantom.body import Body, build
 from abdoseg.phantom.other_regions import head, legs
-from abdoseg.phantom.shapes import Field, noise
+from abdoseg.phantom.shapes import Floats, noise
 
 Region = Literal["abdomen", "head", "legs"]
 _BUILD: Mapping[Region, Callable[..., Body]] = {"abdomen": build, "head": head, "legs": legs}
@@ -30,12 +30,20 @@ def phantom(
     organs: Sequence[str] = MAIN,
     region: Region = "abdomen",
 ) -> tuple[Volume, Labelmap]:
-    """A CT of a procedural abdomen, and its labels: exact, for they were there first.
+    """A CT of a procedural abdomen, and its exact labels, on a RAS+ grid around the first lumbar vertebra.
 
-    The grid lies around the first lumbar vertebra, RAS+; the default covers the abdomen. A seed is one patient on
-    every grid and in every phase. region: the head or the legs, which have no labels, lie around their own middles.
-    voxels: int16 HU. organs: names from anatomy.ORGANS; those that the phantom has are liver, kidneys, spleen,
-    pancreas, aorta, inferior vena cava, adrenal glands, gallbladder, oesophagus, stomach and duodenum.
+    Args:
+        seed: one patient on every grid and in every phase.
+        shape: of the grid; the default covers the abdomen.
+        spacing_mm: of its voxels.
+        phase: contrast phase.
+        noise_hu: standard deviation of the noise.
+        organs: to label, of those that the phantom has: liver, kidneys, spleen, pancreas, aorta, inferior vena cava,
+            adrenal glands, gallbladder, oesophagus, stomach and duodenum.
+        region: the head or the legs have no labels, and grids around their own middles.
+
+    Returns:
+        Voxels as int16 HU, and labels in our numbers.
     """
     rng = np.random.default_rng(seed)
     body = _BUILD[region](shape, spacing_mm, rng)
@@ -73,7 +81,7 @@ def _labelmap(body: Body, spacing_mm: Sequence[float], organs: Sequence[str]) ->
     return Labelmap(labels, geometry, Stored(geometry), {organ.label: organ.name for organ in wanted})
 
 
-def _hu(body: Body, phase: Phase, rng: np.random.Generator) -> Field:
+def _hu(body: Body, phase: Phase, rng: np.random.Generator) -> Floats:
     """(I, J, K) float32 HU before the scanner's blur and noise."""
     deviations = (0.6 * rng.standard_normal(TISSUE_COUNT)).astype(np.float32)
     table = patient_hu(phase, deviations)
@@ -106,7 +114,7 @@ _GRAIN_HU = {
 }  # fmt: skip
 
 
-def _add_table(hu: Field, body: Body) -> None:
+def _add_table(hu: Floats, body: Body) -> None:
     """A curved table top under the patient, in the air only."""
     x, y, _ = body.space.axes
     height = y[None, :] - (-135 + (x[:, None] / 55) ** 2)

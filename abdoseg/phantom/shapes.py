@@ -1,7 +1,7 @@
-"""Shapes in a warped space: balls, tubes and smooth noise, as distances in mm that are negative inside.
+"""Signed distance functions of ellipsoids and tubes in a smoothly warped space, and smooth noise.
 
-Positions are mm to the patient's right, front and head of a point before the first lumbar vertebra. Everything is
-placed and drawn in mm, so a seed is the same patient on any grid.
+Distances are in mm, negative inside. Positions are mm to the patient's right, front and head of a point before the
+first lumbar vertebra. Everything is placed and drawn in mm, so a seed is the same patient on any grid.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from abdoseg.image.components import Box
 
-Field = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
 Point = tuple[float, float, float]
 REACH_MM = 300.0  # noise is drawn this far around the origin, whatever the grid
 WARP_MARGIN_MM = 30.0
@@ -22,12 +22,12 @@ WARP_MARGIN_MM = 30.0
 
 @dataclass(frozen=True)
 class Space:
-    """A grid's positions: along its axes in mm, and each voxel's place in the patient, (I, J, K) each."""
+    """A grid's coordinates in mm: along its axes, and each voxel's position in the patient, (I, J, K) each."""
 
-    axes: tuple[Field, Field, Field]
-    x: Field
-    y: Field
-    z: Field
+    axes: tuple[Floats, Floats, Floats]
+    x: Floats
+    y: Floats
+    z: Floats
 
     def box(self, low: Point, high: Point) -> Box:
         """The part of the grid in which a shape between these corners lies, wherever the warp has taken it."""
@@ -56,7 +56,7 @@ def warped_space(shape: Sequence[int], spacing_mm: Sequence[float], rng: np.rand
     return Space((axes[0], axes[1], axes[2]), positions[0], positions[1], positions[2])
 
 
-def noise(axes: Sequence[Field], step_mm: float, rng: np.random.Generator) -> Field:
+def noise(axes: Sequence[Floats], step_mm: float, rng: np.random.Generator) -> Floats:
     """(I, J, K) smooth noise, mean 0, deviation 1: cubic B-splines on a lattice of this step."""
     count = int(np.ceil(2 * REACH_MM / step_mm)) + 4
     field = rng.standard_normal((count, count, count), dtype=np.float32)
@@ -66,7 +66,7 @@ def noise(axes: Sequence[Field], step_mm: float, rng: np.random.Generator) -> Fi
     return np.ascontiguousarray(field / np.float32(0.3317))  # (sum of the squared weights, 0.479) to the power 3/2
 
 
-def _splines(along: Field, step_mm: float, count: int) -> tuple[slice, Field]:
+def _splines(along: Floats, step_mm: float, count: int) -> tuple[slice, Floats]:
     """The lattice's points that bear on these n positions, and their weights (n, points).
 
     Positions beyond the lattice take its edge.
@@ -81,8 +81,11 @@ def _splines(along: Field, step_mm: float, count: int) -> tuple[slice, Field]:
     return slice(first, last), matrix
 
 
-def ball(space: Space, centre: Point, radii: Point, tilt_degrees: tuple[float, float] = (0.0, 0.0)) -> Field:
-    """Distance to an ellipsoid, exact on its surface. tilt: how its long axis leans, to the right and to the front."""
+def ellipsoid(space: Space, centre: Point, radii: Point, tilt_degrees: tuple[float, float] = (0.0, 0.0)) -> Floats:
+    """Signed distance to an ellipsoid, exact at its surface.
+
+    tilt_degrees: of its long axis, to the right and to the front.
+    """
     x, y, z = space.x - centre[0], space.y - centre[1], space.z - centre[2]
     right, front = np.tan(np.radians(tilt_degrees)).astype(np.float32)
     x, y = x - right * z, y - front * z
@@ -90,8 +93,8 @@ def ball(space: Space, centre: Point, radii: Point, tilt_degrees: tuple[float, f
     return np.asarray((r - 1) * min(radii), np.float32)
 
 
-def tube(space: Space, points: Sequence[Point], radii: Sequence[float]) -> tuple[Field, Field]:
-    """Distance to a tube along a polyline, its radius running from point to point; and how high in it, -1 to 1.
+def tube(space: Space, points: Sequence[Point], radii: Sequence[float]) -> tuple[Floats, Floats]:
+    """Signed distance to a tube along a polyline with a radius at each point; and the height within it, -1 to 1.
 
     The height is the voxel's, to the front of the nearest point of the centre line, in radii. Away from the tube the
     distance is infinite.
@@ -113,8 +116,8 @@ def tube(space: Space, points: Sequence[Point], radii: Sequence[float]) -> tuple
     return distance, height
 
 
-def joined(*distances: Field, softness_mm: float = 6.0) -> Field:
-    """Where all shapes are: the largest distance, edges rounded."""
+def smooth_intersection(*distances: Floats, softness_mm: float = 6.0) -> Floats:
+    """Signed distance to the intersection of shapes, its edges rounded."""
     largest = np.maximum.reduce(distances)
     total = sum(np.exp((d - largest) / np.float32(softness_mm)) for d in distances)
     return np.asarray(largest + np.float32(softness_mm) * np.log(total), np.float32)
