@@ -97,16 +97,16 @@ def _boxes(evaluation: Evaluation) -> str:
 
 
 def _volumes(evaluation: Evaluation) -> str:
-    def volumes(score: Score) -> charts.Point:
+    def volumes(score: Score) -> charts.DataPoint:
         if score.status == "missing":
-            return charts.Point(nan, score.case)
-        return charts.Point(score.prediction_ml, score.case, score.truth_ml)
+            return charts.DataPoint(nan, score.case)
+        return charts.DataPoint(score.prediction_ml, score.case, score.truth_ml)
 
-    def differences(score: Score) -> charts.Point:
+    def differences(score: Score) -> charts.DataPoint:
         if score.status == "missing":
-            return charts.Point(nan, score.case)
+            return charts.DataPoint(nan, score.case)
         mean = (score.prediction_ml + score.truth_ml) / 2
-        return charts.Point(score.prediction_ml - score.truth_ml, score.case, mean)
+        return charts.DataPoint(score.prediction_ml - score.truth_ml, score.case, mean)
 
     series = _series(evaluation, volumes)
     keys = "".join(f'<span><span class="swatch" style="background:{one.colour}"></span>{escape(one.label)}</span>'
@@ -120,11 +120,11 @@ def _volumes(evaluation: Evaluation) -> str:
     )
 
 
-def _plotted(name: str) -> Callable[[Score], charts.Point]:
-    return lambda score: charts.Point(METRICS[name].value(score), score.case)
+def _plotted(name: str) -> Callable[[Score], charts.DataPoint]:
+    return lambda score: charts.DataPoint(METRICS[name].value(score), score.case)
 
 
-def _series(evaluation: Evaluation, point: Callable[[Score], charts.Point]) -> list[charts.Series]:
+def _series(evaluation: Evaluation, point: Callable[[Score], charts.DataPoint]) -> list[charts.Series]:
     """One series an organ, of the points that are defined."""
     found = []
     for organ in evaluation.organs:

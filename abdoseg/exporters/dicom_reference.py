@@ -1,4 +1,4 @@
-"""The slices of the DICOM series that a scan was, each with its own place in space, and the labels that lie on it.
+"""The DICOM series that was segmented: its slices, the place of each in space, and the labels on it.
 
 Places come from every slice's own position and orientation, never from flips or an order. DICOM's space is LPS mm.
 Source: DICOM PS3.3, C.7.6.2.1.1 (image position and orientation) and equation C.7.6.2.1-1.

@@ -1,4 +1,4 @@
-"""DICOM SEG on the slices of the series that was segmented, through highdicom."""
+"""DICOM SEG (segmentation) on the slices of the series that was segmented, through highdicom."""
 
 from __future__ import annotations
 

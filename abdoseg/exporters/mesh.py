@@ -1,4 +1,8 @@
-"""Surfaces as STL, PLY, OBJ (patient millimetres, LPS or RAS as the header says) and GLB (metres, Y up)."""
+"""Mesh files: STL, PLY and OBJ in patient millimetres, LPS or RAS as the header says, and GLB in metres, Y up.
+
+GLB is written by trimesh, the others with numpy: four organs of 20,000 triangles take 17 ms as STL, 2 as PLY and 185 as
+OBJ, with trimesh 32, 10 and 231, after .35 s for its import.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ TO_GLTF = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]]) / 1000.0
 
 def write_stl(job: Job, target: Path) -> None:
     """Binary STL of all the job's organs. Source: 3D Slicer reads `SPACE=LPS` or `SPACE=RAS` in the 80 byte header."""
-    made = [surface for _, _, surface in _surfaces(job)]
-    count = sum(len(surface.triangles) for surface in made)
+    surfaces = [surface for _, _, surface in _surfaces(job)]
+    count = sum(len(surface.triangles) for surface in surfaces)
     facets = np.zeros(count, dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
-    if made:
-        corners = np.concatenate([_placed(surface, job)[surface.triangles] for surface in made])
+    if surfaces:
+        corners = np.concatenate([_placed(surface, job)[surface.triangles] for surface in surfaces])
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         facets["corners"] = corners
         facets["normal"] = across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-12)

@@ -1,4 +1,4 @@
-"""One self-contained page a case: volumes with flags, slices, organs that turn under the mouse, how it was made."""
+"""Case report: one self-contained HTML page with volumes and flags, slices, the organs in 3-D and the run's record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RTSTRUCT: contours of the organs on the slices of the series that was segmented.
+"""DICOM RTSTRUCT: contours of the organs on the slices of the series that was segmented.
 
 Source: DICOM PS3.3, C.8.8.5 (Structure Set), C.8.8.6 (ROI Contour), C.8.8.8 (RT ROI Observations).
 """

@@ -150,7 +150,7 @@ def _triad(frame: Image.Image, turn_degrees: float, at: tuple[int, int]) -> None
 def _encode(frames: Iterator[RGB], target: Path, fps: int, codec: str, pixels: str, options: list[str]) -> None:
     """Writes the frames as a video.
 
-    Raises OSError with ffmpeg's own words; errno is the system's where ffmpeg's exit status tells it, as of a full disk.
+    Raises OSError with ffmpeg's own words; errno is the system's where ffmpeg's exit status tells it.
     Source: FFmpeg 7 and later exit with the lowest byte of its error code, which is minus errno.
     """
     first = next(frames)

@@ -1,4 +1,4 @@
-"""Pictures of a segmentation, drawn with numpy and Pillow alone: no display, the same bytes everywhere."""
+"""Rendering of segmentations: slices, contact sheets, 3-D views and HTML pages, without a display."""
 
 from abdoseg.rendering.contact_sheet import preview as preview
 from abdoseg.rendering.slices import WINDOWS as WINDOWS

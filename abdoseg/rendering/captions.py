@@ -1,4 +1,4 @@
-"""Words on pictures: legend, edges of the patient, position, scale bar."""
+"""Annotations on pictures: legend, orientation letters, slice position, scale bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots as SVG text: boxes of a metric by organ, volumes against volumes, volumes' differences against their means."""
+"""Charts as SVG: box plots, scatter plots, Bland-Altman plots."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROW = 44  # px a box
 
 
 @dataclass(frozen=True)
-class Point:
+class DataPoint:
     """A value and what to call it; x only where the plot has two axes."""
 
     y: float
@@ -29,7 +29,7 @@ class Series:
 
     label: str
     colour: str
-    points: tuple[Point, ...]
+    points: tuple[DataPoint, ...]
 
 
 def box_plot(series: Sequence[Series], title: str, limits: tuple[float, float] | None = None) -> str:
