@@ -9,7 +9,7 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.scoring_options import organs_of, reading_of, scoring_options, settings_of
+from abdoseg.cli.scoring_options import evaluation_options, organs_of, read_options, scoring_options
 
 if TYPE_CHECKING:
     from abdoseg.evaluation import Evaluation
@@ -50,7 +50,7 @@ def compare(
     from abdoseg.evaluation import evaluate, find_pairs
     from abdoseg.evaluation.compare import differences
     from abdoseg.evaluation.tables import as_json as json_of
-    from abdoseg.evaluation.tables import beside, plain, score_row, write_rows
+    from abdoseg.evaluation.tables import beside, json_values, score_row, write_rows
     from abdoseg.runtime.files import ensure_absent
 
     if len(folders) < 3:
@@ -62,8 +62,8 @@ def compare(
     for folder, name in zip(folders[:-1], _names(folders[:-1]), strict=True):
         models[name] = evaluate(
             find_pairs(folder, folders[-1]),
-            settings_of(flags),
-            reading_of(flags),
+            evaluation_options(flags),
+            read_options(flags),
             organs=organs_of(flags),
             threads=threads,
             track=talk.track,
@@ -78,7 +78,7 @@ def compare(
     if as_json:
         whole = {
             "runs": {name: json_of(model) for name, model in models.items()},
-            "differences": plain([vars(row) for row in found]),
+            "differences": json_values([vars(row) for row in found]),
         }
         click.echo(json.dumps(whole, indent=1, allow_nan=False))
     else:

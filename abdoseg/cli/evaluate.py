@@ -9,7 +9,7 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.scoring_options import organs_of, reading_of, scoring_options, settings_of
+from abdoseg.cli.scoring_options import evaluation_options, organs_of, read_options, scoring_options
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -76,7 +76,12 @@ def evaluate(
     ensure_absent([*csvs, *([report] if report else [])], overwrite)
     pairing = find_pairs(prediction, truth)
     evaluation = run(
-        pairing, settings_of(flags), reading_of(flags), organs=organs_of(flags), threads=threads, track=talk.track
+        pairing,
+        evaluation_options(flags),
+        read_options(flags),
+        organs=organs_of(flags),
+        threads=threads,
+        track=talk.track,
     )
     numbers = official_numbers(evaluation) if compat else {}
     official = official_scores(evaluation, numbers)

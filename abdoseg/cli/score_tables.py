@@ -10,7 +10,7 @@ from rich.table import Table
 
 from abdoseg.evaluation import Evaluation
 from abdoseg.evaluation.compare import Difference
-from abdoseg.evaluation.flare import Official
+from abdoseg.evaluation.flare import OfficialScore
 from abdoseg.evaluation.metric_table import METRICS
 
 WIDE = 160  # columns of a table that is not read on a terminal
@@ -27,7 +27,7 @@ def print_tables(tables: Sequence[Table]) -> None:
         console.print(table)
 
 
-def evaluation_tables(evaluation: Evaluation, official: Sequence[Official]) -> list[Table]:
+def evaluation_tables(evaluation: Evaluation, official: Sequence[OfficialScore]) -> list[Table]:
     """Cases where they are few, organs where there are several cases, the script's numbers where they are wanted."""
     tables = []
     if len(evaluation.cases) <= CASES_SHOWN:
@@ -44,7 +44,7 @@ def _by_case(evaluation: Evaluation) -> Table:
     for name in BY_CASE:
         table.add_column(METRICS[name].title, justify="right")
     for score in evaluation.scores:
-        style = {"both": "", "absent": "dim"}.get(score.status, "bold red")
+        style = {"true_positive": "", "true_negative": "dim"}.get(score.status, "bold red")
         numbers = [METRICS[name].text(METRICS[name].value(score)) for name in BY_CASE]
         table.add_row(score.case, score.organ, *numbers, style=style)
     return table
@@ -72,7 +72,7 @@ def _by_organ(evaluation: Evaluation) -> Table:
     return table
 
 
-def _beside_official(official: Sequence[Official]) -> Table:
+def _beside_official(official: Sequence[OfficialScore]) -> Table:
     table = Table(title="Beside the official FLARE22 script")
     for name in ("case", "organ", "DSC, script", "Dice, ours", "NSD, script", "NSD, ours", "why they differ"):
         table.add_column(name, justify="left" if name in ("case", "organ", "why they differ") else "right")

@@ -12,7 +12,7 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import AbdosegError
 
 if TYPE_CHECKING:
-    from abdoseg.evaluation import Reading, Settings
+    from abdoseg.evaluation import EvaluationOptions, ReadOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEME_HELP = "abdoseg, flare22, totalseg, btcv, amos, msd-liver, ..., or a JSON file of number to organ name."
@@ -64,7 +64,7 @@ _OPTIONS = (
     click.option("--lesions-apart", is_flag=True,
                  help="Score the liver without its tumours; otherwise they are part of it."),
     click.option("--lesion-overlap", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
-                 help="A lesion is found when more than this share of it is covered; 0: one voxel is enough."),
+                 help="A lesion is found when more than this fraction of it is covered; 0: one voxel is enough."),
     click.option("--grid-tolerance", type=click.FloatRange(min=0), default=0.1, show_default=True, metavar="MM",
                  help="How far the corners of two grids may be apart."),
     click.option("--resample", type=click.Choice(["nearest", "linear"]),
@@ -72,18 +72,28 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def settings_of(values: Mapping[str, Any]) -> Settings:
-    """The Settings that the flags ask for."""
-    from abdoseg.evaluation import Settings
+def evaluation_options(values: Mapping[str, Any]) -> EvaluationOptions:
+    """The EvaluationOptions that the flags ask for."""
+    from abdoseg.evaluation import EvaluationOptions
 
-    return Settings(values["surface"], values["tolerances"], values["lesions_apart"], values["lesion_overlap"])
+    return EvaluationOptions(
+        surface=values["surface"],
+        tolerances_mm=values["tolerances"],
+        lesions_apart=values["lesions_apart"],
+        min_overlap=values["lesion_overlap"],
+    )
 
 
-def reading_of(values: Mapping[str, Any]) -> Reading:
-    """The Reading that the flags ask for."""
-    from abdoseg.evaluation import Reading
+def read_options(values: Mapping[str, Any]) -> ReadOptions:
+    """The ReadOptions that the flags ask for."""
+    from abdoseg.evaluation import ReadOptions
 
-    return Reading(values["gt_labels"], values["pred_labels"], values["grid_tolerance"], values["resample"])
+    return ReadOptions(
+        truth_scheme=values["gt_labels"],
+        prediction_scheme=values["pred_labels"],
+        grid_tolerance_mm=values["grid_tolerance"],
+        resample=values["resample"],
+    )
 
 
 def organs_of(values: Mapping[str, Any]) -> list[str] | None:

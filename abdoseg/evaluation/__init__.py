@@ -1,7 +1,7 @@
-"""Predictions against truths, case by case: pairs, scores, summaries, reports."""
+"""Evaluation of predictions against ground truth: pairs of files, scores, summaries, reports."""
 
-from abdoseg.evaluation.evaluate import Evaluation, Reading, evaluate
+from abdoseg.evaluation.evaluate import Evaluation, ReadOptions, evaluate
 from abdoseg.evaluation.pairs import Pair, Pairing, find_pairs
-from abdoseg.evaluation.score import Score, Settings
+from abdoseg.evaluation.score import EvaluationOptions, Score
 
-__all__ = ["Evaluation", "Pair", "Pairing", "Reading", "Score", "Settings", "evaluate", "find_pairs"]
+__all__ = ["Evaluation", "EvaluationOptions", "Pair", "Pairing", "ReadOptions", "Score", "evaluate", "find_pairs"]

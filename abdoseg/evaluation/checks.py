@@ -1,4 +1,4 @@
-"""Numbers that cannot be, refused; numbers that hardly can be, pointed at."""
+"""Consistency checks of scores: identities between metrics, values that repeat, organs under another's name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from abdoseg.anatomy.organs import ORGANS, host_of
 from abdoseg.evaluation.metric_table import METRICS
-from abdoseg.evaluation.pairs import some
+from abdoseg.evaluation.pairs import first_names
 from abdoseg.evaluation.score import CaseScores, Score
 
 ROUNDING = 1e-9
@@ -18,12 +18,12 @@ CONSTANT_FROM = 3  # cases; fewer may well agree by chance
 CONSTANT = ("dice", "iou", "nsd", "hd95_mm", "prediction_ml")
 
 
-class ImpossibleScore(Exception):
+class InconsistentScore(Exception):
     """A row contradicts itself: a bug in this program, never the input's fault."""
 
 
-def assert_possible(score: Score) -> None:
-    """Raises ImpossibleScore when the identities between a row's numbers do not hold."""
+def check_identities(score: Score) -> None:
+    """Raises InconsistentScore when the identities between a row's numbers do not hold."""
     value = {name: metric.value(score) for name, metric in METRICS.items()}
     claims = {
         "J = D / (2 - D)": _equal(value["iou"], value["dice"] / (2 - value["dice"])),
@@ -33,21 +33,21 @@ def assert_possible(score: Score) -> None:
         "HD95 at most HD": _at_most(value["hd95_mm"], value["hausdorff_mm"]),
         "ASSD at most HD": _at_most(value["assd_mm"], value["hausdorff_mm"]),
         "0 at most every distance": all(_at_most(0, value[name]) for name in ("hd95_mm", "assd_mm", "hausdorff_mm")),
-        "every share within 0 and 1": all(
+        "every fraction within 0 and 1": all(
             _at_most(0, value[name]) and _at_most(value[name], 1)
             for name in ("dice", "iou", "precision", "recall", "accuracy", "nsd", "lesion_f1")
         ),
     }
     broken = [claim for claim, holds in claims.items() if not holds]
     if broken:
-        raise ImpossibleScore(f"{score.case}, {score.organ}: {'; '.join(broken)} does not hold in {value}")
+        raise InconsistentScore(f"{score.case}, {score.organ}: {'; '.join(broken)} does not hold in {value}")
 
 
-def suspicions(scores: Sequence[Score]) -> list[str]:
+def repeated_values(scores: Sequence[Score]) -> list[str]:
     """Sentences on values that are the same in every case, or in several organs of a case: real ones never are."""
     said = []
     for organ in dict.fromkeys(score.organ for score in scores):
-        rows = [score for score in scores if score.organ == organ and score.status != "absent"]
+        rows = [score for score in scores if score.organ == organ and score.status != "true_negative"]
         constant = []
         for name in CONSTANT:
             values = {METRICS[name].value(score) for score in rows}
@@ -56,7 +56,7 @@ def suspicions(scores: Sequence[Score]) -> list[str]:
         if constant:
             said.append(f"{organ}: {', '.join(constant)} in all {len(rows)} cases; check the pipeline")
     for case in dict.fromkeys(score.case for score in scores):
-        rows = [score for score in scores if score.case == case and score.status == "both"]
+        rows = [score for score in scores if score.case == case and score.status == "true_positive"]
         for dice in {score.confusion.dice for score in rows if score.confusion.dice < 1}:
             same = [score.organ for score in rows if score.confusion.dice == dice]
             if len(same) > 1:
@@ -64,7 +64,7 @@ def suspicions(scores: Sequence[Score]) -> list[str]:
     return said
 
 
-def misnamed(cases: Sequence[CaseScores]) -> list[str]:
+def swapped_labels(cases: Sequence[CaseScores]) -> list[str]:
     """Sentences on organs that predictions hold under another's name, by a Dice above a half.
 
     Left and right were changed, or a side's labels are of another scheme. A lesion that fills its organ is neither.
@@ -78,8 +78,8 @@ def misnamed(cases: Sequence[CaseScores]) -> list[str]:
             if {true.name, called.name} not in in_one and dice[true.label, called.label] > 0.5:
                 found.setdefault((true.name, called.name), []).append(case.case)
     return [
-        f"{true} of the truth is {called} in the prediction (in {some(names)}): sides are swapped, or --gt-labels or "
-        "--pred-labels names another scheme than the files have"
+        f"{true} of the truth is {called} in the prediction (in {first_names(names)}): sides are swapped, or "
+        "--gt-labels or --pred-labels names another scheme than the files have"
         for (true, called), names in found.items()
     ]
 

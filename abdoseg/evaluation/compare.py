@@ -1,4 +1,4 @@
-"""Several models on the same cases: what each scores, and whether the differences are more than chance."""
+"""Comparison of models on the same cases: paired differences, bootstrap intervals, Wilcoxon's test, Holm's rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation from files: pairs read, put on one grid, scored in threads, checked."""
+"""Evaluation of label files: pairs are read, resampled onto one grid, scored in threads and checked."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from abdoseg.anatomy.label_schemes import Scheme
 from abdoseg.anatomy.organs import BY_NAME, MAIN, ORGANS
 from abdoseg.errors import GeometryError, UsageError
-from abdoseg.evaluation.checks import assert_possible, misnamed, suspicions
-from abdoseg.evaluation.grids import Method, difference, onto
-from abdoseg.evaluation.pairs import Pair, Pairing, some
-from abdoseg.evaluation.score import CaseScores, Score, Settings
+from abdoseg.evaluation.checks import check_identities, repeated_values, swapped_labels
+from abdoseg.evaluation.grids import Method, grid_difference, resample_onto
+from abdoseg.evaluation.pairs import Pair, Pairing, first_names
+from abdoseg.evaluation.score import CaseScores, EvaluationOptions, Score
 from abdoseg.evaluation.score_case import score_case
 from abdoseg.evaluation.summary import OrganSummary, Overall, overall, pooled_histogram, summarise
 from abdoseg.image.volume import Labelmap
@@ -25,8 +25,8 @@ CASES_AT_ONCE = 2  # one is read while another is scored; more would only fill t
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How files are read: each side's label scheme, the tolerance of grids, and how to bring one onto the other."""
+class ReadOptions:
+    """How files are read: each side's label scheme, the tolerance of grids, and the method of resampling if any."""
 
     truth_scheme: str | Scheme = "abdoseg"
     prediction_scheme: str | Scheme = "abdoseg"
@@ -36,11 +36,11 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came of it: cases, summaries, and every sentence that a reader should see before the numbers."""
+    """The result: cases, summaries, and every warning that a reader should see before the numbers."""
 
     pairing: Pairing
-    settings: Settings
-    reading: Reading
+    options: EvaluationOptions
+    reading: ReadOptions
     cases: tuple[CaseScores, ...]
     organs: tuple[OrganSummary, ...]
     overall: Overall
@@ -73,8 +73,8 @@ class _GridsDiffer(GeometryError):
 
 def evaluate(
     pairing: Pairing,
-    settings: Settings | None = None,
-    reading: Reading | None = None,
+    options: EvaluationOptions | None = None,
+    reading: ReadOptions | None = None,
     *,
     organs: Sequence[str] | None = None,
     threads: int | None = None,
@@ -82,14 +82,24 @@ def evaluate(
 ) -> Evaluation:
     """Scores every pair. The truth gives the list: a case without a prediction counts as nothing found.
 
-    organs: which; by default the four main ones and all others that at least one prediction and one truth hold. Raises
-    GeometryError, with all cases whose grids differ, ScanError, UsageError.
+    Args:
+        pairing: the files, as `find_pairs` finds them.
+        options: how cases are scored.
+        reading: how files are read.
+        organs: which; by default the four main ones and all others that at least one prediction and one truth hold.
+        threads: at most; by default as many as there are cores.
+        track: is told the progress.
+
+    Raises:
+        GeometryError: grids differ and no resampling was chosen; all such cases are named.
+        ScanError: a file cannot be read.
+        UsageError: there is no such organ.
     """
-    settings, reading = settings or Settings(), reading or Reading()
+    options, reading = options or EvaluationOptions(), reading or ReadOptions()
     threads = threads or cores()
     readers = min(threads, CASES_AT_ONCE)
     with ThreadPoolExecutor(threads) as organ_pool, ThreadPoolExecutor(readers) as case_pool:
-        jobs = [case_pool.submit(_case, pair, settings, reading, organ_pool) for pair in pairing.pairs]
+        jobs = [case_pool.submit(_case, pair, options, reading, organ_pool) for pair in pairing.pairs]
         outcomes: list[CaseScores] = []
         differing: list[str] = []
         try:
@@ -113,13 +123,13 @@ def evaluate(
     )
     for case in cases:
         for score in case.scores:
-            assert_possible(score)
+            check_identities(score)
     summaries = summarise(cases)
-    evaluation = Evaluation(pairing, settings, reading, cases, summaries, overall(cases, summaries))
+    evaluation = Evaluation(pairing, options, reading, cases, summaries, overall(cases, summaries))
     return replace(evaluation, warnings=tuple(_warnings(evaluation, left_out)))
 
 
-def read_pair(pair: Pair, reading: Reading) -> tuple[Labelmap, Labelmap | None, tuple[str, ...]]:
+def read_pair(pair: Pair, reading: ReadOptions) -> tuple[Labelmap, Labelmap | None, tuple[str, ...]]:
     """Truth and prediction of a pair on the truth's grid, and what was done to bring them there.
 
     Raises GeometryError when the grids differ and no method was named.
@@ -128,17 +138,17 @@ def read_pair(pair: Pair, reading: Reading) -> tuple[Labelmap, Labelmap | None, 
     if pair.prediction is None:
         return truth, None, ()
     prediction = read_labels(pair.prediction, reading.prediction_scheme, warn=False)
-    differs = difference(truth.geometry, prediction.geometry, reading.grid_tolerance_mm)
+    differs = grid_difference(truth.geometry, prediction.geometry, reading.grid_tolerance_mm)
     if differs is None:
         return truth, prediction, ()
     if reading.resample is None:
         raise _GridsDiffer(f"{pair.case}: {differs}")
-    return truth, onto(prediction, truth, reading.resample), (f"resampled ({reading.resample}): {differs}",)
+    return truth, resample_onto(prediction, truth, reading.resample), (f"resampled ({reading.resample}): {differs}",)
 
 
-def _case(pair: Pair, settings: Settings, reading: Reading, pool: Executor) -> CaseScores:
+def _case(pair: Pair, options: EvaluationOptions, reading: ReadOptions, pool: Executor) -> CaseScores:
     truth, prediction, notes = read_pair(pair, reading)
-    result = score_case(pair.case, truth, prediction, settings, pool)
+    result = score_case(pair.case, truth, prediction, options, pool)
     if prediction is not None:
         strange = _unnameable(truth, result.histogram)
         if strange:
@@ -154,7 +164,7 @@ def _unnameable(truth: Labelmap, histogram: Counts) -> list[str]:
 
 def _choose(cases: Sequence[CaseScores], organs: Sequence[str] | None) -> tuple[set[str], list[str]]:
     """The organs to report, and sentences on those that are left out, since only truths or predictions hold them."""
-    present = {score.organ for case in cases for score in case.scores if score.status != "absent"}
+    present = {score.organ for case in cases for score in case.scores if score.status != "true_negative"}
     if organs is not None:
         unknown = [organ for organ in organs if organ not in BY_NAME]
         if unknown:
@@ -186,17 +196,17 @@ def _warnings(evaluation: Evaluation, left_out: Sequence[str]) -> Iterable[str]:
     if pairing.extra:
         yield "predictions without a truth, not scored: " + ", ".join(path.name for path in pairing.extra)
     yield from left_out
-    if all(score.status == "absent" for case in cases for score in case.scores):
+    if all(score.status == "true_negative" for case in cases for score in case.scores):
         yield "no organ was compared: neither the truths nor the predictions hold one"
     for side, flag in (("truth", "--gt-labels"), ("prediction", "--pred-labels")):
         alike: dict[tuple[str, ...], list[str]] = {}  # numbers by the cases that hold them
         for number, names in evaluation.unknown[side].items():
             alike.setdefault(tuple(names), []).append(str(number))
         for cases_alike, numbers in alike.items():
-            where = f"{some(numbers)} (in {some(cases_alike)})"
+            where = f"{first_names(numbers)} (in {first_names(cases_alike)})"
             yield f"labels of {side}s that {flag} has no name for, counted as background: {where}"
     for case in cases:
         for note in case.notes:
             yield f"{case.case}: {note}"
-    yield from misnamed(cases)
-    yield from suspicions([score for case in cases for score in case.scores])
+    yield from swapped_labels(cases)
+    yield from repeated_values([score for case in cases for score in case.scores])

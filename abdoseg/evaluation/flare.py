@@ -1,4 +1,4 @@
-"""The numbers of the official FLARE22 script, quirks and all, and why ours differ.
+"""The official FLARE22 evaluation script reproduced, quirks included, with the reasons where our scores differ.
 
 What FLARE22_DSC_NSD_Eval.py does, kept here as it is: it walks the predictions, so that a missing one is left out;
 it compares arrays, whatever their affines; an organ in neither is 1, one in the prediction alone 0; of aorta, vena
@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from abdoseg.anatomy.label_schemes import Scheme, find_scheme
 from abdoseg.anatomy.organs import BY_NAME, host_of
-from abdoseg.evaluation.evaluate import Evaluation, Reading
-from abdoseg.evaluation.score import CaseScores, Score, Settings
+from abdoseg.evaluation.evaluate import Evaluation, ReadOptions
+from abdoseg.evaluation.score import CaseScores, EvaluationOptions, Score
 from abdoseg.image.volume import Labelmap
 from abdoseg.io.labels import read_labels
 from abdoseg.metrics import dice, surface_distances
@@ -49,7 +49,7 @@ Numbers = dict[str, dict[str, tuple[float, float]]]  # DSC and NSD by case and o
 
 
 @dataclass(frozen=True)
-class Official:
+class OfficialScore:
     """What the script says of one organ of one case, and why ours says something else ("" when it does not)."""
 
     case: str
@@ -71,19 +71,22 @@ def official_numbers(evaluation: Evaluation) -> Numbers:
     }
 
 
-def official_scores(evaluation: Evaluation, numbers: Numbers) -> list[Official]:
+def official_scores(evaluation: Evaluation, numbers: Numbers) -> list[OfficialScore]:
     """The script's rows beside ours, as far as it has them and ours were scored."""
     return [
-        Official(case.case, score.organ, *values, score.confusion.dice, score.nsd, why)
+        OfficialScore(case.case, score.organ, *values, score.confusion.dice, score.nsd, why)
         for case in evaluation.cases
         for score in case.scores
         if (values := numbers.get(case.case, {}).get(score.organ))
-        for why in [_why(case, score, evaluation.settings, *values)]
+        for why in [_why(case, score, evaluation.options, *values)]
     ]
 
 
 def official_case(
-    truth_path: Path, prediction_path: Path, reading: Reading, unknown: tuple[Sequence[int], Sequence[int]] = ((), ())
+    truth_path: Path,
+    prediction_path: Path,
+    reading: ReadOptions,
+    unknown: tuple[Sequence[int], Sequence[int]] = ((), ()),
 ) -> dict[str, tuple[float, float]]:
     """DSC and NSD of all thirteen organs of a case, as the script computes and rounds them.
 
@@ -141,14 +144,16 @@ def _stored(labelmap: Labelmap) -> npt.NDArray[np.uint8]:
     return labelmap.stored.from_canonical(labelmap.labels)
 
 
-def _why(case: CaseScores, score: Score, settings: Settings, dsc: float, nsd: float) -> str:
+def _why(case: CaseScores, score: Score, options: EvaluationOptions, dsc: float, nsd: float) -> str:
     if _same(score.confusion.dice, dsc) and _same(score.nsd, nsd):
         return ""
-    inside = [row.organ for row in case.scores if row.lesions and row.status != "absent" and not settings.lesions_apart]
+    inside = [
+        row.organ for row in case.scores if row.lesions and row.status != "true_negative" and not options.lesions_apart
+    ]
     reasons = {
-        "in neither: 1 in the script, not defined here": score.status == "absent",
+        "in neither: 1 in the script, not defined here": score.status == "true_negative",
         "the script leaves out slices beyond the truth's, and its last": score.organ in SLICES_OF_TRUTH,
-        "surface elements against border voxels": score.surface == "border" and score.status == "both",
+        "surface elements against border voxels": score.surface == "border" and score.status == "true_positive",
         "lesions are part of it here, not in the script": score.organ in map(host_of, inside),
         "labels above 255 wrap in the script": any(number > 255 for numbers in case.unknown for number in numbers),
         "tolerances differ": score.nsd_tolerance_mm != _tolerance(score.organ),

@@ -1,4 +1,4 @@
-"""The worst rows as pictures: both contours on three planes, with what was missed and what is too much tinted."""
+"""Pictures of the worst scores: contours of truth and prediction on three planes, false voxels tinted."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Picture:
     notes: str = ""
 
 
-def worst_rows(scores: Sequence[Score], count: int = WORST) -> list[Score]:
+def worst_scores(scores: Sequence[Score], count: int = WORST) -> list[Score]:
     """Rows that were scored, worst Dice first: each organ's worst, then the worst of the rest; none without a
     prediction, where there is nothing to compare by eye."""
     rows = sorted(
-        (score for score in scores if score.status in ("both", "missed", "unfounded")),
+        (score for score in scores if score.status in ("true_positive", "false_negative", "false_positive")),
         key=lambda score: (score.confusion.dice, score.nsd),
     )
     rows = [score for score in rows if score.confusion.dice < 1]
@@ -51,7 +51,7 @@ def worst_rows(scores: Sequence[Score], count: int = WORST) -> list[Score]:
 
 def pictures(evaluation: Evaluation, images: Path | None = None) -> list[Picture]:
     """The pictures of the worst rows. images: a folder of scans, matched by case name, to lie under them."""
-    rows = worst_rows(evaluation.scores)
+    rows = worst_scores(evaluation.scores)
     scans = {case_of(path): path for path in sorted(images.iterdir())} if images else {}
     pairs = {pair.case: pair for pair in evaluation.pairing.pairs}
     drawn: dict[int, Picture] = {}
@@ -62,7 +62,7 @@ def pictures(evaluation: Evaluation, images: Path | None = None) -> list[Picture
         ground, note = _ground(scans.get(case), truth.geometry)
         for number, row in enumerate(rows):
             if row.case == case:
-                labels = evaluation.settings.labels_of(row.organ)
+                labels = evaluation.options.labels_of(row.organ)
                 masks = np.isin(truth.labels, labels), np.isin(prediction.labels, labels)
                 drawn[number] = Picture(row, draw(truth.geometry, *masks, ground), note)
     return [drawn[number] for number in sorted(drawn)]
@@ -138,7 +138,7 @@ def _ground(path: Path | None, geometry: Geometry) -> tuple[Array | None, str]:
     return scan.voxels, ""
 
 
-def legend(score: Score) -> str:
+def alt_text(score: Score) -> str:
     """What a picture shows, in a sentence for those who do not see it."""
     organ = score.organ.replace("_", " ")
     if BY_NAME[score.organ].is_lesion and score.lesions:

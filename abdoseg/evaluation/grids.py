@@ -1,4 +1,4 @@
-"""A prediction and its truth on one grid: proved, or brought there by a named method."""
+"""Grids of prediction and truth: how they differ, and resampling of labels from one onto the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Method = Literal["nearest", "linear"]
 METHODS: tuple[Method, ...] = ("nearest", "linear")
 
 
-def difference(truth: Geometry, prediction: Geometry, tolerance_mm: float) -> str | None:
+def grid_difference(truth: Geometry, prediction: Geometry, tolerance_mm: float) -> str | None:
     """How the prediction's grid differs from the truth's, with the numbers; None when it does not."""
     if truth.matches(prediction, tolerance_mm):
         return None
@@ -32,31 +32,37 @@ def difference(truth: Geometry, prediction: Geometry, tolerance_mm: float) -> st
     )
 
 
-def onto(labelmap: Labelmap, target: Labelmap, method: Method) -> Labelmap:
+def resample_onto(labelmap: Labelmap, target: Labelmap, method: Method) -> Labelmap:
     """The labelmap on the grid of `target`; background beyond its own.
 
-    nearest: the label of the voxel that each centre lies in. linear: each organ's share of the voxel by linear
-    interpolation, and the organ, or background, that has most. Raises GeometryError for a method that does not exist.
+    Args:
+        labelmap: what is resampled.
+        target: gives the grid.
+        method: nearest, the label of the voxel that each centre lies in; or linear, each organ's fraction of the voxel
+            by linear interpolation, and the organ, or background, that has most.
+
+    Raises:
+        GeometryError: there is no such method.
     """
     if method not in METHODS:
         raise GeometryError(f"there is no way of resampling called {method!r}; choose one of {', '.join(METHODS)}")
-    resample = resample_labels if method == "nearest" else _likeliest
+    resample = resample_labels if method == "nearest" else _resample_linear
     labels = resample(labelmap.labels, labelmap.geometry, target.geometry)
     return replace(labelmap, labels=labels, geometry=target.geometry, stored=target.stored)
 
 
-def _likeliest(labels: Labels, source: Geometry, target: Geometry) -> Labels:
-    """The label, background included, with the largest share of each voxel of `target`, linearly interpolated."""
+def _resample_linear(labels: Labels, source: Geometry, target: Geometry) -> Labels:
+    """The label, background included, that fills most of each voxel of `target` by linear interpolation."""
     margin = np.ceil(target.spacing_mm.max() / source.spacing_mm).astype(int)  # background as far as the filter reaches
     around = source.cropped(-margin, source.shape + margin)
     found = np.zeros(target.shape, np.uint8)
     rest, best = np.ones(target.shape, np.float32), np.zeros(target.shape, np.float32)
     for label in labels_in(labels):
         mask = np.pad(np.asarray(labels == label, dtype=np.float32), [(n, n) for n in margin.tolist()])
-        share = resample_image(mask, around, target, outside=0.0)
-        rest -= share
-        found[share > best] = label
-        np.maximum(best, share, out=best)
+        fraction = resample_image(mask, around, target, outside=0.0)
+        rest -= fraction
+        found[fraction > best] = label
+        np.maximum(best, fraction, out=best)
     found[rest > best] = 0
     return found
 

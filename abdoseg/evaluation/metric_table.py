@@ -1,4 +1,4 @@
-"""The numbers of a score by name: what each is called, what it means, which way is better."""
+"""The table of metrics: name, title, meaning, direction and value of each number of a score."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                    "The IoU by its other name.",
                    lambda score: score.confusion.iou),
             Metric("precision", "Precision", "higher", 4,
-                   "The share of the prediction that is true: TP / (TP + FP).",
+                   "The fraction of the prediction that is true: TP / (TP + FP).",
                    lambda score: score.confusion.precision),
             Metric("recall", "Recall", "higher", 4,
-                   "The share of the truth that was found: TP / (TP + FN).",
+                   "The fraction of the truth that was found: TP / (TP + FN).",
                    lambda score: score.confusion.recall),
             Metric("accuracy", "Accuracy", "higher", 5,
-                   "The share of all voxels of the scan, background included, on which both agree about the organ. "
+                   "The fraction of all voxels of the scan, background included, on which both agree about the organ. "
                    "Near 1 for every small organ: it says little.",
                    lambda score: score.confusion.accuracy),
             Metric("hausdorff_mm", "Hausdorff, mm", "lower", 2,
@@ -65,7 +65,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                    "Average symmetric surface distance: the mean over the points of both surfaces.",
                    lambda score: score.assd_mm),
             Metric("nsd", "NSD", "higher", 4,
-                   "Normalised surface Dice: the share of both surfaces within the organ's tolerance of the other.",
+                   "Normalised surface Dice: the fraction of both surfaces within the organ's tolerance of the other.",
                    lambda score: score.nsd),
             Metric("truth_ml", "Truth, ml", "", 1, "Volume of the truth.", lambda score: score.truth_ml),
             Metric("prediction_ml", "Prediction, ml", "", 1, "Volume of the prediction.",
@@ -84,7 +84,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("lesion_f1", "Lesion F1", "higher", 4, "2TP / (2TP + FP + FN), counted in lesions.",
                    lambda score: score.lesions.f1 if score.lesions else nan),
             Metric("truth_burden_percent", "Burden, truth, %", "", 2,
-                   "The share of the organ, lesions included, that the lesions take up.",
+                   "The fraction of the organ, lesions included, that the lesions take up.",
                    lambda score: score.burden[0]),
             Metric("prediction_burden_percent", "Burden, prediction, %", "", 2, "The same of the prediction.",
                    lambda score: score.burden[1]),

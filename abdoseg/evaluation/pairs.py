@@ -1,4 +1,4 @@
-"""Which prediction belongs to which truth: by case name, the truths giving the list."""
+"""Pairs of prediction and ground truth by case name; the truths give the list."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ class Pairing:
 def find_pairs(prediction: Path, truth: Path) -> Pairing:
     """The pairs of two folders, by case name, or of two files, whatever they are called.
 
-    Raises DatasetError when a path is missing, holds no label file, or holds two for one case.
+    Raises:
+        DatasetError: a path is missing, holds no label file, or holds two for one case.
     """
     if prediction.is_file() and truth.is_file():
         return Pairing((Pair(case_of(truth), truth, prediction),))
     truths, predictions = label_files(truth), label_files(prediction, needed=False)
     if not set(truths) & set(predictions) and predictions:
         raise DatasetError(
-            f"{prediction}: none of its cases ({some(list(predictions))}) is among those of {truth} "
-            f"({some(list(truths))}); name the folders in the order PREDICTIONS TRUTHS, with matching file names"
+            f"{prediction}: none of its cases ({first_names(list(predictions))}) is among those of {truth} "
+            f"({first_names(list(truths))}); name the folders in the order PREDICTIONS TRUTHS, with matching file names"
         )
     pairs = tuple(Pair(case, path, predictions.get(case)) for case, path in truths.items())
     return Pairing(pairs, tuple(path for case, path in predictions.items() if case not in truths))
@@ -87,6 +88,6 @@ def _is_label_file(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(LABEL_FILES)
 
 
-def some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page: what it came to, how it spreads, where it is worst, every case."""
+"""HTML report of an evaluation: summary, distributions, volumes, confusion, worst cases in pictures, all cases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.evaluation.evaluate import Evaluation
-from abdoseg.evaluation.gallery import PREDICTION, TRUTH, legend, pictures
+from abdoseg.evaluation.gallery import PREDICTION, TRUTH, alt_text, pictures
 from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.score import STATUS, Score
 from abdoseg.evaluation.summary import FAILURE_DICE, OrganSummary, Summary
@@ -30,7 +30,7 @@ LESIONS = ("lesion_tp", "lesion_fn", "lesion_fp", "lesion_f1", "truth_burden_per
 
 def report_page(evaluation: Evaluation, images: Path | None = None) -> str:
     """The whole page. images: a folder of scans, to lie under the gallery's pictures."""
-    overall, settings = evaluation.overall, evaluation.settings
+    overall, options = evaluation.overall, evaluation.options
     parts = [
         _overview(evaluation),
         section("By organ", _organ_table(evaluation.organs), name="organs",
@@ -47,7 +47,7 @@ def report_page(evaluation: Evaluation, images: Path | None = None) -> str:
         section("Every case", _case_table(evaluation.scores), name="cases", text="A click on a header sorts."),
         section("What the numbers mean", _glossary(evaluation), name="glossary"),
     ]  # fmt: skip
-    lead = f"{overall.cases} cases, {overall.organs} organs. Surfaces: {SURFACES[settings.surface]}."
+    lead = f"{overall.cases} cases, {overall.organs} organs. Surfaces: {SURFACES[options.surface]}."
     return page("Evaluation", "\n".join(part for part in parts if part), lead=lead, foot="Made by abdoseg eval.")
 
 
@@ -98,12 +98,12 @@ def _boxes(evaluation: Evaluation) -> str:
 
 def _volumes(evaluation: Evaluation) -> str:
     def volumes(score: Score) -> charts.DataPoint:
-        if score.status == "missing":
+        if score.status == "no_prediction":
             return charts.DataPoint(nan, score.case)
         return charts.DataPoint(score.prediction_ml, score.case, score.truth_ml)
 
     def differences(score: Score) -> charts.DataPoint:
-        if score.status == "missing":
+        if score.status == "no_prediction":
             return charts.DataPoint(nan, score.case)
         mean = (score.prediction_ml + score.truth_ml) / 2
         return charts.DataPoint(score.prediction_ml - score.truth_ml, score.case, mean)
@@ -128,7 +128,7 @@ def _series(evaluation: Evaluation, point: Callable[[Score], charts.DataPoint]) 
     """One series an organ, of the points that are defined."""
     found = []
     for organ in evaluation.organs:
-        rows = [score for score in evaluation.scores if score.organ == organ.organ and score.status != "absent"]
+        rows = [score for score in evaluation.scores if score.organ == organ.organ and score.status != "true_negative"]
         points = tuple(one for one in map(point, rows) if one.y == one.y)
         if points:
             colour = hex_colour(BY_NAME[organ.organ].colour)
@@ -144,8 +144,10 @@ def _confusion(evaluation: Evaluation) -> str:
     rows = []
     for name, counts in zip(names, voxels, strict=True):
         if name in scored and any(counts):
-            shares = [(100 * counts[column] / sum(counts), names[column] == name) for column in columns]
-            rows.append([_organ(name), *[Cell(f"{share:.2f}", share, _confused(share, hit)) for share, hit in shares]])
+            percents = [(100 * counts[column] / sum(counts), names[column] == name) for column in columns]
+            rows.append(
+                [_organ(name), *[Cell(f"{percent:.2f}", percent, _confused(percent, hit)) for percent, hit in percents]]
+            )
     return table(["Truth", *[_words(names[column]) for column in columns]], rows)
 
 
@@ -156,13 +158,13 @@ def _gallery(evaluation: Evaluation, images: Path | None) -> str:
     figures = []
     for picture in shown:
         score = picture.score
-        notes = ["" if score.status == "both" else STATUS[score.status], picture.notes]
+        notes = ["" if score.status == "true_positive" else STATUS[score.status], picture.notes]
         caption = (
             f"{score.case}, {_words(score.organ)}: Dice {_text('dice', score.confusion.dice)}, "
             f"HD95 {_text('hd95_mm', score.hd95_mm)} mm, {score.truth_ml:.1f} ml in truth, "
             f"{score.prediction_ml:.1f} ml predicted." + "".join(_sentence(text) for text in notes)
         )
-        figures.append(figure(picture.pixels, legend(score), caption))
+        figures.append(figure(picture.pixels, alt_text(score), caption))
     text = (
         "The worst case of each organ, then the worst of the rest, cut where truth and prediction differ most: axial, "
         "coronal, sagittal; the patient's right is on the left, in the sagittal view anterior."
@@ -180,7 +182,7 @@ def _case_table(scores: Sequence[Score]) -> str:
     headers = ["Case", "Organ", "Status", *[METRICS[name].title for name in columns]]
     rows: list[Sequence[Cell | str]] = []
     for score in scores:
-        status = Cell(score.status, tone={"both": "", "absent": "soft"}.get(score.status, "bad"))
+        status = Cell(score.status, tone={"true_positive": "", "true_negative": "soft"}.get(score.status, "bad"))
         numbers = [_cell(name, METRICS[name].value(score)) for name in columns]
         rows.append([score.case, _organ(score.organ), status, *numbers])
     return table(headers, rows, sortable=True, name="case-table")
@@ -188,17 +190,17 @@ def _case_table(scores: Sequence[Score]) -> str:
 
 def _glossary(evaluation: Evaluation) -> str:
     tolerances = ", ".join(
-        f"{_words(organ.organ)} {evaluation.settings.tolerance_mm(organ.organ):g} mm" for organ in evaluation.organs
+        f"{_words(organ.organ)} {evaluation.options.tolerance_mm(organ.organ):g} mm" for organ in evaluation.organs
     )
     items = [(metric.title, metric.meaning) for metric in METRICS.values()]
     items += [
         ("Mean IoU", "The IoU's mean over cases, then over organs."),
-        ("IoU at 0.5", "The share of all cases' organs with an IoU of at least 0.5."),
-        ("Pixel accuracy", "The share of all voxels, background included, that have the right label."),
+        ("IoU at 0.5", "The fraction of all cases' organs with an IoU of at least 0.5."),
+        ("Pixel accuracy", "The fraction of all voxels, background included, that have the right label."),
     ]
     items += [("Tolerances of the NSD", f"{tolerances}."), ("Failure", f"A Dice below {FAILURE_DICE}.")]
     items += [(f"Status: {status}", _sentence(text)) for status, text in STATUS.items()]
-    if not evaluation.settings.lesions_apart:
+    if not evaluation.options.lesions_apart:
         items.append(
             ("Lesions", "A tumour is part of the organ it lies in, on both sides, and is scored by itself too.")
         )
@@ -220,8 +222,8 @@ def _text(name: str, value: float) -> str:
     return METRICS[name].text(value)
 
 
-def _percent(share: float) -> str:
-    return "–" if share != share else f"{100 * share:.0f} %"
+def _percent(fraction: float) -> str:
+    return "–" if fraction != fraction else f"{100 * fraction:.0f} %"
 
 
 def _tone(value: float) -> str:

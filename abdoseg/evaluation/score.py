@@ -1,4 +1,4 @@
-"""What is measured of one organ of one case, by which settings, and what became of it."""
+"""The scores of one organ of one case, the options they are computed with, and the status of the organ."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from abdoseg.anatomy.organs import BY_NAME, ORGANS, host_of
 from abdoseg.metrics import Confusion, Detection, Surface
 from abdoseg.metrics.overlap import Counts
 
-Status = Literal["both", "missed", "unfounded", "absent", "missing"]
+Status = Literal["true_positive", "false_negative", "false_positive", "true_negative", "no_prediction"]
 STATUS: Mapping[Status, str] = MappingProxyType(
     {
-        "both": "in the truth and in the prediction",
-        "missed": "in the truth, not in the prediction: overlap and NSD are 0, distances infinite",
-        "unfounded": "in the prediction, not in the truth: overlap and NSD are 0, distances infinite",
-        "absent": "in neither: there is nothing to agree on; only accuracy and the difference in ml are defined",
-        "missing": "the case has no prediction and counts as if nothing had been found",
+        "true_positive": "in the truth and in the prediction",
+        "false_negative": "in the truth, not in the prediction: overlap and NSD are 0, distances infinite",
+        "false_positive": "in the prediction, not in the truth: overlap and NSD are 0, distances infinite",
+        "true_negative": "in neither: there is nothing to agree on; only accuracy and the difference in ml are defined",
+        "no_prediction": "the case has no prediction and counts as if nothing had been found",
     }
 )
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluationOptions:
     """How cases are scored.
 
-    surface: the convention, see abdoseg.metrics.surface. tolerances_mm: of the NSD, by organ, in place of the organ's
-    own. lesions_apart: an organ is scored without the lesions inside it; otherwise they are part of it.
-    least_overlap: the share of a lesion above which it counts as found.
+    Args:
+        surface: the convention, see abdoseg.metrics.surface.
+        tolerances_mm: of the NSD, by organ, in place of the organ's own.
+        lesions_apart: an organ is scored without the lesions inside it; otherwise they are part of it.
+        min_overlap: the fraction of a lesion above which it counts as found.
     """
 
     surface: Surface = "border"
     tolerances_mm: Mapping[str, float] = field(default_factory=dict)
     lesions_apart: bool = False
-    least_overlap: float = 0.0
+    min_overlap: float = 0.0
 
     def tolerance_mm(self, organ: str) -> float:
         """The tolerance of an organ's NSD: the one asked for, or that of the FLARE challenges."""

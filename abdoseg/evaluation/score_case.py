@@ -1,4 +1,4 @@
-"""One case: every organ's numbers from two labelmaps on one grid."""
+"""Scores of one case: overlap, surface distances, volumes and lesions of every organ from two labelmaps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy.organs import BY_NAME, MAIN, ORGANS, host_of
-from abdoseg.evaluation.score import CaseScores, Score, Settings, Status
+from abdoseg.evaluation.score import CaseScores, EvaluationOptions, Score, Status
 from abdoseg.image.volume import Geometry, Labelmap
 from abdoseg.metrics import (
     Confusion,
@@ -34,35 +34,50 @@ Mask = npt.NDArray[np.bool_]
 
 
 def score_case(
-    case: str, truth: Labelmap, prediction: Labelmap | None, settings: Settings, pool: Executor
+    case: str, truth: Labelmap, prediction: Labelmap | None, options: EvaluationOptions, pool: Executor
 ) -> CaseScores:
     """Scores every organ that the truth's labels can name and that is there, and the four main ones there or not.
 
-    prediction: on the truth's grid (see abdoseg.evaluation.grids), or None when the case has none. pool: for organs.
+    Args:
+        case: the case's name, for the rows.
+        truth: the ground truth.
+        prediction: on the truth's grid (see abdoseg.evaluation.grids), or None when the case has none.
+        options: how it is scored.
+        pool: computes organs beside each other.
     """
     geometry = truth.geometry
     pair = _Pair.of(truth, prediction)
     histogram = pair.planes.sum(axis=0)
     histogram[0, 0] += int(np.prod(geometry.shape)) - pair.truth.size
-    steps, tilted = _steps(geometry, settings.surface, pair.order)
+    steps, tilted = _steps(geometry, options.surface, pair.order)
 
     def extract(organ: str) -> tuple[Surfaces, Detection | None]:
-        inside, found = pair.masks(settings.labels_of(organ))
-        lesions = detect(inside, found, settings.least_overlap) if BY_NAME[organ].is_lesion else None
+        inside, found = pair.masks(options.labels_of(organ))
+        lesions = detect(inside, found, options.min_overlap) if BY_NAME[organ].is_lesion else None
         if len(steps) == 2:  # a single slice has contours, not surfaces
             flat = int(np.argmin([geometry.shape[axis] for axis in pair.order]))
             inside, found = np.asarray(inside.any(axis=flat)), np.asarray(found.any(axis=flat))
-        return surfaces(inside, found, steps, settings.surface), lesions
+        return surfaces(inside, found, steps, options.surface), lesions
 
     def score(organ: str, lesions: Detection | None, distances: SurfaceDistances) -> Score:
-        confusion, tolerance = confusion_of(histogram, settings.labels_of(organ)), settings.tolerance_mm(organ)
+        confusion, tolerance = confusion_of(histogram, options.labels_of(organ)), options.tolerance_mm(organ)
         return Score(
-            case, organ, _status(confusion, prediction is None), confusion, geometry.voxel_ml, settings.surface,
-            distances.hausdorff(), distances.hausdorff(95), distances.assd(), distances.nsd(tolerance), tolerance,
-            lesions, _burden(histogram, organ) if lesions else (nan, nan),
-        )  # fmt: skip
+            case=case,
+            organ=organ,
+            status=_status(confusion, prediction is None),
+            confusion=confusion,
+            voxel_ml=geometry.voxel_ml,
+            surface=options.surface,
+            hausdorff_mm=distances.hausdorff(),
+            hd95_mm=distances.hausdorff(95),
+            assd_mm=distances.assd(),
+            nsd=distances.nsd(tolerance),
+            nsd_tolerance_mm=tolerance,
+            lesions=lesions,
+            burden=_burden(histogram, organ) if lesions else (nan, nan),
+        )
 
-    organs = _organs(truth, histogram, settings)
+    organs = _organs(truth, histogram, options)
     measuring = [  # each direction is a job of its own, or all threads but one would wait for the largest organ's
         (organ, lesions, points, pool.submit(points.to_prediction), pool.submit(points.to_truth))
         for organ, (points, lesions) in zip(organs, pool.map(extract, organs), strict=True)
@@ -105,13 +120,13 @@ class _Pair:
         return _mask(self.truth[span], chosen), _mask(self.prediction[span], chosen)
 
 
-def _organs(truth: Labelmap, histogram: Counts, settings: Settings) -> list[str]:
+def _organs(truth: Labelmap, histogram: Counts, options: EvaluationOptions) -> list[str]:
     """In the order of ORGANS."""
     present = {label for label in range(LABELS) if histogram[label].any() or histogram[:, label].any()}
     names = set(truth.organs.values())
     chosen = []
     for organ in ORGANS:
-        there = any(label in present for label in settings.labels_of(organ.name))
+        there = any(label in present for label in options.labels_of(organ.name))
         if organ.name in names and (there or organ.name in MAIN):
             chosen.append(organ.name)
     return chosen
@@ -142,19 +157,19 @@ def _mask(labels: Labels, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
 
 def _status(confusion: Confusion, missing: bool) -> Status:
     if missing:
-        return "missing"
+        return "no_prediction"
     if confusion.truth and confusion.prediction:
-        return "both"
+        return "true_positive"
     if confusion.truth:
-        return "missed"
-    return "unfounded" if confusion.prediction else "absent"
+        return "false_negative"
+    return "false_positive" if confusion.prediction else "true_negative"
 
 
 def _burden(histogram: Counts, lesion: str) -> tuple[float, float]:
     """Percent of the organ, lesions included, that the lesion takes up, in the truth and in the prediction."""
     label, host = BY_NAME[lesion].label, BY_NAME[host_of(lesion)].label
-    shares = []
+    percents = []
     for counts in (histogram.sum(axis=1), histogram.sum(axis=0)):
         whole = int(counts[label] + counts[host])
-        shares.append(100 * int(counts[label]) / whole if counts[host] else nan)
-    return shares[0], shares[1]
+        percents.append(100 * int(counts[label]) / whole if counts[host] else nan)
+    return percents[0], percents[1]

@@ -1,4 +1,4 @@
-"""Many cases in few numbers: means, quartiles, failures and how sure they are."""
+"""Summary statistics over cases: mean, standard deviation, bootstrap interval, quartiles, failures."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Summary:
 
     organ: str
     metric: str
-    n: int
-    infinite: int
-    mean: float
-    sd: float
-    low: float
-    high: float
-    median: float
-    lower_quartile: float
-    upper_quartile: float
-    worst: float
-    worst_case: str
+    n: int = 0
+    infinite: int = 0
+    mean: float = NAN
+    sd: float = NAN
+    low: float = NAN
+    high: float = NAN
+    median: float = NAN
+    lower_quartile: float = NAN
+    upper_quartile: float = NAN
+    worst: float = NAN
+    worst_case: str = ""
 
     @property
     def text(self) -> str:
@@ -61,7 +61,7 @@ class OrganSummary:
 
     @property
     def failure_rate(self) -> float:
-        """The share of cases, of those where the organ is in truth or prediction."""
+        """The fraction of cases, of those where the organ is in truth or prediction."""
         return self.failures / self.cases if self.cases else NAN
 
     def metric(self, name: str) -> Summary:
@@ -73,7 +73,7 @@ class OrganSummary:
 class Overall:
     """All organs and cases. Means are over organs of their means over cases, so that each organ counts alike.
 
-    iou_at_half: the share of all rows with an IoU of at least 0.5. pixel_accuracy: the share of all voxels,
+    iou_at_half: the fraction of all rows with an IoU of at least 0.5. pixel_accuracy: the fraction of all voxels,
     background included, that have the right label; labels that are not scored count as background. infinite: rows
     without a finite distance; they are in none of the distances' means.
     """
@@ -99,7 +99,7 @@ class Overall:
 def summarise(cases: Sequence[CaseScores], seed: int = 0) -> tuple[OrganSummary, ...]:
     """Every organ's summary, in the order of the first case that has it. Cases in which an organ is absent from truth
     and prediction alike count in nothing."""
-    scores = [score for case in cases for score in case.scores if score.status != "absent"]
+    scores = [score for case in cases for score in case.scores if score.status != "true_negative"]
     found = []
     for organ in dict.fromkeys(score.organ for case in cases for score in case.scores):
         rows = [score for score in scores if score.organ == organ]
@@ -114,7 +114,7 @@ def summarise(cases: Sequence[CaseScores], seed: int = 0) -> tuple[OrganSummary,
 
 def overall(cases: Sequence[CaseScores], organs: Sequence[OrganSummary]) -> Overall:
     """All organs and cases in one row."""
-    scores = [score for case in cases for score in case.scores if score.status != "absent"]
+    scores = [score for case in cases for score in case.scores if score.status != "true_negative"]
 
     def mean(name: str) -> float:
         return _mean([organ.metric(name).mean for organ in organs])
@@ -161,7 +161,7 @@ def _summary(organ: str, name: str, rows: Sequence[Score], seed: int) -> Summary
     defined = [(metric.value(row), row.case) for row in rows]
     defined = [(value, case) for value, case in defined if not np.isnan(value)]
     if not defined:
-        return Summary(organ, name, 0, 0, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, "")
+        return Summary(organ=organ, metric=name)
     values = np.array([value for value, _ in defined])
     finite = values[np.isfinite(values)]
     low, high = bootstrap_interval(finite, seed)
@@ -185,16 +185,16 @@ def _summary(organ: str, name: str, rows: Sequence[Score], seed: int) -> Summary
 
 
 def _pixel_accuracy(histogram: Counts, organs: Sequence[str]) -> float:
-    """The share of voxels with the right label, where all labels that are not scored are background."""
+    """The fraction of voxels with the right label, where all labels that are not scored are background."""
     scored = [BY_NAME[organ].label for organ in organs]
     rest = [label for label in range(len(histogram)) if label not in scored]
     right = int(histogram[scored, scored].sum()) + int(histogram[np.ix_(rest, rest)].sum())
     return right / int(histogram.sum()) if histogram.any() else NAN
 
 
-def _quantile(values: Floats, share: float) -> float:
-    """By linear interpolation; infinite as soon as an infinite neighbour takes part."""
-    place = share * (len(values) - 1)
+def _quantile(values: Floats, fraction: float) -> float:
+    """By linear interpolation; infinite as soon as an infinite neighbour takes part, where numpy's would be NaN."""
+    place = fraction * (len(values) - 1)
     ordered = np.sort(values)
     below, above = float(ordered[int(np.floor(place))]), float(ordered[int(np.ceil(place))])
     if below == above or np.isinf(above):

@@ -1,4 +1,4 @@
-"""An evaluation as data: one row a case and organ, one row an organ and metric, and JSON of both."""
+"""Tables of an evaluation for CSV and JSON: one row a case and organ, one row an organ and metric."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def summary_rows(evaluation: Evaluation) -> list[Row]:
 
 def as_json(evaluation: Evaluation) -> Row:
     """Everything, ready for json.dumps: NaN is null, infinity the string "inf"."""
-    settings, reading = evaluation.settings, evaluation.reading
+    options, reading = evaluation.options, evaluation.reading
     present = {organ.organ for organ in evaluation.organs}
-    everything = plain(
+    everything = json_values(
         {
             "settings": {
-                "surface": settings.surface,
-                "nsd_tolerance_mm": {organ: settings.tolerance_mm(organ) for organ in BY_NAME if organ in present},
-                "lesions_apart": settings.lesions_apart,
+                "surface": options.surface,
+                "nsd_tolerance_mm": {organ: options.tolerance_mm(organ) for organ in BY_NAME if organ in present},
+                "lesions_apart": options.lesions_apart,
                 "truth_labels": reading.truth_scheme,
                 "prediction_labels": reading.prediction_scheme,
                 "grid_tolerance_mm": reading.grid_tolerance_mm,
@@ -124,12 +124,12 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def plain(value: Any) -> Any:
+def json_values(value: Any) -> Any:
     """A value as json.dumps takes it strictly: NaN is None, infinity the string "inf"."""
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): json_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [json_values(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value

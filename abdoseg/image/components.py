@@ -1,4 +1,4 @@
-"""Masks on the grid they lie on: connected components, holes, boxes."""
+"""Binary masks: connected components, holes, interior, bounding boxes."""
 
 from __future__ import annotations
 

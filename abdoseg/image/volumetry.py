@@ -1,4 +1,4 @@
-"""How large each organ is, how dense, and whether the scan's border cuts it: the rows of every volumes CSV."""
+"""Volumetry of organs: voxels, millilitres, mean HU, and whether the scan's border cuts them; the volumes CSV."""
 
 from __future__ import annotations
 
@@ -46,8 +46,15 @@ def measure(
 ) -> list[OrganVolume]:
     """One row for every organ that was looked for, found or not, in organ order.
 
-    voxels_hu: (I, J, K) on the labelmap's grid. within: for each label that is there, a box that holds all of it; found
-    here if not given. The volume is what was measured even where the border cuts the organ.
+    The volume is what was measured even where the border cuts the organ.
+
+    Args:
+        labelmap: the organs.
+        voxels_hu: (I, J, K) on the labelmap's grid.
+        within: for each label that is there, a box that holds all of it; found here if not given.
+
+    Raises:
+        GeometryError: the scan and the labels have different shapes.
     """
     if voxels_hu is not None and voxels_hu.shape != labelmap.labels.shape:
         raise GeometryError(

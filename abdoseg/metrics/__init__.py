@@ -1,4 +1,4 @@
-"""Two masks in, numbers out: overlap, surfaces, lesions. Knows neither files nor networks."""
+"""Segmentation metrics of two masks: overlap, surface distances, lesion detection. No files, no networks."""
 
 from abdoseg.metrics.lesions import Detection, detect
 from abdoseg.metrics.overlap import Confusion, confusion, confusion_of, dice, iou, joint_histograms

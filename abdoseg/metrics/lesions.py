@@ -1,4 +1,4 @@
-"""Lesions one by one: which were found, which were missed, and which are not there."""
+"""Lesion-wise detection: true positive, false positive and false negative lesions of two masks."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Detection:
         return 2 * self.tp / total if total else float("nan")
 
 
-def detect(truth: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_], least_overlap: float = 0.0) -> Detection:
+def detect(truth: npt.NDArray[np.bool_], prediction: npt.NDArray[np.bool_], min_overlap: float = 0.0) -> Detection:
     """Compares the lesions of two masks (I, J, K): pieces that hang together by faces, edges or corners.
 
-    A lesion of the truth is found when the prediction covers more than `least_overlap` of it: by default, one voxel.
+    A lesion of the truth is found when the prediction covers more than `min_overlap` of it: by default, one voxel.
     A predicted lesion is false when it touches no voxel of the truth.
     """
     pieces = cc3d.connected_components(np.ascontiguousarray(truth), connectivity=26)
     sizes = np.bincount(pieces.ravel())
     covered = np.bincount(pieces[prediction], minlength=len(sizes))[: len(sizes)]
-    found = int(np.count_nonzero((covered > 0)[1:] & (covered > least_overlap * sizes)[1:]))
+    found = int(np.count_nonzero((covered > 0)[1:] & (covered > min_overlap * sizes)[1:]))
     predicted = cc3d.connected_components(np.ascontiguousarray(prediction), connectivity=26)
     true_pieces = np.unique(predicted[truth & prediction])
     return Detection(tp=found, fp=int(predicted.max(initial=0)) - len(true_pieces), fn=len(sizes) - 1 - found)

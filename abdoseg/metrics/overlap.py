@@ -1,4 +1,4 @@
-"""How far two masks agree, voxel by voxel: Dice, IoU, precision, recall, accuracy, from one count of four numbers.
+"""Overlap metrics of two masks: Dice, IoU, precision, recall and accuracy from true and false positives and negatives.
 
 Empty masks have stated values. Both empty: there is nothing to agree on, so all but accuracy are NaN. One empty: all
 but accuracy are 0, precision of an empty prediction included, so that a model gains nothing by staying silent.
@@ -38,26 +38,26 @@ class Confusion:
     @property
     def dice(self) -> float:
         """2|A and B| / (|A| + |B|). Source: Dice 1945, doi:10.2307/1932409."""
-        return self._share(2 * self.tp, self.truth + self.prediction)
+        return self._fraction(2 * self.tp, self.truth + self.prediction)
 
     @property
     def iou(self) -> float:
         """Intersection over union, or Jaccard index: |A and B| / |A or B|. Source: Jaccard 1912."""
-        return self._share(self.tp, self.tp + self.fp + self.fn)
+        return self._fraction(self.tp, self.tp + self.fp + self.fn)
 
     @property
     def precision(self) -> float:
-        """The share of the prediction that is true."""
-        return self._share(self.tp, self.prediction)
+        """The fraction of the prediction that is true."""
+        return self._fraction(self.tp, self.prediction)
 
     @property
     def recall(self) -> float:
-        """The share of the truth that was found: sensitivity."""
-        return self._share(self.tp, self.truth)
+        """The fraction of the truth that was found: sensitivity."""
+        return self._fraction(self.tp, self.truth)
 
     @property
     def accuracy(self) -> float:
-        """The share of all voxels, background included, on which both agree. Near 1 for any small organ."""
+        """The fraction of all voxels, background included, on which both agree. Near 1 for any small organ."""
         total = self.tp + self.fp + self.fn + self.tn
         return (self.tp + self.tn) / total if total else float("nan")
 
@@ -65,7 +65,7 @@ class Confusion:
         """The two cases pooled."""
         return Confusion(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
 
-    def _share(self, part: int, whole: int) -> float:
+    def _fraction(self, part: int, whole: int) -> float:
         if self.truth == self.prediction == 0:
             return float("nan")
         return part / whole if whole else 0.0

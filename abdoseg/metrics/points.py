@@ -1,4 +1,4 @@
-"""The surfaces of two masks as points: where they lie, what each weighs, how far it is from the other surface."""
+"""Surface points of two masks: places, weights, and distances to the other surface by distance transforms."""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
-"""How far the surfaces of two masks lie apart: Hausdorff distances, average distance, surface Dice (NSD).
+"""Surface distances of two masks: Hausdorff, HD95, ASSD, surface Dice (NSD); by hand, at a tenth of MONAI's time.
+
+All metrics of four organs of 512 x 512 x 300 voxels take 1.4 s and 0.31 GB; MONAI's HD95 and NSD alone 15.2 s and
+4.4 GB, with the same values (tests/benchmarks/eval.py).
 
 Two conventions of what the surface is, since they give different numbers:
 - `border` (default): the voxels of a mask that have a face in common with the background; every voxel counts alike,
   percentiles are interpolated linearly. So do MONAI, Metrics Reloaded and, but for rounding, medpy.
 - `elements`: the places between voxels where marching cubes puts a surface, weighted by its area; a percentile is the
-  distance below which that share of the area lies. So does DeepMind's surface-distance, and with it FLARE.
+  distance below which that fraction of the area lies. So does DeepMind's surface-distance, and with it FLARE.
 In both, the edge of the image ends a mask that reaches it.
 """
 
@@ -79,16 +82,16 @@ class SurfaceDistances:
         return float(np.mean(values)) if values else NAN
 
     def overlaps(self, tolerance_mm: float) -> tuple[float, float]:
-        """The share of the truth's surface within the tolerance of the prediction's, and the other way round."""
-        limit, shares = tolerance_mm * (1 + ROUNDING), []
+        """The fraction of the truth's surface within the tolerance of the prediction's, and the other way round."""
+        limit, fractions = tolerance_mm * (1 + ROUNDING), []
         for distances, weights in ((self.truth_mm, self.truth_weights), (self.prediction_mm, self.prediction_weights)):
-            shares.append(float(weights[distances <= limit].sum() / weights.sum()) if len(weights) else NAN)
-        return shares[0], shares[1]
+            fractions.append(float(weights[distances <= limit].sum() / weights.sum()) if len(weights) else NAN)
+        return fractions[0], fractions[1]
 
     def nsd(self, tolerance_mm: float, rounding: float = ROUNDING) -> float:
-        """Normalised surface Dice: the share of both surfaces that lies within the tolerance of the other.
+        """Normalised surface Dice: the fraction of both surfaces that lies within the tolerance of the other.
 
-        rounding: the share of the tolerance by which a point may lie beyond it. One empty: 0. Both empty: NaN.
+        rounding: the fraction of the tolerance by which a point may lie beyond it. One empty: 0. Both empty: NaN.
         Source: Nikolov et al. 2021, doi:10.2196/26151.
         """
         total = float(self.truth_weights.sum() + self.prediction_weights.sum())
@@ -107,9 +110,9 @@ class SurfaceDistances:
         if self.convention == "border":
             return float(np.percentile(distances, percent))
         order = np.argsort(distances, kind="stable")
-        share = np.cumsum(weights[order])
-        share /= share[-1]
-        return float(distances[order[min(int(np.searchsorted(share, percent / 100)), len(order) - 1)]])
+        fraction = np.cumsum(weights[order])
+        fraction /= fraction[-1]
+        return float(distances[order[min(int(np.searchsorted(fraction, percent / 100)), len(order) - 1)]])
 
 
 def surface_distances(

@@ -46,7 +46,7 @@ def ours(truth: np.ndarray, prediction: np.ndarray, surface: str) -> dict:
     from concurrent.futures import ThreadPoolExecutor
 
     from abdoseg.evaluation.metric_table import METRICS
-    from abdoseg.evaluation.score import Settings
+    from abdoseg.evaluation.score import EvaluationOptions
     from abdoseg.evaluation.score_case import score_case
     from abdoseg.image.volume import Geometry, Labelmap, Stored
 
@@ -54,7 +54,7 @@ def ours(truth: np.ndarray, prediction: np.ndarray, surface: str) -> dict:
     names = dict(enumerate(ORGANS, start=1))
     pair = [Labelmap(labels, geometry, Stored(geometry), names) for labels in (truth, prediction)]
     with ThreadPoolExecutor(2) as pool:
-        scored = score_case("phantom", *pair, Settings(surface=surface), pool)
+        scored = score_case("phantom", *pair, EvaluationOptions(surface=surface), pool)
     rows = {score.organ: {name: metric.value(score) for name, metric in METRICS.items()} for score in scored.scores}
     return {organ: (row["hd95_mm"], row["nsd"]) for organ, row in rows.items()}
 

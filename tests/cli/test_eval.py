@@ -70,8 +70,8 @@ def test_infinity_and_nothing_are_told_apart(tmp_path):
     write(pred / "c0_seg.nii.gz", empty)
     write(pred / "c1_seg.nii.gz", empty)
     found = {(row["case"], row["organ"]): row for row in json.loads(run(pred, truth, "--json").stdout)["cases"]}
-    assert (found["c0", "spleen"]["hd95_mm"], found["c0", "spleen"]["status"]) == ("inf", "missed")
-    assert (found["c1", "spleen"]["hd95_mm"], found["c1", "spleen"]["status"]) == (None, "absent")
+    assert (found["c0", "spleen"]["hd95_mm"], found["c0", "spleen"]["status"]) == ("inf", "false_negative")
+    assert (found["c1", "spleen"]["hd95_mm"], found["c1", "spleen"]["status"]) == (None, "true_negative")
     run(pred, truth, "-q", "-o", tmp_path / "s.csv")
     written = {(row["case"], row["organ"]): row for row in rows(tmp_path / "s.csv")}
     assert (written["c0", "spleen"]["hd95_mm"], written["c1", "spleen"]["hd95_mm"]) == ("inf", "")

@@ -6,7 +6,7 @@ from phantom_labels import body, cohort, write
 
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.errors import GeometryError, UsageError
-from abdoseg.evaluation import Reading, evaluate, find_pairs
+from abdoseg.evaluation import ReadOptions, evaluate, find_pairs
 
 
 def run(folders, **kwargs):
@@ -42,7 +42,7 @@ def test_resampling_is_done_by_name_and_said(tmp_path):
     shifted = np.diag([1.0, 1.0, 2.0, 1.0])
     shifted[2, 3] = 2.0
     write(tmp_path / "pred" / "c0_seg.nii.gz", np.roll(body(), -1, axis=2), affine=shifted)
-    found = run(folders, reading=Reading(resample="nearest"))
+    found = run(folders, reading=ReadOptions(resample="nearest"))
     assert {score.confusion.dice for score in found.scores} == {1.0}
     assert any("resampled (nearest)" in text for text in found.warnings)
 
@@ -55,7 +55,10 @@ def test_organs_only_in_truths_are_left_out_and_said_or_counted_when_asked(tmp_p
     assert "pancreas" not in {score.organ for score in found.scores}
     assert any("pancreas" in text for text in found.warnings)
     counted = run(folders, organs=["liver", "pancreas"])
-    assert [(score.organ, score.status) for score in counted.scores] == [("liver", "both"), ("pancreas", "missed")]
+    assert [(score.organ, score.status) for score in counted.scores] == [
+        ("liver", "true_positive"),
+        ("pancreas", "false_negative"),
+    ]
 
 
 def test_organs_only_in_predictions_are_left_out_and_said_or_counted_when_asked(tmp_path):
@@ -67,7 +70,7 @@ def test_organs_only_in_predictions_are_left_out_and_said_or_counted_when_asked(
     assert {score.organ for score in found.scores} == set(MAIN)
     assert "predicted and in no truth, not scored: pancreas; --organs all counts them as wrong" in found.warnings
     counted = run(folders, organs=["pancreas"])
-    assert [(score.organ, score.status) for score in counted.scores] == [("pancreas", "unfounded")]
+    assert [(score.organ, score.status) for score in counted.scores] == [("pancreas", "false_positive")]
 
 
 def test_an_organ_with_an_unknown_name_is_refused(tmp_path):
@@ -78,7 +81,7 @@ def test_an_organ_with_an_unknown_name_is_refused(tmp_path):
 def test_schemes_are_matched_by_organ_not_by_number(tmp_path):
     numbers = np.array([0, 1, 2, 13, 3], np.uint8)  # our liver, kidneys, spleen in FLARE22's numbers
     folders = cohort(tmp_path, [0], truths=[numbers[body()]])
-    found = run(folders, reading=Reading(truth_scheme="flare22"))
+    found = run(folders, reading=ReadOptions(truth_scheme="flare22"))
     assert {score.organ: score.confusion.dice for score in found.scores} == dict.fromkeys(
         ["liver", "kidney_right", "kidney_left", "spleen"], 1.0
     )
@@ -105,14 +108,14 @@ def test_two_empty_maps_have_rows_that_say_so(tmp_path):
     folders = cohort(tmp_path, [0], truths=[empty])
     write(tmp_path / "pred" / "c0_seg.nii.gz", empty)
     found = run(folders)
-    assert {score.status for score in found.scores} == {"absent"}
+    assert {score.status for score in found.scores} == {"true_negative"}
     assert found.organs == ()
     assert any("no organ was compared" in text for text in found.warnings)
 
 
 def test_predicted_organs_that_the_truth_cannot_name_are_said(tmp_path):
     liver = np.where(body() == 1, 1, 0).astype(np.uint8)
-    found = run(cohort(tmp_path, [0], truths=[liver]), reading=Reading(truth_scheme="msd-liver"))
+    found = run(cohort(tmp_path, [0], truths=[liver]), reading=ReadOptions(truth_scheme="msd-liver"))
     assert [score.organ for score in found.scores] == ["liver"]
     assert any("no number for them: kidney_right, kidney_left, spleen" in text for text in found.warnings)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from phantom_labels import body, write
 
-from abdoseg.evaluation import Reading, Settings, evaluate, find_pairs
+from abdoseg.evaluation import EvaluationOptions, ReadOptions, evaluate, find_pairs
 from abdoseg.evaluation.flare import OFFICIAL, official_numbers, official_scores, official_table
 
-FLARE = Reading("flare22", "flare22")
+FLARE = ReadOptions("flare22", "flare22")
 
 
 def flare_body(shift=0):
@@ -68,7 +68,9 @@ def test_why_is_said_where_numbers_differ_and_only_there(tmp_path):
     rows = by_organ(run(tmp_path, flare_body(), flare_body(2), spacing=wide))
     assert rows["kidney_left"].nsd != pytest.approx(rows["kidney_left"].ours_nsd, abs=1e-4)
     assert rows["kidney_left"].why == "surface elements against border voxels"
-    alike = by_organ(run(tmp_path, flare_body(), flare_body(2), spacing=wide, settings=Settings(surface="elements")))
+    alike = by_organ(
+        run(tmp_path, flare_body(), flare_body(2), spacing=wide, options=EvaluationOptions(surface="elements"))
+    )
     assert {row.why for organ, row in alike.items() if organ != "aorta"} == {""}
 
 
@@ -88,7 +90,7 @@ def test_tumours_are_part_of_the_liver_here_and_not_in_the_script(tmp_path):
     truth, prediction = flare_body(), flare_body()
     truth[4:6, 10:12, 6:8] = prediction[4:6, 10:12, 7:9] = 99
     scheme = {1: "liver", 99: "liver_tumour"}
-    rows = by_organ(run(tmp_path, truth, prediction, Reading(scheme, scheme)))
+    rows = by_organ(run(tmp_path, truth, prediction, ReadOptions(scheme, scheme)))
     assert rows["liver"].ours_dice == 1
     assert rows["liver"].dsc == round(1 - 4 / 504, 4)
     assert "lesions are part of it here" in rows["liver"].why
@@ -101,7 +103,7 @@ def test_the_script_compares_arrays_whatever_their_affines(tmp_path):
     moved[0, 3] = 1.0
     write(tmp_path / "pred" / "c.nii.gz", flare_body(), affine=moved)
     pairing = find_pairs(tmp_path / "pred", tmp_path / "gt")
-    rows = by_organ(evaluate(pairing, reading=Reading("flare22", "flare22", resample="nearest"), threads=1))
+    rows = by_organ(evaluate(pairing, reading=ReadOptions("flare22", "flare22", resample="nearest"), threads=1))
     assert rows["liver"].dsc == 1
     assert rows["liver"].ours_dice == pytest.approx(7 / 8)
 

@@ -10,7 +10,7 @@ from browser import chromium
 from phantom_labels import body, cohort, write
 
 from abdoseg.evaluation import evaluate, find_pairs
-from abdoseg.evaluation.gallery import PREDICTION, TRUTH, draw, pictures, worst_rows
+from abdoseg.evaluation.gallery import PREDICTION, TRUTH, draw, pictures, worst_scores
 from abdoseg.evaluation.report import report_page
 from abdoseg.image.volume import Geometry
 
@@ -80,12 +80,12 @@ def test_every_picture_has_words(html):
 
 
 def test_the_worst_rows_come_first_and_every_organ_has_one(evaluation):
-    rows = worst_rows(evaluation.scores, 6)
+    rows = worst_scores(evaluation.scores, 6)
     dices = [row.confusion.dice for row in rows]
     assert dices == sorted(dices)
-    assert rows[0].status == "missed"
+    assert rows[0].status == "false_negative"
     assert {row.organ for row in rows} == {"liver", "kidney_right", "kidney_left", "spleen", "liver_tumour"}
-    assert "missing" not in {row.status for row in rows}
+    assert "no_prediction" not in {row.status for row in rows}
 
 
 def test_a_picture_shows_both_contours_at_true_proportions():

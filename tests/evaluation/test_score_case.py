@@ -8,15 +8,15 @@ import pytest
 from phantom_labels import ORGANS, body, labelmap
 
 from abdoseg.evaluation.metric_table import METRICS
-from abdoseg.evaluation.score import Settings
+from abdoseg.evaluation.score import EvaluationOptions
 from abdoseg.evaluation.score_case import score_case
 from abdoseg.metrics import confusion, detect, surface_distances
 
 
-def scored(truth, prediction, settings=None, **kwargs):
+def scored(truth, prediction, options=None, **kwargs):
     with ThreadPoolExecutor(2) as pool:
         pair = [labelmap(labels, **kwargs) if labels is not None else None for labels in (truth, prediction)]
-        found = score_case("case", *pair, settings or Settings(), pool)
+        found = score_case("case", *pair, options or EvaluationOptions(), pool)
     return found, {score.organ: score for score in found.scores}
 
 
@@ -32,7 +32,7 @@ def test_every_number_is_that_of_the_masks_alone():
         assert score.hd95_mm == distances.hausdorff(95)
         assert score.assd_mm == pytest.approx(distances.assd())
         assert score.nsd == distances.nsd(5 if organ == "liver" else 3)
-        assert score.status == "both"
+        assert score.status == "true_positive"
 
 
 def test_volumes_are_in_millilitres_of_true_voxels():
@@ -53,10 +53,10 @@ def test_each_kind_of_empty_has_its_status_and_values():
     truth[truth == 3] = prediction[prediction == 3] = 0
     _, scores = scored(truth, prediction)
     assert {organ: score.status for organ, score in scores.items()} == {
-        "liver": "missed",
-        "kidney_right": "unfounded",
-        "kidney_left": "absent",
-        "spleen": "both",
+        "liver": "false_negative",
+        "kidney_right": "false_positive",
+        "kidney_left": "true_negative",
+        "spleen": "true_positive",
     }
     for organ in ("liver", "kidney_right"):
         values = {name: metric.value(scores[organ]) for name, metric in METRICS.items()}
@@ -72,7 +72,7 @@ def test_each_kind_of_empty_has_its_status_and_values():
 
 def test_a_missing_prediction_counts_as_nothing_found():
     found, scores = scored(body(), None)
-    assert {score.status for score in scores.values()} == {"missing"}
+    assert {score.status for score in scores.values()} == {"no_prediction"}
     assert scores["liver"].confusion.dice == 0
     assert scores["liver"].confusion.fn == 512
     assert found.histogram.sum() == body().size
@@ -83,8 +83,8 @@ def test_the_liver_includes_its_tumour_unless_told_otherwise():
     truth[4:7, 10:13, 6:9] = 5
     _, scores = scored(truth, prediction)
     assert scores["liver"].confusion.dice == 1
-    assert scores["liver_tumour"].status == "missed"
-    _, apart = scored(truth, prediction, Settings(lesions_apart=True))
+    assert scores["liver_tumour"].status == "false_negative"
+    _, apart = scored(truth, prediction, EvaluationOptions(lesions_apart=True))
     assert apart["liver"].confusion.fp == 27
 
 
@@ -103,15 +103,15 @@ def test_tumours_are_counted_and_weighed():
 def test_organs_that_the_truth_cannot_name_are_not_compared():
     with ThreadPoolExecutor(1) as pool:
         truth = labelmap(np.where(body() == 1, 1, 0).astype(np.uint8), organs={1: "liver", 5: "liver_tumour"})
-        found = score_case("case", truth, labelmap(body()), Settings(), pool)
+        found = score_case("case", truth, labelmap(body()), EvaluationOptions(), pool)
     assert [score.organ for score in found.scores] == ["liver"]
 
 
 def test_tolerances_are_the_organs_own_or_those_asked_for():
-    assert Settings().tolerance_mm("liver") == 5
-    assert Settings().tolerance_mm("kidney_left") == Settings().tolerance_mm("spleen") == 3
-    assert Settings(tolerances_mm={"liver": 1}).tolerance_mm("liver") == 1
-    _, scores = scored(body(), body(2), Settings(tolerances_mm={"liver": 1}))
+    assert EvaluationOptions().tolerance_mm("liver") == 5
+    assert EvaluationOptions().tolerance_mm("kidney_left") == EvaluationOptions().tolerance_mm("spleen") == 3
+    assert EvaluationOptions(tolerances_mm={"liver": 1}).tolerance_mm("liver") == 1
+    _, scores = scored(body(), body(2), EvaluationOptions(tolerances_mm={"liver": 1}))
     assert scores["liver"].nsd < 1
     assert scores["spleen"].nsd == 1
 
@@ -141,5 +141,5 @@ def test_a_tilted_gantry_is_measured_as_it_is():
     distances = surface_distances(body() == 1, body(1) == 1, affine[:3, :3])
     assert scores["liver"].assd_mm == pytest.approx(distances.assd())
     assert found.notes == ()
-    found, _ = scored(body(), body(1), Settings(surface="elements"), affine=affine)
+    found, _ = scored(body(), body(1), EvaluationOptions(surface="elements"), affine=affine)
     assert "off right angles" in found.notes[0]
