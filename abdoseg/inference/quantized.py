@@ -1,9 +1,11 @@
-"""A V-Net whose convolutions multiply bytes: what lies between two of them is uint8 where it can be.
+"""Quantized (int8) inference of the V-Net on a CPU: activations are uint8 with a scale and zero point per feature map.
 
-Each feature map has a code: its values are steps of one size from one zero, both from the range that was measured when
-the weights were made. So nothing is looked at twice: a convolution ends in bytes, or in float32 that is counted in
-steps already, and ReLU is where bytes end. An AVX2 processor multiplies bytes faster than float32, one with VNNI four
-times as fast. Source: Jacob 2018, doi:10.1109/CVPR.2018.00286. Measured in tests/benchmarks/network.py.
+By hand, because PyTorch quantizes a network only through its compiler. A tile of 96 x 96 x 64 takes one core .113 s,
+where float32 takes .324 s and bfloat16 .167 s (fused, AVX512 with VNNI), and .20 s for .33 s with AVX2 alone:
+tests/benchmarks/network.py. Scales and zero points are fixed when weights are made, from the activation ranges of
+calibration images, so inference never looks for a minimum or maximum. Weights are int8 with a scale per channel.
+Source: Jacob 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
+doi:10.1109/CVPR.2018.00286.
 """
 
 from __future__ import annotations
@@ -15,35 +17,47 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from abdoseg.inference.onednn import CHANNELS_LAST, Head, Logits, Packed, Then, folded, fusable, stage_sizes
+from abdoseg.inference.onednn import (
+    CHANNELS_LAST,
+    Activation,
+    Finish,
+    Head,
+    PackedConvolution,
+    fold_norm,
+    fusable,
+    stage_sizes,
+)
 from abdoseg.model.vnet import Down, Stage, VNet, VNetConfig
 
-Ranges = Mapping[str, Sequence[float]]
-HALF = 0.5  # added to what is cut off to whole numbers later
-TOP = 255.49  # and below 256 with it
+ActivationRanges = Mapping[str, Sequence[float]]
+ROUNDING = 0.5  # added to quantized values in float32, so that truncation to uint8 rounds
+QUANTIZED_MAX = 255.49  # in float32, below 256 with its rounding
 
 
-class Code(NamedTuple):
-    """A value v is `v / step + zero`: as a byte rounded, as float32 with a HALF added, so that its whole part is it."""
+class Quantization(NamedTuple):
+    """How real values are quantized: q = value / scale + zero_point.
 
-    step: float
-    zero: int = 0
+    In uint8 q is rounded; in float32 it is exact and has ROUNDING added.
+    """
+
+    scale: float
+    zero_point: int = 0
 
     @classmethod
-    def of(cls, *ranges: Sequence[float]) -> Code:
-        """The code that holds the ranges and 0."""
+    def covering(cls, *ranges: Sequence[float]) -> Quantization:
+        """The quantization of lowest cost in precision that holds all of the ranges, and 0 exactly."""
         low, high = min(0.0, *(r[0] for r in ranges)), max(0.0, *(r[1] for r in ranges))
-        step = max(high - low, 1e-6) / 255
-        return cls(step, round(-low / step))
+        scale = max(high - low, 1e-6) / 255
+        return cls(scale, round(-low / scale))
 
     @property
-    def nought(self) -> float:
-        """What 0 is in float32."""
-        return self.zero + HALF
+    def float_zero(self) -> float:
+        """The real value 0 in float32."""
+        return self.zero_point + ROUNDING
 
 
-def fits(network: nn.Module) -> bool:
-    """Whether ByteVNet knows the network."""
+def quantizable(network: nn.Module) -> bool:
+    """Whether QuantizedVNet can run the network."""
     if not fusable(network):
         return False
     assert isinstance(network, VNet)
@@ -51,36 +65,42 @@ def fits(network: nn.Module) -> bool:
     return config.stem > 1 and config.residual and not config.plain_ends and config.join == "concat"
 
 
-def ranges_of(network: nn.Module, images: Iterable[Tensor]) -> dict[str, tuple[float, float]]:
-    """The least and the most of each feature map that becomes bytes, by the module it comes out of.
+def calibrate(network: nn.Module, images: Iterable[Tensor]) -> dict[str, tuple[float, float]]:
+    """The activation ranges of a network: lowest and highest value of each feature map that is quantized.
 
-    images: (B, 1, I, J, K) as the network is given them, like those that it will see: what lies beyond what they bring
-    forth will be cut off. Empty for a network that ByteVNet does not know.
+    Args:
+        network: in any state; it is left in evaluation mode.
+        images: (B, 1, I, J, K) scaled as for inference and typical of it. Values beyond what they bring about will
+            be clipped.
+
+    Returns:
+        (lowest, highest) by the name of the module that gives the feature map; empty for a network that is not
+        `quantizable`.
     """
-    if not fits(network):
+    if not quantizable(network):
         return {}
     assert isinstance(network, VNet)
-    found: dict[str, tuple[float, float]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
+    def observe(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             low, high = (float(end) for end in torch.aminmax(output))
-            least, most = found.get(name, (0.0, 0.0))
-            found[name] = min(low, least), max(high, most)
+            lowest, highest = ranges.get(name, (0.0, 0.0))
+            ranges[name] = min(low, lowest), max(high, highest)
 
-        return note
+        return hook
 
     with ExitStack() as hooks, torch.inference_mode():
-        for name in _become_bytes(network.config):
-            hooks.callback(network.get_submodule(name).register_forward_hook(watch(name)).remove)
+        for name in _quantized_modules(network.config):
+            hooks.callback(network.get_submodule(name).register_forward_hook(observe(name)).remove)
         network.eval()
         for image in images:
             network(image)
-    return {name: (round(low, 4), round(high, 4)) for name, (low, high) in sorted(found.items())}
+    return {name: (round(low, 4), round(high, 4)) for name, (low, high) in sorted(ranges.items())}
 
 
-def _become_bytes(config: VNetConfig) -> set[str]:
-    """The modules whose results become bytes: the stem, what is joined, what goes down, all but the last of a stage."""
+def _quantized_modules(config: VNetConfig) -> set[str]:
+    """Modules whose output is quantized: stem, skip connections, downs, ups, and all but the last of a stage."""
     last = len(config.widths) - 1
     outer = {f"{kind}.{n}" for kind in ("encoder", "downs", "ups") for n in range(last)}
     depths = {"encoder": config.depths, "decoder": config.depths[-2::-1]}
@@ -88,73 +108,95 @@ def _become_bytes(config: VNetConfig) -> set[str]:
     return {"stem"} | outer | inner
 
 
-class ByteVNet:
-    """A VNet that `fits`, for inference. ranges: as `ranges_of` gives them. size, order: as for FusedVNet."""
+class QuantizedVNet:
+    """A `quantizable` VNet for inference in int8.
 
-    def __init__(self, network: VNet, ranges: Ranges, size: Sequence[int], order: Sequence[int] | None = None) -> None:
+    Args:
+        network: in evaluation mode, in float32.
+        ranges: as `calibrate` gives them.
+        size: (I, J, K) of the tiles to come, for which weights are laid out; others are only slower.
+        order: channels in the order of the output; the network's own when None.
+
+    Raises:
+        KeyError: a range is missing.
+    """
+
+    def __init__(
+        self, network: VNet, ranges: ActivationRanges, size: Sequence[int], order: Sequence[int] | None = None
+    ) -> None:
         config = network.config
         last = len(config.widths) - 1
         sizes = stage_sizes(config, size)
-        # What is joined has one code: a stage of the encoder and what comes up to it.
-        joined = [Code.of(ranges[f"encoder.{n}"], ranges[f"ups.{last - 1 - n}"]) for n in range(last)]
+        # A skip connection and what it is concatenated with share their quantization.
+        skips = [Quantization.covering(ranges[f"encoder.{n}"], ranges[f"ups.{last - 1 - n}"]) for n in range(last)]
         downs = [down.layers[0] for down in network.downs if isinstance(down, Down)]
-        stem = Code.of(ranges["stem"])
-        self.stem = _coded(network.stem, size, None, stem)
+        stem = Quantization.covering(ranges["stem"])
+        self.stem = _requantizing(network.stem, size, None, stem)
         self.encoder, self.downs = [], []
-        code = stem
+        source = stem
         for n, stage in enumerate(network.encoder):
             assert isinstance(stage, Stage)
-            self.encoder.append(EncoderStage(stage, f"encoder.{n}", ranges, sizes[n], code, (*joined, None)[n]))
+            target = skips[n] if n < last else None
+            self.encoder.append(EncoderStage(stage, f"encoder.{n}", ranges, sizes[n], source, target))
             if n < last:
-                code = Code.of(ranges[f"downs.{n}"])
-                self.downs.append(_coded(downs[n], sizes[n], joined[n], code))
+                source = Quantization.covering(ranges[f"downs.{n}"])
+                self.downs.append(_requantizing(downs[n], sizes[n], skips[n], source))
         self.ups, self.decoder = [], []
         for n, (up, stage) in enumerate(zip(network.ups, network.decoder, strict=True)):
             assert isinstance(stage, Stage)
-            code, shape = joined[last - 1 - n], sizes[last - 1 - n]
-            self.ups.append(_coded(up, sizes[last - n], None, code))
-            self.decoder.append(DecoderStage(stage, f"decoder.{n}", ranges, shape, code))
+            source, shape = skips[last - 1 - n], sizes[last - 1 - n]
+            self.ups.append(_requantizing(up, sizes[last - n], None, source))
+            self.decoder.append(DecoderStage(stage, f"decoder.{n}", ranges, shape, source))
         self.head = Head(network.head, torch.float32, config.classes, order)
 
-    def __call__(self, image: Tensor, finish: Logits = lambda logits: logits) -> Tensor:
+    def __call__(self, image: Tensor, finish: Finish = lambda logits: logits) -> Tensor:
         """(1, 1, I, J, K) image -> (D, I, J, K) float16: what `finish` makes of the logits, as in FusedVNet."""
-        convolve, then = self.stem
-        x = convolve(image.contiguous(memory_format=CHANNELS_LAST), then)
+        convolve, activation = self.stem
+        x = convolve(image.contiguous(memory_format=CHANNELS_LAST), activation)
         skips = []
-        for stage, (down, then) in zip(self.encoder[:-1], self.downs, strict=True):
+        for stage, (down, activation) in zip(self.encoder[:-1], self.downs, strict=True):
             y = stage(x)
-            skips.append(_bytes_of(y))
-            x = down(y, then)
+            skips.append(_to_uint8(y))
+            x = down(y, activation)
         x = self.encoder[-1](x)
-        for (up, then), decode in zip(self.ups, self.decoder, strict=True):
-            rows = [part.permute(0, 2, 3, 4, 1) for part in (skips.pop(), _bytes_of(up(x, then)))]
-            x = decode(torch.cat(rows, dim=4).permute(0, 4, 1, 2, 3))
+        for (up, activation), decode in zip(self.ups, self.decoder, strict=True):
+            both = [part.permute(0, 2, 3, 4, 1) for part in (skips.pop(), _to_uint8(up(x, activation)))]
+            x = decode(torch.cat(both, dim=4).permute(0, 4, 1, 2, 3))
         return self.head(x, finish)
 
 
 class EncoderStage:
-    """Convolutions in bytes, and the stage's input added: float32 in a code -> float32 in another, or uncoded."""
+    """Quantized convolutions and the residual: float32 quantized by `source` -> float32 by `target`, None for real."""
 
     def __init__(
-        self, stage: Stage, name: str, ranges: Ranges, size: Sequence[int], code: Code, coded: Code | None
+        self,
+        stage: Stage,
+        name: str,
+        ranges: ActivationRanges,
+        size: Sequence[int],
+        source: Quantization,
+        target: Quantization | None,
     ) -> None:
-        step, self.nought = (coded.step, coded.nought) if coded else (1.0, 0.0)
-        self.share = code.step / step
-        self.convolutions = _chain(stage, name, ranges, size, code, step, self.nought - self.share * code.nought)
+        scale, self.zero = (target.scale, target.float_zero) if target else (1.0, 0.0)
+        self.residual_gain = source.scale / scale
+        offset = self.zero - self.residual_gain * source.float_zero
+        self.convolutions = _quantize_stage(stage, name, ranges, size, source, scale, offset)
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = _bytes_of(x)
+        y = _to_uint8(x)
         for convolution in self.convolutions:
             y = convolution(y)
-        return y.add_(x, alpha=self.share).clamp_(self.nought, TOP if self.nought else None)
+        return y.add_(x, alpha=self.residual_gain).clamp_(self.zero, QUANTIZED_MAX if self.zero else None)
 
 
 class DecoderStage:
-    """Convolutions in bytes, and the projected input added: bytes -> float32, uncoded."""
+    """Quantized convolutions and the projected residual: uint8 quantized by `source` -> real float32."""
 
-    def __init__(self, stage: Stage, name: str, ranges: Ranges, size: Sequence[int], code: Code) -> None:
-        self.convolutions = _chain(stage, name, ranges, size, code, 1.0, 0.0)
-        self.shortcut = ByteConvolution(stage.shortcut, None, size, code)
+    def __init__(
+        self, stage: Stage, name: str, ranges: ActivationRanges, size: Sequence[int], source: Quantization
+    ) -> None:
+        self.convolutions = _quantize_stage(stage, name, ranges, size, source, 1.0, 0.0)
+        self.shortcut = QuantizedConvolution(stage.shortcut, None, size, source)
 
     def __call__(self, x: Tensor) -> Tensor:
         y = x
@@ -163,26 +205,32 @@ class DecoderStage:
         return y.add_(self.shortcut(x)).relu_()
 
 
-def _chain(
-    stage: Stage, name: str, ranges: Ranges, size: Sequence[int], code: Code, step: float, offset: float
-) -> list[ByteConvolution]:
-    """A stage's convolutions, each from the bytes that the one before ends in; the last gives float32."""
-    chain = []
+def _quantize_stage(
+    stage: Stage,
+    name: str,
+    ranges: ActivationRanges,
+    size: Sequence[int],
+    source: Quantization,
+    scale: float,
+    offset: float,
+) -> list[QuantizedConvolution]:
+    """A stage's convolutions from uint8 to uint8, the last to float32 with that scale and offset."""
+    convolutions = []
     for n, (convolution, norm) in enumerate(zip(stage.convolutions, stage.norms, strict=True)):
         if n == len(stage.convolutions) - 1:
-            chain.append(ByteConvolution(convolution, norm, size, code, step, offset))
+            convolutions.append(QuantizedConvolution(convolution, norm, size, source, scale, offset))
         else:
-            after = Code.of(ranges[f"{name}.activations.{n}"])
-            chain.append(ByteConvolution(convolution, norm, size, code, after=after))
-            code = after
-    return chain
+            target = Quantization.covering(ranges[f"{name}.activations.{n}"])
+            convolutions.append(QuantizedConvolution(convolution, norm, size, source, target=target))
+            source = target
+    return convolutions
 
 
-class ByteConvolution:
-    """One convolution of bytes, its norm folded in, each output channel's weights in steps of their own.
+class QuantizedConvolution:
+    """One convolution of uint8 by int8, its norm folded in, with a scale per output channel.
 
-    code: of what comes in. after: of the bytes that come out, ReLU applied; without, float32 in steps of `step` from
-    `offset`.
+    source: quantization of the input. target: quantization of a uint8 output, with ReLU; when None the output is
+    float32, its real value divided by `scale`, plus `offset`.
     """
 
     def __init__(
@@ -190,45 +238,47 @@ class ByteConvolution:
         layer: nn.Module,
         norm: nn.Module | None,
         size: Sequence[int],
-        code: Code,
-        step: float = 1.0,
+        source: Quantization,
+        scale: float = 1.0,
         offset: float = 0.0,
-        after: Code | None = None,
+        target: Quantization | None = None,
     ) -> None:
         assert isinstance(layer, nn.Conv3d)
         self.ops: Any = torch.ops.onednn
-        weight, bias = folded(layer, norm)
+        weight, bias = fold_norm(layer, norm)
         scales = weight.abs().amax(dim=(1, 2, 3, 4)).clamp(min=1e-12) / 127
-        whole = (weight / scales.view(-1, 1, 1, 1, 1)).round().to(torch.int8)
-        self.where = (list(layer.stride), [int(p) for p in layer.padding], [1, 1, 1], 1)
-        self.weight = self.ops.qconv_prepack(whole, scales, 1.0, 1, *self.where, [1, layer.in_channels, *size])
-        self.code, self.scales, self.bias = code, scales / step, bias / step + offset
-        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
-        self.result = (1.0, 0, torch.float32) if after is None else (*after, torch.uint8)
+        integers = (weight / scales.view(-1, 1, 1, 1, 1)).round().to(torch.int8)
+        self.geometry = (list(layer.stride), [int(p) for p in layer.padding], [1, 1, 1], 1)
+        self.weight = self.ops.qconv_prepack(integers, scales, 1.0, 1, *self.geometry, [1, layer.in_channels, *size])
+        self.source, self.scales, self.bias = source, scales / scale, bias / scale + offset
+        self.zero_points = torch.zeros(len(weight), dtype=torch.int32)
+        self.output = (1.0, 0, torch.float32) if target is None else (*target, torch.uint8)
 
     def __call__(self, x: Tensor) -> Tensor:
-        y: Tensor = self.ops.qconv3d_pointwise(
-            x, *self.code, self.weight, self.scales, self.zeros, self.bias, *self.where, *self.result, "none", [], None
-        )
+        weight = (self.weight, self.scales, self.zero_points, self.bias)
+        y: Tensor = self.ops.qconv3d_pointwise(x, *self.source, *weight, *self.geometry, *self.output, "none", [], None)
         return y
 
 
-def _coded(layer: nn.Module, size: Sequence[int], code: Code | None, after: Code) -> tuple[Packed, Then]:
-    """A convolution in float32 from one code, or none, to another, and the clipping that goes with it.
+def _requantizing(
+    layer: nn.Module, size: Sequence[int], source: Quantization | None, target: Quantization
+) -> tuple[PackedConvolution, Activation]:
+    """A float32 convolution from one quantization, None for real values, to another, and the clipping that follows.
 
-    Where the other has 0 as its least, ReLU is applied. A transposed convolution takes what is not coded.
+    The clipping is ReLU where `target` has no values below 0. A transposed convolution takes real values only.
     """
 
-    def recoded(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        step, nought = (1.0, 0.0) if code is None else (code.step, code.nought)
-        weight = weight * (step / after.step)
-        before = nought * weight.flatten(1).sum(dim=1) if nought else 0.0
-        return weight, bias / after.step + after.nought - before
+    def requantize(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        scale, zero = (1.0, 0.0) if source is None else (source.scale, source.float_zero)
+        weight = weight * (scale / target.scale)
+        of_zero = zero * weight.flatten(1).sum(dim=1) if zero else 0.0
+        return weight, bias / target.scale + target.float_zero - of_zero
 
-    least = HALF if after.zero == 0 else 0.0
-    return Packed(layer, None, torch.float32, size, recoded), ("hardtanh", [least, TOP])
+    lowest = ROUNDING if target.zero_point == 0 else 0.0
+    packed = PackedConvolution(layer, None, torch.float32, size, requantize)
+    return packed, ("hardtanh", [lowest, QUANTIZED_MAX])
 
 
-def _bytes_of(x: Tensor) -> Tensor:
-    """The whole part of what is coded: (1, C, I, J, K), channels last in memory."""
+def _to_uint8(x: Tensor) -> Tensor:
+    """Quantized float32 as uint8: (1, C, I, J, K), channels last in memory."""
     return x.permute(0, 2, 3, 4, 1).to(torch.uint8).permute(0, 4, 1, 2, 3)

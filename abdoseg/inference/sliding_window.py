@@ -15,7 +15,7 @@ from torch import Tensor
 from abdoseg.image.components import Box
 from abdoseg.inference.backend import fuse, precision
 from abdoseg.inference.onednn import FusedVNet
-from abdoseg.inference.quantized import ByteVNet
+from abdoseg.inference.quantized import QuantizedVNet
 from abdoseg.inference.tiling import Shape, Tiling, tile
 from abdoseg.model.device import fastest_float
 from abdoseg.model.plan import Plan
@@ -118,7 +118,7 @@ def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor]
 
 
 @lru_cache(maxsize=4)  # the next scan's tiles are often of the same size
-def _fused(model: Model, dtype: torch.dtype, size: Shape, order: tuple[int, ...]) -> FusedVNet | ByteVNet | None:
+def _fused(model: Model, dtype: torch.dtype, size: Shape, order: tuple[int, ...]) -> FusedVNet | QuantizedVNet | None:
     return fuse(model.network, dtype, size, order, model.plan.activation_ranges)
 
 

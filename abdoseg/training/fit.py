@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from abdoseg.errors import OutputError, ResourceError, TrainingError
-from abdoseg.inference.quantized import ranges_of
+from abdoseg.inference.quantized import calibrate
 from abdoseg.model.device import fastest_float, to_device
 from abdoseg.model.weights import build_network, to_bytes
 from abdoseg.runtime.files import ensure_writable, writing
@@ -250,7 +250,7 @@ def _weights(
     """A weights file's content, with what the feature maps of some images reach."""
     network = build_network(config.plan().network)
     network.load_state_dict(weights)
-    plan = replace(config.plan(), activation_ranges=ranges_of(to_device(network, device), images) or None)
+    plan = replace(config.plan(), activation_ranges=calibrate(to_device(network, device), images) or None)
     plan.training.update(steps=progress.step, seconds=round(progress.seconds))
     return to_bytes(network, plan)
 

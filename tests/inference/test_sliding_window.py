@@ -44,7 +44,7 @@ def test_the_fused_network_gives_the_networks_logits(changes):
 @pytest.mark.parametrize(("able", "fast", "expected"), [
     (True, torch.float32, torch.int8), (False, torch.float32, torch.float32), (True, torch.bfloat16, torch.bfloat16),
 ])  # fmt: skip
-def test_bytes_are_for_processors_that_are_fast_with_them_and_have_no_bfloat16(monkeypatch, able, fast, expected):
+def test_int8_is_for_processors_with_avx2_and_without_bfloat16(monkeypatch, able, fast, expected):
     monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: able, raising=False)
     monkeypatch.setattr("abdoseg.inference.backend.fastest_float", lambda device: fast)
     model = model_of(random_network())
@@ -77,11 +77,11 @@ def test_an_image_thinner_than_a_patch_is_seen_in_smaller_tiles(monkeypatch):
 
 
 def test_logits_are_finished_a_part_at_a_time(monkeypatch):
-    monkeypatch.setattr("abdoseg.inference.onednn.ROWS", 100)
+    monkeypatch.setattr("abdoseg.inference.onednn.HEAD_ROWS", 100)
     network, image, sizes = random_network(), torch.randn(1, 1, 16, 24, 32), []
     fused = FusedVNet(network, torch.float32, image.shape[2:])
     whole = fused(image)
-    monkeypatch.setattr("abdoseg.inference.onednn.ROWS", 10**6)
+    monkeypatch.setattr("abdoseg.inference.onednn.HEAD_ROWS", 10**6)
     parts = fused(image, lambda logits: sizes.append(logits.shape) or logits[:2])
     assert sizes == [(6, 16 * 24 * 32)]
     torch.testing.assert_close(parts, whole[:2], atol=1e-3, rtol=1e-3)
