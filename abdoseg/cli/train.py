@@ -271,7 +271,7 @@ def _carry_out(setting: Setting, split: Split, run: Path, flags: dict[str, Any],
 
     if flags["curve"]:
         for point in learning_curve(setting, split, flags["curve"], flags["seeds"], run):
-            talk.say(f"{point.cases} cases, {point.organ}: Dice {point.dice:.3f} +- {point.ci95:.3f}")
+            talk.say(point.text)
         return
     if flags["folds"] and not flags["fold"]:
         rows = cross_validate(setting, flags["folds"], run)

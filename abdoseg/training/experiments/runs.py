@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.special import stdtrit
 
 from abdoseg.runtime.files import writing
 from abdoseg.training.data.collect import TrainingData
@@ -22,8 +23,6 @@ from abdoseg.training.history import LOG_FILE, Watcher
 from abdoseg.training.recipes import TrainingConfig
 
 SPLIT = "split.json"
-# Student's t at 97.5 percent, by degrees of freedom; beyond 10 the normal's.
-T_975 = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,12 @@ class Point:
     ci95: float
     seeds: int
 
+    @property
+    def text(self) -> str:
+        """For people: without an interval where there is only one seed."""
+        interval = "" if math.isnan(self.ci95) else f" +- {self.ci95:.3f}"
+        return f"{self.cases} cases, {self.organ}: Dice {self.dice:.3f}{interval}"
+
 
 def learning_curve(setting: Setting, split: Split, counts: Sequence[int], seeds: int, run: Path) -> list[Point]:
     """Dice against the number of training cases: a run for each count and seed, the validation cases always the same.
@@ -141,7 +146,9 @@ def _write_points(run: Path, points: Sequence[Point]) -> None:
     with writing(run / "learning-curve.csv", overwrite=True) as path, path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["cases", "organ", "dice", "ci95", "seeds"])
-        writer.writerows([p.cases, p.organ, f"{p.dice:.4f}", f"{p.ci95:.4f}", p.seeds] for p in points)
+        writer.writerows(
+            [p.cases, p.organ, f"{p.dice:.4f}", "" if math.isnan(p.ci95) else f"{p.ci95:.4f}", p.seeds] for p in points
+        )
     _draw_points(run / "learning-curve.png", points)
 
 
@@ -149,12 +156,12 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     """The mean and half its 95 percent confidence interval by Student's t; NaN for a single value.
 
     >>> interval([0.8, 0.9])
-    (0.85, 0.6353)
+    (0.85, 0.63531)
     """
     count = len(values)
     if count < 2:
         return float(values[0]), math.nan
-    t = T_975[count - 1] if count <= len(T_975) else 1.96
+    t = float(stdtrit(count - 1, 0.975))  # scipy.stats, which has the same, takes twice the time to import
     return round(float(np.mean(values)), 6), round(t * float(np.std(values, ddof=1)) / math.sqrt(count), 6)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,7 +14,15 @@ from abdoseg.training.data.collect import DatasetRequest, collect_datasets
 from abdoseg.training.data.splits import by_names
 from abdoseg.training.experiments.curves import Curves
 from abdoseg.training.experiments.model_card import Row, summary, table_of
-from abdoseg.training.experiments.runs import Setting, completed, cross_validate, interval, learning_curve, train_once
+from abdoseg.training.experiments.runs import (
+    Point,
+    Setting,
+    completed,
+    cross_validate,
+    interval,
+    learning_curve,
+    train_once,
+)
 from abdoseg.training.fit import Terms
 from abdoseg.training.history import Epoch
 
@@ -65,6 +74,13 @@ def test_a_learning_curve_has_a_point_for_each_count(setting, tmp_path):
 def test_the_confidence_interval_is_students():
     mean, half = interval([0.8, 0.9])
     assert (mean, half) == pytest.approx((0.85, 12.706 * 0.05), abs=1e-3)
+    twelve = [0.8, 0.9] * 6  # 11 degrees of freedom: t is 2.201
+    assert interval(twelve)[1] == pytest.approx(2.201 * np.std(twelve, ddof=1) / 12**0.5, abs=1e-4)
+
+
+def test_a_curve_of_one_seed_has_no_interval():
+    assert Point(4, "liver", *interval([0.9]), 1).text == "4 cases, liver: Dice 0.900"
+    assert Point(4, "liver", *interval([0.8, 0.9]), 2).text == "4 cases, liver: Dice 0.850 +- 0.635"
 
 
 def test_label_maps_train_and_never_validate(setting):
