@@ -1,4 +1,4 @@
-"""Many scans, one after the other: the next is read and the last is written while one is computed; a ledger of all."""
+"""Batch segmentation of many scans: the next is prefetched and the last is written while one is computed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SCAN_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 @dataclass(frozen=True)
-class Case:
+class ScanCase:
     """One scan and where its results go. volumes, record: None when the labelmap alone is wanted."""
 
     name: str
@@ -56,8 +56,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What holds for all cases of a run. reading: further arguments of `read_scan`. scheme: of the labels written."""
+class BatchOptions:
+    """Options of all cases of a run. reading: further arguments of `read_scan`. scheme: of the labels written."""
 
     scheme: str = "abdoseg"
     organs: tuple[str, ...] | None = None
@@ -67,10 +67,10 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class CaseResult:
     """How a case ended: with files and a segmentation's facts, or with an error."""
 
-    case: Case
+    case: ScanCase
     written: tuple[Path, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
     rows: tuple[dict[str, Any], ...] = ()
@@ -82,10 +82,10 @@ class Outcome:
         return float(sum(self.record.get("seconds", {}).values()))
 
 
-Export = Callable[[Case, Volume, "Segmentation"], Iterable[Path]]
+Export = Callable[[ScanCase, Volume, "Segmentation"], Iterable[Path]]
 
 
-def plan_cases(scans: Sequence[Path], output: Path) -> list[Case]:
+def plan_cases(scans: Sequence[Path], output: Path) -> list[ScanCase]:
     """The cases of a call: `output` is a folder, or for a single scan the labelmap's own name.
 
     A folder that holds NIfTI, MetaImage or NRRD files stands for all of them. Scans of one name, such as
@@ -98,9 +98,9 @@ def plan_cases(scans: Sequence[Path], output: Path) -> list[Case]:
     if output.name.lower().endswith((".nii", ".nii.gz")) and not output.is_dir():
         if len(scans) != 1:
             raise UsageError(f"{output}: one labelmap for {len(scans)} scans; name a folder with -o")
-        return [Case(case_name(scans[0]), scans[0], output)]
+        return [ScanCase(case_name(scans[0]), scans[0], output)]
     return [
-        Case(name, scan, output / f"{name}_seg.nii.gz", output / f"{name}_volumes.csv", output / f"{name}.json")
+        ScanCase(name, scan, output / f"{name}_seg.nii.gz", output / f"{name}_volumes.csv", output / f"{name}.json")
         for name, scan in zip(_case_names(scans), scans, strict=True)
     ]
 
@@ -137,7 +137,7 @@ def _expanded(path: Path) -> list[Path]:
     return scans or [path]
 
 
-def sharded(cases: Sequence[Case], shard: str) -> list[Case]:
+def sharded(cases: Sequence[ScanCase], shard: str) -> list[ScanCase]:
     """Every n-th case from the i-th on, for "i/n", counted from 1. Raises UsageError."""
     try:
         index, count = (int(part) for part in shard.split("/"))
@@ -148,12 +148,12 @@ def sharded(cases: Sequence[Case], shard: str) -> list[Case]:
     return list(cases[index - 1 :: count])
 
 
-def prepare(cases: Sequence[Case], settings: Settings, exports: Sequence[Path] = ()) -> None:
+def check_outputs(cases: Sequence[ScanCase], options: BatchOptions, exports: Sequence[Path] = ()) -> None:
     """Refuses before any work what would fail at its end: outputs that exist, folders that cannot be written.
 
-    exports: further files that the cases may have.
+    exports: further files that the cases may have. Raises OutputError.
     """
-    ensure_absent([*(path for case in cases for path in case.outputs), *exports], settings.overwrite)
+    ensure_absent([*(path for case in cases for path in case.outputs), *exports], options.overwrite)
     for case in cases:
         for path in case.outputs:  # which may stand there, to be replaced
             if path.resolve() == case.scan.resolve():
@@ -163,129 +163,165 @@ def prepare(cases: Sequence[Case], settings: Settings, exports: Sequence[Path] =
 
 
 def run(
-    cases: Sequence[Case],
+    cases: Sequence[ScanCase],
     load: Callable[[], Model],
-    settings: Settings | None = None,
+    options: BatchOptions | None = None,
     export: Export | None = None,
     track: Track = silent,
-    settled: Callable[[Outcome], object] = id,
-) -> Iterator[Outcome]:
+    finished: Callable[[CaseResult], None] | None = None,
+) -> Iterator[CaseResult]:
     """Segments the cases and yields how each ended, in order. The model is loaded once, while the first scan is read.
 
-    export: writes further files of a case. settled: is told how a case ended as soon as its last file is whole, in the
-    thread that wrote it, while the next one is computed. A scan that fails costs only itself. When the caller stops, or
-    an interrupt does, the file that is being written becomes whole and no other is begun.
+    A scan that fails costs only itself. When the caller stops, or an interrupt does, the file that is being written
+    becomes whole and no other is begun.
+
+    Args:
+        export: Writes further files of a case.
+        finished: Called with a case's result as soon as its last file is whole, in the thread that wrote it, while the
+            next one is computed.
     """
-    settings = settings or Settings()
-    model = load() if settings.max_memory else None  # it says what a scan will take, before the scan is read
+    options = options or BatchOptions()
+    model = load() if options.max_memory else None  # it says what a scan will take, before the scan is read
     organs: tuple[str, ...] = ()
-    last: Future[Outcome] | None = None
+    previous: Future[CaseResult] | None = None
     reader, writer = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
     try:
-        for case, reading in _read_ahead(reader, cases, settings, model):
+        for case, scan in _prefetched(reader, cases, options, model):
             if model is None:
                 model = load()
-            organs = organs or _delivered(model.plan, settings)
-            computed = _guarded(case, partial(_compute, reading, model, organs, settings, track))
-            del reading  # the volume lives on in `computed` alone
-            if last is not None:
-                yield last.result()
-            last = writer.submit(_settle, settled, case, partial(_write, case, computed, settings, export))
-            del computed
-        if last is not None:
-            yield last.result()
+            organs = organs or _output_organs(model.plan, options)
+            segmented = _completed(partial(_segment, scan, model, organs, options, track))
+            del scan  # the volume lives on in `segmented` alone
+            if previous is not None:
+                yield previous.result()
+            previous = writer.submit(_finish, case, segmented, options, export, finished)
+            del segmented
+        if previous is not None:
+            yield previous.result()
     finally:
         reader.shutdown(cancel_futures=True)
         writer.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, eq=False)
-class Computed:
+class SegmentedScan:
     """A segmentation with the scan that it is of."""
 
     volume: Volume
     segmentation: Segmentation
 
 
-Reading = Future[tuple[Volume, float]]
+@dataclass(frozen=True, eq=False)
+class ReadScan:
+    """A scan's voxels and the seconds that reading took."""
+
+    volume: Volume
+    seconds: float
 
 
-def _admission(case: Case, model: Model | None, settings: Settings) -> GridCheck:
-    """Refuses the case when it would take more memory than the settings allow."""
-    if model is None or settings.max_memory is None:
+def _grid_check(case: ScanCase, model: Model | None, options: BatchOptions) -> GridCheck:
+    """Refuses the case when it would take more memory than the options allow."""
+    if model is None or options.max_memory is None:
         return accept_any_grid
     from abdoseg.segmentation import largest_tile
 
-    def check_grid(geometry: Geometry) -> None:
+    def check(geometry: Geometry) -> None:
         try:
-            largest_tile(geometry, model.plan, model.device, settings.max_memory)
+            largest_tile(geometry, model.plan, model.device, options.max_memory)
         except ResourceError as error:
             raise ResourceError(f"{case.scan}: {error}") from error
 
-    return check_grid
+    return check
 
 
-def _read_ahead(
-    reader: Executor, cases: Sequence[Case], settings: Settings, model: Model | None
-) -> Iterator[tuple[Case, Reading]]:
-    """Each case with its reading, while the next one's waits its turn already; not so when memory is short."""
-    upcoming: Reading | None = None
+def _prefetched(
+    reader: Executor, cases: Sequence[ScanCase], options: BatchOptions, model: Model | None
+) -> Iterator[tuple[ScanCase, Future[ReadScan]]]:
+    """Each case with its scan being read, while the next one waits its turn already; not so when memory is short."""
+    upcoming: Future[ReadScan] | None = None
     for case, following in pairwise((*cases, None)):
         assert case is not None
-        current = upcoming or reader.submit(_read, case, settings, model)
-        ahead = following is not None and settings.max_memory is None
-        upcoming = reader.submit(_read, following, settings, model) if following and ahead else None
+        current = upcoming or reader.submit(_read, case, options, model)
+        prefetch = following is not None and options.max_memory is None
+        upcoming = reader.submit(_read, following, options, model) if following and prefetch else None
         yield case, current
 
 
-def _read(case: Case, settings: Settings, model: Model | None) -> tuple[Volume, float]:
+def _read(case: ScanCase, options: BatchOptions, model: Model | None) -> ReadScan:
     start = time.perf_counter()
-    volume = read_scan(case.scan, **settings.reading, check_grid=_admission(case, model, settings))
-    return volume, round(time.perf_counter() - start, 4)
+    volume = read_scan(case.scan, **options.reading, check_grid=_grid_check(case, model, options))
+    return ReadScan(volume, round(time.perf_counter() - start, 4))
 
 
-def _delivered(plan: Plan, settings: Settings) -> tuple[str, ...]:
+def _completed(work: Callable[[], T]) -> Future[T]:
+    """The work, done here and now, as a future: whoever asks for its result gets it, or its error."""
+    done: Future[T] = Future()
+    try:
+        done.set_result(work())
+    except Exception as error:
+        done.set_exception(error)
+    return done
+
+
+def _output_organs(plan: Plan, options: BatchOptions) -> tuple[str, ...]:
     """The organs asked for, or those the model delivers that the scheme has a number for. Raises UsageError."""
-    if settings.organs is not None:
-        return settings.organs
+    if options.organs is not None:
+        return options.organs
     delivered = [organ for channel in plan.output_organs for organ in members(channel)]
-    numbered = tuple(organ for organ in delivered if organ in numbers_in(settings.scheme))
+    numbered = tuple(organ for organ in delivered if organ in numbers_in(options.scheme))
     if not numbered:
         raise UsageError(
-            f"--labels {settings.scheme}: it has no number for what the model delivers, {', '.join(delivered)}"
+            f"--labels {options.scheme}: it has no number for what the model delivers, {', '.join(delivered)}"
         )
     return numbered
 
 
-def _compute(reading: Reading, model: Model, organs: tuple[str, ...], settings: Settings, track: Track) -> Computed:
+def _segment(
+    scan: Future[ReadScan], model: Model, organs: tuple[str, ...], options: BatchOptions, track: Track
+) -> SegmentedScan:
     from abdoseg.segmentation import segment
 
-    volume, seconds = reading.result()
-    found = segment(volume, model, organs=organs, max_memory=settings.max_memory, track=track)
-    found.record["seconds"] = {"read": seconds, **found.record["seconds"]}
-    return Computed(volume, found)
+    read = scan.result()
+    found = segment(read.volume, model, organs=organs, max_memory=options.max_memory, track=track)
+    found.record["seconds"] = {"read": read.seconds, **found.record["seconds"]}
+    return SegmentedScan(read.volume, found)
 
 
-def _write(case: Case, computed: Computed | Outcome, settings: Settings, export: Export | None) -> Outcome:
-    if isinstance(computed, Outcome):
-        return computed
+def _finish(
+    case: ScanCase,
+    segmented: Future[SegmentedScan],
+    options: BatchOptions,
+    export: Export | None,
+    finished: Callable[[CaseResult], None] | None,
+) -> CaseResult:
+    """Writes a case's files. Whatever went wrong, from its reading on, ends here as the case's error."""
+    try:
+        result = _write(case, segmented.result(), options, export)
+    except Exception as error:
+        result = CaseResult(case, error=_case_error(case, error))
+    if finished is not None:
+        finished(result)
+    return result
+
+
+def _write(case: ScanCase, segmented: SegmentedScan, options: BatchOptions, export: Export | None) -> CaseResult:
     start = time.perf_counter()
-    found, overwrite = computed.segmentation, settings.overwrite
-    numbers = numbers_in(settings.scheme)
+    found, overwrite = segmented.segmentation, options.overwrite
+    numbers = numbers_in(options.scheme)
     rows = [replace(row, label=numbers[row.organ]) for row in found.rows]
     with writing(case.labelmap, overwrite) as temporary:
         write_nifti(_in_scheme(found.labelmap, numbers), found.labelmap.stored, temporary)
     if case.volumes:
         with writing(case.volumes, overwrite) as temporary:
             write_csv(rows, temporary, columns(found.quality))
-    others = () if export is None else tuple(export(case, computed.volume, found))
+    others = () if export is None else tuple(export(case, segmented.volume, found))
     seconds = {**found.record["seconds"], "write": round(time.perf_counter() - start, 4)}
-    record = {"case": case.name, **found.record, "labels": settings.scheme, "seconds": seconds}
+    record = {"case": case.name, **found.record, "labels": options.scheme, "seconds": seconds}
     if case.record:
         record["scan"] = relative(case.scan, case.record.parent)
         with writing(case.record, overwrite) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return Outcome(
+    return CaseResult(
         case, (*case.outputs, *others), record, tuple(asdict(row) | {"complete": row.complete} for row in rows)
     )
 
@@ -301,27 +337,21 @@ def _in_scheme(labelmap: Labelmap, numbers: Mapping[str, int]) -> npt.NDArray[np
     return labelmap.stored.to_canonical(stored.reshape(labelmap.stored.geometry.shape, order="F"))
 
 
-def _guarded(case: Case, work: Callable[[], T]) -> T | Outcome:
-    """The work's result, or how the case failed. A bug is told with its traceback, and costs this case alone."""
-    try:
-        return work()
-    except AbdosegError as error:
-        return Outcome(case, error=error)
-    except MemoryError as error:
-        return Outcome(case, error=_short_of_memory(case, error))
-    except Exception as error:
-        if "out of memory" in str(error) or "can't allocate memory" in str(error):
-            return Outcome(case, error=_short_of_memory(case, error))
-        LOG.exception("%s: a bug in abdoseg; please report it with what follows", case.scan)
-        return Outcome(case, error=AbdosegError(f"{case.scan}: {type(error).__name__}: {error}"))
+def _case_error(case: ScanCase, error: Exception) -> AbdosegError:
+    """The error that a case ends with. A bug is logged with its traceback, and costs this case alone."""
+    if isinstance(error, AbdosegError):
+        return error
+    if _is_out_of_memory(error):
+        told = str(error).splitlines()[0] if str(error) else "none left"
+        return ResourceError(f"{case.scan}: memory ran out ({told}); close other programs, or use --device cpu")
+    LOG.error("%s: a bug in abdoseg; please report it with what follows", case.scan, exc_info=error)
+    return AbdosegError(f"{case.scan}: {type(error).__name__}: {error}")
 
 
-def _settle(settled: Callable[[Outcome], object], case: Case, write: Callable[[], Outcome]) -> Outcome:
-    outcome = _guarded(case, write)
-    settled(outcome)
-    return outcome
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether numpy, a GPU or PyTorch's CPU allocator had no memory left; the last has no class of its own to tell."""
+    import torch
 
-
-def _short_of_memory(case: Case, error: Exception) -> ResourceError:
-    told = str(error).splitlines()[0] if str(error) else "none left"
-    return ResourceError(f"{case.scan}: memory ran out ({told}); close other programs, or use --device cpu")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
+    )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from phantom_balls import model, scan
 
-from abdoseg.batch import Case, Settings, plan_cases, prepare, run, sharded
+from abdoseg.batch import BatchOptions, ScanCase, check_outputs, plan_cases, run, sharded
 from abdoseg.errors import OutputError, ScanError, UsageError
 from abdoseg.io import read_labels, read_scan, write_nifti
 from abdoseg.runtime.ledger import Ledger
@@ -56,7 +57,7 @@ def test_what_a_folder_holds_beside_its_scan_files_is_named(cohort, tmp_path, ca
 
 def test_how_a_case_ended_is_told_when_its_files_are_whole(cohort, tmp_path):
     told = []
-    list(run(plan_cases(cohort, tmp_path / "out"), model, settled=lambda outcome: told.append(outcome.case.name)))
+    list(run(plan_cases(cohort, tmp_path / "out"), model, finished=lambda result: told.append(result.case.name)))
     assert told == ["a", "b", "c"]
 
 
@@ -66,7 +67,7 @@ def test_a_folder_of_scan_files_stands_for_them(cohort, tmp_path):
 
 
 def test_shards_share_the_list_out_without_overlap():
-    cases = [Case(str(n), Path(), Path()) for n in range(7)]
+    cases = [ScanCase(str(n), Path(), Path()) for n in range(7)]
     assert [case.name for case in sharded(cases, "2/3")] == ["1", "4"]
     together = {case.name for i in (1, 2, 3) for case in sharded(cases, f"{i}/3")}
     assert len(together) == 7
@@ -77,11 +78,11 @@ def test_shards_share_the_list_out_without_overlap():
 
 def test_outputs_that_exist_are_refused_before_any_work(cohort, tmp_path):
     cases = plan_cases(cohort, tmp_path / "out")
-    prepare(cases, Settings())
+    check_outputs(cases, BatchOptions())
     (tmp_path / "out" / "c.json").write_text("{}")
     with pytest.raises(OutputError, match="--overwrite"):
-        prepare(cases, Settings())
-    prepare(cases, Settings(overwrite=True))
+        check_outputs(cases, BatchOptions())
+    check_outputs(cases, BatchOptions(overwrite=True))
 
 
 def test_a_bad_scan_costs_only_itself_and_the_model_is_loaded_once(cohort, tmp_path):
@@ -91,9 +92,9 @@ def test_a_bad_scan_costs_only_itself_and_the_model_is_loaded_once(cohort, tmp_p
         loads.append(1)
         return model()
 
-    outcomes = list(run(plan_cases(cohort, tmp_path / "out"), load))
-    assert [outcome.case.name for outcome in outcomes] == ["a", "b", "c"]
-    assert [type(outcome.error) for outcome in outcomes] == [type(None), ScanError, type(None)]
+    results = list(run(plan_cases(cohort, tmp_path / "out"), load))
+    assert [result.case.name for result in results] == ["a", "b", "c"]
+    assert [type(result.error) for result in results] == [type(None), ScanError, type(None)]
     assert len(loads) == 1
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert made == ["a.json", "a_seg.nii.gz", "a_volumes.csv", "c.json", "c_seg.nii.gz", "c_volumes.csv"]
@@ -122,8 +123,8 @@ def test_the_record_leads_to_the_scan_and_times_every_stage(cohort, tmp_path):
 
 
 def test_labels_and_rows_follow_the_scheme(cohort, tmp_path):
-    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, Settings(scheme="flare22"))
-    assert {row["organ"]: row["label"] for row in outcome.rows} == {
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, BatchOptions(scheme="flare22"))
+    assert {row["organ"]: row["label"] for row in result.rows} == {
         "liver": 1, "kidney_right": 2, "kidney_left": 13, "spleen": 3,
     }  # fmt: skip
     _, truth = scan()
@@ -132,7 +133,7 @@ def test_labels_and_rows_follow_the_scheme(cohort, tmp_path):
 
 
 def test_a_scheme_with_one_number_for_both_kidneys_merges_them(cohort, tmp_path):
-    settings = Settings(scheme="kits", organs=("kidney_right", "kidney_left"))
+    settings = BatchOptions(scheme="kits", organs=("kidney_right", "kidney_left"))
     list(run(plan_cases(cohort[:1], tmp_path / "k.nii.gz"), model, settings))
     _, truth = scan()
     labels = read_labels(tmp_path / "k.nii.gz").labels
@@ -140,14 +141,14 @@ def test_a_scheme_with_one_number_for_both_kidneys_merges_them(cohort, tmp_path)
 
 
 def test_of_a_scheme_that_lacks_organs_the_others_are_written(cohort, tmp_path):
-    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "m"), model, Settings(scheme="msd-liver"))
-    assert [(row["organ"], row["label"]) for row in outcome.rows] == [("liver", 1)]
-    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "k"), model, Settings(scheme="kits"))
-    assert [(row["organ"], row["label"]) for row in outcome.rows] == [("kidney_right", 1), ("kidney_left", 1)]
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "m"), model, BatchOptions(scheme="msd-liver"))
+    assert [(row["organ"], row["label"]) for row in result.rows] == [("liver", 1)]
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "k"), model, BatchOptions(scheme="kits"))
+    assert [(row["organ"], row["label"]) for row in result.rows] == [("kidney_right", 1), ("kidney_left", 1)]
     liver = model()
     liver = replace(liver, plan=replace(liver.plan, output_organs=("liver",)))
     with pytest.raises(UsageError, match="--labels kits: it has no number for what the model delivers, liver"):
-        list(run(plan_cases(cohort[:1], tmp_path / "l"), lambda: liver, Settings(scheme="kits")))
+        list(run(plan_cases(cohort[:1], tmp_path / "l"), lambda: liver, BatchOptions(scheme="kits")))
 
 
 def test_further_files_are_written_by_the_export_that_is_given(cohort, tmp_path):
@@ -156,8 +157,8 @@ def test_further_files_are_written_by_the_export_that_is_given(cohort, tmp_path)
         path.write_text(str(found.labelmap.labels.max()))
         yield path
 
-    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
-    assert outcome.written[-1].read_text() == "4"
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
+    assert result.written[-1].read_text() == "4"
 
 
 def test_a_bug_on_one_scan_is_told_and_the_rest_go_on(cohort, tmp_path, caplog):
@@ -166,23 +167,34 @@ def test_a_bug_on_one_scan_is_told_and_the_rest_go_on(cohort, tmp_path, caplog):
             raise ZeroDivisionError("oh")
         return []
 
-    outcomes = list(run(plan_cases([cohort[0], cohort[2]], tmp_path / "out"), model, export=export))
-    assert [outcome.error is None for outcome in outcomes] == [False, True]
-    assert outcomes[0].error.exit_code == 1
+    results = list(run(plan_cases([cohort[0], cohort[2]], tmp_path / "out"), model, export=export))
+    assert [result.error is None for result in results] == [False, True]
+    assert results[0].error.exit_code == 1
 
 
-def test_short_memory_is_an_error_of_its_own(cohort, tmp_path):
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError, lambda: torch.empty(10**15)])
+def test_short_memory_is_an_error_of_its_own(cohort, tmp_path, error):
     def export(case, volume, found):
-        raise MemoryError
+        raise error()
 
-    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
-    assert outcome.error.exit_code == 10
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
+    assert result.error.exit_code == 10
+    assert "memory ran out" in str(result.error)
+
+
+def test_a_bug_that_speaks_of_memory_is_a_bug(cohort, tmp_path, caplog):
+    def export(case, volume, found):
+        raise ValueError("out of memory")
+
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
+    assert result.error.exit_code == 1
+    assert "a bug in abdoseg" in caplog.text
 
 
 def test_a_caller_that_stops_leaves_whole_files_only(cohort, tmp_path):
-    outcomes = run(plan_cases([cohort[0], cohort[2]], tmp_path / "out"), model)
-    next(outcomes)
-    outcomes.close()
+    results = run(plan_cases([cohort[0], cohort[2]], tmp_path / "out"), model)
+    next(results)
+    results.close()
     for path in (tmp_path / "out").iterdir():
         assert not path.name.startswith(".")
         if path.name.endswith(".nii.gz"):
@@ -225,11 +237,11 @@ def test_a_folder_without_permission_is_refused_before_work(cohort, tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     with pytest.raises(OutputError, match="permission denied"):
-        prepare(plan_cases(cohort[:1], locked), Settings())
+        check_outputs(plan_cases(cohort[:1], locked), BatchOptions())
 
 
 def test_the_scan_is_read_as_the_settings_say(tmp_path):
-    assert read_scan.__kwdefaults__.keys() >= Settings(reading={"series": None, "gaps": "fill"}).reading.keys()
+    assert read_scan.__kwdefaults__.keys() >= BatchOptions(reading={"series": None, "gaps": "fill"}).reading.keys()
 
 
 def test_a_scan_that_memory_does_not_allow_is_refused_by_its_header(cohort, tmp_path, monkeypatch):
@@ -237,7 +249,7 @@ def test_a_scan_that_memory_does_not_allow_is_refused_by_its_header(cohort, tmp_
         raise AssertionError("voxels were read")
 
     monkeypatch.setattr("abdoseg.io.nifti.reader.planes", planes)
-    (outcome,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, Settings(max_memory=2**27))
-    assert outcome.error.exit_code == 10
-    assert str(outcome.error).startswith(f"{cohort[0]}: a scan of")
-    assert "--max-memory allows 0.1 GB" in str(outcome.error)
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, BatchOptions(max_memory=2**27))
+    assert result.error.exit_code == 10
+    assert str(result.error).startswith(f"{cohort[0]}: a scan of")
+    assert "--max-memory allows 0.1 GB" in str(result.error)

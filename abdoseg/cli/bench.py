@@ -1,4 +1,4 @@
-"""abdoseg bench: how long each stage of `segment` takes on this machine, beside what the machine could do at best."""
+"""abdoseg bench: seconds of each stage of `segment` on this machine, beside what its memory bandwidth allows."""
 
 from __future__ import annotations
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.scoring_options import evaluation_options, organs_of, read_options, scoring_options
+from abdoseg.cli.scoring_options import ScoringFlags, scoring_options
 
 if TYPE_CHECKING:
     from abdoseg.evaluation import Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(ScoringFlags):
+    """Arguments and flags of `abdoseg compare`."""
+
+    folders: tuple[Path, ...]
+    output: Path | None
+    as_json: bool
+    threads: int | None
+    overwrite: bool
+    quiet: bool
 
 
 @click.command()
@@ -29,15 +42,8 @@ if TYPE_CHECKING:
 @options.threads
 @options.overwrite
 @options.quiet
-def compare(
-    folders: tuple[Path, ...],
-    output: Path | None,
-    as_json: bool,
-    threads: int | None,
-    overwrite: bool,
-    quiet: bool,
-    **flags: Any,
-) -> None:
+@options.as_options(CompareOptions)
+def compare(given: CompareOptions) -> None:
     """Score several RUNs (folders of label files) against the same TRUTH, the last folder, side by side.
 
     Every run is set against the first, case by case: mean difference with a 95 % bootstrap interval, Wilcoxon's
@@ -53,29 +59,30 @@ def compare(
     from abdoseg.evaluation.tables import beside, json_values, score_row, write_rows
     from abdoseg.runtime.files import ensure_absent
 
+    folders = given.folders
     if len(folders) < 3:
         raise UsageError("compare needs at least two runs and the truths, in this order: RUN RUN... TRUTH")
-    talk = Talk(quiet)
-    csvs = [] if output is None else [output, beside(output, "scores")]
-    ensure_absent(csvs, overwrite)
+    talk = Talk(given.quiet)
+    csvs = [] if given.output is None else [given.output, beside(given.output, "scores")]
+    ensure_absent(csvs, given.overwrite)
     models: dict[str, Evaluation] = {}
     for folder, name in zip(folders[:-1], _names(folders[:-1]), strict=True):
         models[name] = evaluate(
             find_pairs(folder, folders[-1]),
-            evaluation_options(flags),
-            read_options(flags),
-            organs=organs_of(flags),
-            threads=threads,
+            given.evaluation_options(),
+            given.read_options(),
+            organs=given.organ_names(),
+            threads=given.threads,
             track=talk.track,
         )
         for warning in models[name].warnings:
             talk.warn(f"{name}: {warning}")
     found = differences(models)
-    if output is not None:
-        write_rows([vars(row) for row in found], output, overwrite)
+    if given.output is not None:
+        write_rows([vars(row) for row in found], given.output, given.overwrite)
         rows = [{"run": name} | score_row(score) for name, model in models.items() for score in model.scores]
-        write_rows(rows, beside(output, "scores"), overwrite)
-    if as_json:
+        write_rows(rows, beside(given.output, "scores"), given.overwrite)
+    if given.as_json:
         whole = {
             "runs": {name: json_of(model) for name, model in models.items()},
             "differences": json_values([vars(row) for row in found]),

@@ -1,4 +1,4 @@
-"""Talk: everything a command says to a person, on stderr. stdout belongs to data."""
+"""Messages, progress bars and tables on stderr, the talk of every command; stdout belongs to data."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Which datasets a command takes, and the table that says what was understood of them."""
+"""Flags that name datasets, and the table of what was understood of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -36,18 +37,28 @@ def data_options(command: F) -> F:
     return command
 
 
-def dataset_requests(flags: dict[str, Any]) -> list[DatasetRequest]:
-    """The datasets that the flags name. Raises UsageError when labels or weights do not go with them."""
-    from abdoseg.training.data.collect import DatasetRequest
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """Datasets as the command line names them. schemes, weights: one for all roots, or one for each."""
 
-    count = len(flags["roots"])
-    spread = []
-    for name, flag in (("schemes", "--labels"), ("weights", "--weight")):
-        values = flags[name]
-        if len(values) not in (1, count):
-            raise click.UsageError(f"{count} --data and {len(values)} {flag}: give one for all, or one for each")
-        spread.append(values if len(values) == count else values * count)
-    return [DatasetRequest(*row) for row in zip(flags["roots"], *spread, strict=True)]
+    roots: tuple[Path, ...]
+    schemes: tuple[str, ...]
+    weights: tuple[float, ...]
+    cache: Path
+    keep_going: bool
+    realign: bool
+
+    def requests(self) -> list[DatasetRequest]:
+        """A request a dataset. Raises UsageError when labels or weights do not go with them."""
+        from abdoseg.training.data.collect import DatasetRequest
+
+        count = len(self.roots)
+        for values, flag in ((self.schemes, "--labels"), (self.weights, "--weight")):
+            if len(values) not in (1, count):
+                raise click.UsageError(f"{count} --data and {len(values)} {flag}: give one for all, or one for each")
+        schemes = self.schemes * (count if len(self.schemes) == 1 else 1)
+        weights = self.weights * (count if len(self.weights) == 1 else 1)
+        return [DatasetRequest(*row) for row in zip(self.roots, schemes, weights, strict=True)]
 
 
 def show_training_data(data: TrainingData, talk: Talk) -> None:

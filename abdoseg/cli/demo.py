@@ -8,7 +8,6 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.segment import loading
 
 
 @click.command()
@@ -37,7 +36,7 @@ def demo(
     """  # fmt: skip
     from dataclasses import replace
 
-    from abdoseg.batch import Settings, plan_cases, prepare, run
+    from abdoseg.batch import BatchOptions, check_outputs, plan_cases, run
     from abdoseg.io import read_labels, write_nifti
     from abdoseg.metrics import dice
     from abdoseg.phantom import phantom
@@ -46,29 +45,29 @@ def demo(
 
     talk = Talk(quiet)
     scan, truth_path, sheet = output / "demo.nii.gz", output / "demo_truth.nii.gz", output / "demo_sheet.png"
-    cases, settings = plan_cases([scan], output), Settings(overwrite=overwrite)
+    cases, batch = plan_cases([scan], output), BatchOptions(overwrite=overwrite)
     ensure_absent([scan, truth_path, sheet], overwrite)
-    prepare(cases, settings)
+    check_outputs(cases, batch)
     talk.say(f"making patient {seed}")
     volume, truth = phantom(seed)
     for path, array in ((scan, volume.voxels), (truth_path, truth.labels)):
         with writing(path, overwrite) as temporary:
             write_nifti(array, volume.stored, temporary)
         click.echo(path)
-    (outcome,) = run(cases, loading(model_name, device, threads), settings, track=talk.track)
-    if outcome.error:
-        raise outcome.error
+    (result,) = run(cases, options.model_loader(model_name, device, threads), batch, track=talk.track)
+    if result.error:
+        raise result.error
     labelmap = replace(read_labels(cases[0].labelmap), organs=truth.organs)
     with writing(sheet, overwrite) as temporary:
         preview(volume, labelmap, truth).save(temporary)
-    for path in (*outcome.written, sheet):
+    for path in (*result.written, sheet):
         click.echo(path)
-    for warning in outcome.record["warnings"]:
+    for warning in result.record["warnings"]:
         talk.warn(warning)
     talk.say(f"{'organ':<14} {'ml':>6} {'true ml':>8} {'Dice':>6}")
-    for row in outcome.rows:
+    for row in result.rows:
         theirs, ours = truth.labels == row["label"], labelmap.labels == row["label"]
         true_ml = theirs.sum() * truth.geometry.voxel_ml
         talk.say(f"{row['organ']:<14} {row['volume_ml']:>6.0f} {true_ml:>8.0f} {dice(theirs, ours):>6.3f}")
-    network_s = outcome.record["seconds"]["network"]
-    talk.say(f"{sheet} shows it; {outcome.seconds:.1f} s, of which the network {network_s:.1f} s")
+    network_s = result.record["seconds"]["network"]
+    talk.say(f"{sheet} shows it; {result.seconds:.1f} s, of which the network {network_s:.1f} s")

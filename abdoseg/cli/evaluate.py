@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.scoring_options import evaluation_options, organs_of, read_options, scoring_options
+from abdoseg.cli.scoring_options import ScoringFlags, scoring_options
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(ScoringFlags):
+    """Arguments and flags of `abdoseg eval`."""
+
+    prediction: Path
+    truth: Path
+    output: Path | None
+    report: Path | None
+    images: Path | None
+    compat: str | None
+    as_json: bool
+    threads: int | None
+    overwrite: bool
+    quiet: bool
 
 
 @click.command()
@@ -42,19 +58,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @options.threads
 @options.overwrite
 @options.quiet
-def evaluate(
-    prediction: Path,
-    truth: Path,
-    output: Path | None,
-    report: Path | None,
-    images: Path | None,
-    compat: str | None,
-    as_json: bool,
-    threads: int | None,
-    overwrite: bool,
-    quiet: bool,
-    **flags: Any,
-) -> None:
+@options.as_options(EvaluateOptions)
+def evaluate(given: EvaluateOptions) -> None:
     """Score PREDICTION against TRUTH, two folders or two label files.
 
     The truth gives the list of cases; a case without a prediction counts as nothing found, and the exit code is 12.
@@ -71,16 +76,17 @@ def evaluate(
     from abdoseg.evaluation.tables import beside, score_row, summary_rows, write_rows
     from abdoseg.runtime.files import ensure_absent, writing
 
-    talk = Talk(quiet)
+    output, report, compat = given.output, given.report, given.compat
+    talk = Talk(given.quiet)
     csvs = [] if output is None else [output, beside(output, "summary"), *([beside(output, compat)] if compat else [])]
-    ensure_absent([*csvs, *([report] if report else [])], overwrite)
-    pairing = find_pairs(prediction, truth)
+    ensure_absent([*csvs, *([report] if report else [])], given.overwrite)
+    pairing = find_pairs(given.prediction, given.truth)
     evaluation = run(
         pairing,
-        evaluation_options(flags),
-        read_options(flags),
-        organs=organs_of(flags),
-        threads=threads,
+        given.evaluation_options(),
+        given.read_options(),
+        organs=given.organ_names(),
+        threads=given.threads,
         track=talk.track,
     )
     numbers = official_numbers(evaluation) if compat else {}
@@ -88,17 +94,17 @@ def evaluate(
     for warning in evaluation.warnings:
         talk.warn(warning)
     if output is not None:
-        write_rows([score_row(score) for score in evaluation.scores], output, overwrite)
-        write_rows(summary_rows(evaluation), beside(output, "summary"), overwrite)
+        write_rows([score_row(score) for score in evaluation.scores], output, given.overwrite)
+        write_rows(summary_rows(evaluation), beside(output, "summary"), given.overwrite)
         if compat:
-            write_rows(official_table(evaluation, numbers), beside(output, compat), overwrite)
+            write_rows(official_table(evaluation, numbers), beside(output, compat), given.overwrite)
     if report is not None:
         from abdoseg.evaluation.report import report_page
 
-        page = report_page(evaluation, images)
-        with writing(report, overwrite) as temporary:
+        page = report_page(evaluation, given.images)
+        with writing(report, given.overwrite) as temporary:
             temporary.write_text(page, encoding="utf-8")
-    if as_json:
+    if given.as_json:
         whole = json_of(evaluation) | ({compat: [vars(row) for row in official]} if compat else {})
         click.echo(json.dumps(whole, indent=1, allow_nan=False))
     else:

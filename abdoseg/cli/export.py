@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.export_options import chosen_options, export_flags, wanted
+from abdoseg.cli.export_options import ExportFlags, export_flags
 from abdoseg.errors import AbdosegError, UsageError
 from abdoseg.exporters import EXPORTERS
 
@@ -22,6 +23,23 @@ if TYPE_CHECKING:
 # What may stand beside a labelmap in a pipe: what `segment` and `export` write that is none.
 LABELMAPS = ("nifti", "nrrd", "mha")
 COMPANIONS = (".json", ".csv", *(made.suffix for name, made in EXPORTERS.items() if name not in LABELMAPS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCommandOptions(ExportFlags):
+    """Arguments and flags of `abdoseg export`."""
+
+    paths: tuple[str, ...]
+    from_file: str | None
+    output: Path | None
+    scheme: str | None
+    scan: Path | None
+    truth: Path | None
+    truth_labels: str
+    reference: Path | None
+    overwrite: bool
+    as_json: bool
+    quiet: bool
 
 
 @click.command()
@@ -65,7 +83,8 @@ COMPANIONS = (".json", ".csv", *(made.suffix for name, made in EXPORTERS.items()
 @options.overwrite
 @options.as_json
 @options.quiet
-def export(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json: bool, **flags: Any) -> int:
+@options.as_options(ExportCommandOptions)
+def export(given: ExportCommandOptions) -> int:
     """Export labelmaps to what people work with.
 
     PATH is a labelmap, or a folder of masks with one organ each, named as the organ. Without PATH, paths are read from
@@ -79,24 +98,22 @@ def export(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json: 
     from abdoseg.exporters.job import export as write
     from abdoseg.exporters.open_case import CaseFiles, open_case
 
-    talk = Talk(quiet)
-    formats, chosen = wanted(flags), chosen_options(flags)
+    talk = Talk(given.quiet)
+    formats, chosen = given.format_names(), given.exporter_options()
     if not formats:
         raise UsageError("nothing to export; name at least one format, such as --stl --video --csv")
-    labelmaps = _labelmaps(paths, from_file)
+    labelmaps = _labelmaps(given.paths, given.from_file)
     several = len(labelmaps) > 1
-    if flags["output"] or "csv" in formats:
+    if given.output or "csv" in formats:
         _check_names(labelmaps)
-    files = CaseFiles(
-        flags["scheme"], flags["scan"], flags["truth"], flags["truth_labels"], flags["reference"], several
-    )
+    files = CaseFiles(given.scheme, given.scan, given.truth, given.truth_labels, given.reference, several)
     cohort: dict[str, Sequence[OrganVolume]] = {}
     failures: list[AbdosegError] = []
     for path in talk.track(labelmaps, "export"):
-        folder = flags["output"] or path.parent
         try:
             job = open_case(path, files, formats, chosen)
-            _tell(job.case, write(job, folder, formats, flags["split"], flags["overwrite"]), as_json)
+            written = write(job, given.output or path.parent, formats, given.split, given.overwrite)
+            _tell(job.case, written, given.as_json)
         except AbdosegError as error:
             if not several:
                 raise
@@ -105,7 +122,8 @@ def export(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json: 
         else:
             cohort[job.case] = job.rows
     if "csv" in formats and several and cohort:
-        _tell(None, _tables(cohort, flags["output"] or labelmaps[0].parent, flags["overwrite"]), as_json)
+        tables = _tables(cohort, given.output or labelmaps[0].parent, given.overwrite)
+        _tell(None, tables, given.as_json)
     return failures[0].exit_code if failures else 0
 
 

@@ -1,9 +1,10 @@
-"""The flags of every export format, for the commands that export: `export` and `segment`."""
+"""Flags of the export formats and how exports look, for the commands `export` and `segment`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -14,8 +15,19 @@ if TYPE_CHECKING:
     from abdoseg.exporters.job import ExportOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _format_flag(name: str, help_text: str) -> Callable[[F], F]:
+    """A flag that adds its format to `formats`."""
+
+    def add(ctx: click.Context, option: click.Parameter, is_set: bool) -> None:
+        ctx.params["formats"] = ctx.params.get("formats", frozenset()) | ({name} if is_set else frozenset())
+
+    return click.option(f"--{name}", is_flag=True, expose_value=False, callback=add, help=help_text)
+
+
 _FLAGS = [
-    *(click.option(f"--{name}", is_flag=True, help=made.help) for name, made in EXPORTERS.items()),
+    *(_format_flag(name, exporter.help) for name, exporter in EXPORTERS.items()),
     click.option("--split/--together", default=None, help="One file an organ, or all in one.  [default: by format]"),
     click.option("--space", type=click.Choice(["LPS", "RAS"]), default="LPS", show_default=True, help="Of meshes."),
     click.option("--triangles", type=click.IntRange(min=100), default=20_000, show_default=True, metavar="N",
@@ -40,31 +52,57 @@ def export_flags(command: F) -> F:
     return command
 
 
-def wanted(flags: Mapping[str, Any]) -> list[str]:
-    """The formats whose flags are set, in the registry's order."""
-    return [name for name in EXPORTERS if flags[name.replace("-", "_")]]
+@dataclass(frozen=True, kw_only=True)
+class ExportFlags:
+    """Formats and their looks as the command line has them. formats: names in EXPORTERS.
 
+    series, gaps: how the scan is read, so that DICOM outputs find its slices again.
+    """
 
-def chosen_options(flags: Mapping[str, Any]) -> ExportOptions:
-    """What the flags say of how outputs look. Raises UsageError."""
-    from abdoseg.exporters.job import ExportOptions
-    from abdoseg.rendering import WINDOWS, SliceStyle
+    formats: frozenset[str]
+    split: bool | None
+    space: Literal["LPS", "RAS"]
+    triangles: int
+    plane: Literal["axial", "coronal", "sagittal"]
+    window: str
+    style: Literal["both", "contour", "fill"]
+    fps: int
+    seconds: float | None
+    seg_type: Literal["binary", "labelmap"]
+    series: str | None
+    gaps: str
 
-    window = flags["window"]
-    try:
-        low, high = WINDOWS[window] if window in WINDOWS else [float(end) for end in window.split(":")]
-    except ValueError:
-        low = high = 0.0
-    if not low < high:
-        raise UsageError(f"--window {window}: give {', '.join(WINDOWS)}, or two HU as LOW:HIGH, the lower first")
-    return ExportOptions(
-        space=flags["space"],
-        triangles=flags["triangles"],
-        plane=flags["plane"],
-        slice_style=SliceStyle(window_hu=(low, high), overlay=flags["style"]),
-        fps=flags["fps"],
-        seconds=flags["seconds"],
-        seg_type=flags["seg_type"],
-        series=flags["series"],
-        gaps=flags["gaps"],
-    )
+    def format_names(self) -> list[str]:
+        """The formats in the registry's order."""
+        return [name for name in EXPORTERS if name in self.formats]
+
+    def exporter_options(self) -> ExportOptions:
+        """The exporters' options. Raises UsageError for a window that is none."""
+        from abdoseg.exporters.job import ExportOptions
+        from abdoseg.rendering import SliceStyle
+
+        return ExportOptions(
+            space=self.space,
+            triangles=self.triangles,
+            plane=self.plane,
+            slice_style=SliceStyle(window_hu=self._window_hu(), overlay=self.style),
+            fps=self.fps,
+            seconds=self.seconds,
+            seg_type=self.seg_type,
+            series=self.series,
+            gaps=self.gaps,
+        )
+
+    def _window_hu(self) -> tuple[float, float]:
+        from abdoseg.rendering import WINDOWS
+
+        if self.window in WINDOWS:
+            return WINDOWS[self.window]
+        try:
+            low, high = (float(end) for end in self.window.split(":"))
+        except ValueError:
+            low = high = 0.0
+        if not low < high:
+            names = ", ".join(WINDOWS)
+            raise UsageError(f"--window {self.window}: give {names}, or two HU as LOW:HIGH, the lower first")
+        return low, high

@@ -1,4 +1,4 @@
-"""Flags that were renamed: their former names work for one version, with a warning, and are not in the help."""
+"""Deprecated flags: former names work for one version, with a warning, and are not in the help."""
 
 from __future__ import annotations
 

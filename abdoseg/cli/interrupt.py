@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that long work asks between its steps: shall I stop?"""
+"""Interrupts: Ctrl-C and SIGTERM let long work end after its present step."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from abdoseg.cli.console import Talk
 
 @contextmanager
 def stop_on_signals(talk: Talk, advice: str) -> Iterator[Callable[[], bool]]:
-    """Gives what tells whether a signal came; the first one only says `advice`, a second Ctrl-C ends all at once."""
-    asked: list[int] = []
+    """Gives a function that tells whether a signal came. The first only says `advice`, a second Ctrl-C ends at once."""
+    received: list[int] = []
 
-    def ask(number: int, frame: Any) -> None:
-        if asked and number == signal.SIGINT:
+    def receive(number: int, frame: Any) -> None:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.append(number)
+        received.append(number)
         talk.say(advice)
 
-    former = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The live table of a training: epochs, loss, Dice by organ, and how long it still takes."""
+"""The live table of a training: epochs, loss, Dice by organ, and the time left."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class LiveTable:
         console = talk.console()
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal and not talk.quiet else None
         self.epochs: Sequence[Epoch] = ()
-        self.loss, self.share, self.step = float("nan"), 0.0, 0
-        self.began, self.share_before, self.refreshed = time.monotonic(), 0.0, 0.0
+        self.loss, self.fraction, self.step = float("nan"), 0.0, 0
+        self.began, self.fraction_before, self.refreshed = time.monotonic(), 0.0, 0.0
 
     def __enter__(self) -> LiveTable:
         if self.live:
@@ -42,11 +42,11 @@ class LiveTable:
         if self.live:
             self.live.stop()
 
-    def stepped(self, progress: Progress, share: float, loss: float) -> None:
+    def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
         """Shows the step, twice a second at most."""
         if self.step == 0:
-            self.share_before = self.share = share
-        self.step, self.share = progress.step, share
+            self.fraction_before = self.fraction = fraction
+        self.step, self.fraction = progress.step, fraction
         self.loss = loss if self.loss != self.loss else 0.98 * self.loss + 0.02 * loss
         if self.live and time.monotonic() - self.refreshed > 0.5:
             self._refresh()
@@ -66,10 +66,10 @@ class LiveTable:
 
     def remaining(self) -> str:
         """How long the run still takes at its present pace."""
-        done = self.share - self.share_before
+        done = self.fraction - self.fraction_before
         if done <= 0:
             return "time left unknown"
-        seconds = int((time.monotonic() - self.began) * max(0.0, 1 - self.share) / done)
+        seconds = int((time.monotonic() - self.began) * max(0.0, 1 - self.fraction) / done)
         hours, minutes = divmod(seconds // 60, 60)
         return f"{hours}h{minutes:02d}m left" if hours else f"{minutes}m{seconds % 60:02d}s left"
 
@@ -90,5 +90,5 @@ class LiveTable:
             dice = [f"{epoch.dice[organ]:.3f}" if organ in epoch.dice else "" for organ in self.organs]
             cells = [str(number), str(epoch.step), f"{epoch.seconds:.0f}", f"{epoch.loss:.4f}", *dice]
             table.add_row(*cells, style="bold green" if epoch.best else None)
-        bar = ProgressBar(total=1.0, completed=self.share, width=40)
-        return Group(table, bar, f"step {self.step}  loss {self.loss:.4f}  {self.share:.0%}  {self.remaining()}")
+        bar = ProgressBar(total=1.0, completed=self.fraction, width=40)
+        return Group(table, bar, f"step {self.step}  loss {self.loss:.4f}  {self.fraction:.0%}  {self.remaining()}")

@@ -1,15 +1,23 @@
-"""Every flag that more than one command has, so that a flag means one thing everywhere."""
+"""Command line flags that several commands share, so that a flag means one thing everywhere."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from abdoseg.cli.process import import_torch, tune_process
+
+if TYPE_CHECKING:
+    from abdoseg.model.weights import Model
+
 F = TypeVar("F", bound=Callable[..., Any])
+Filled = TypeVar("Filled")
+R = TypeVar("R")
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
 overwrite = click.option("--overwrite", is_flag=True, help="Replace outputs that exist; without it they are an error.")
@@ -37,6 +45,42 @@ assume_axes = click.option(
 )
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...")
 from_file = click.option("--from", "from_file", metavar="FILE", help="Read paths from FILE, one a line; - is stdin.")
+
+
+def as_options(kind: type[Filled]) -> Callable[[Callable[[Filled], R]], Callable[..., R]]:
+    """Gives a command its flags as one instance of a dataclass, whose fields are named as click names the flags."""
+
+    def decorate(command: Callable[[Filled], R]) -> Callable[..., R]:
+        @wraps(command)
+        def filled(**flags: Any) -> R:
+            return command(kind(**flags))
+
+        return filled
+
+    return decorate
+
+
+def model_loader(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
+    """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile.
+
+    Tunes the process and limits its threads at once.
+    """
+    from abdoseg.runtime.threads import use_cores
+
+    tune_process()
+    use_cores(threads)
+
+    def load() -> Model:
+        import_torch()
+        import torch
+
+        from abdoseg.model.weights import load_model
+
+        if threads:
+            torch.set_num_threads(threads)
+        return load_model(name, device)
+
+    return load
 
 
 def listed_paths(paths: tuple[str, ...], from_file: str | None) -> list[Path]:

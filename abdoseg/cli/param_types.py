@@ -1,10 +1,14 @@
-"""What the text of a flag means: a duration, a list of words, a list of counts. Callbacks for click."""
+"""Values of flags parsed by callbacks of click: durations, sizes, lists of words, lists of counts."""
 
 from __future__ import annotations
 
 import re
 
 import click
+
+from abdoseg.errors import UsageError
+
+LEAST_SIZE = 2**20  # bytes; below it a unit was forgotten
 
 
 def duration(ctx: click.Context | None, option: click.Parameter | None, text: str | None) -> float | None:
@@ -17,6 +21,21 @@ def duration(ctx: click.Context | None, option: click.Parameter | None, text: st
     if not seconds:
         raise click.BadParameter(f"{text!r} is no duration; write 90s, 45m, 2h or 1h30m")
     return float(seconds)
+
+
+def size(ctx: click.Context | None, option: click.Parameter | None, text: str | None) -> int | None:
+    """Bytes of "2G", "1500M" or a plain number. Raises UsageError."""
+    if text is None:
+        return None
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    number = text.upper().removesuffix("B").removesuffix("I")
+    try:
+        found = int(float(number.rstrip("KMG")) * units.get(number[-1:], 1))
+    except (ValueError, OverflowError):
+        found = 0
+    if found < LEAST_SIZE:
+        raise UsageError(f"--max-memory {text}: give a size such as 2G or 1500M")
+    return found
 
 
 def words(ctx: click.Context | None, option: click.Parameter | None, text: str | None) -> tuple[str, ...]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.data_options import data_options, dataset_requests, show_training_data
+from abdoseg.cli.data_options import DataFlags, data_options, show_training_data
 from abdoseg.cli.former_flags import FormerFlags
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(DataFlags):
+    """Flags of `abdoseg prepare`."""
+
+    recipe: str
+    synthetic: float
+    quiet: bool
 
 
 @click.command(cls=FormerFlags, former={"--painted": "--synthetic"})
@@ -19,7 +27,8 @@ from abdoseg.cli.former_flags import FormerFlags
 @click.option("--synthetic", type=click.FloatRange(0, 1), default=0.0, show_default=True,
               help="Above 0: pack what is needed to synthesise scans from the labels too.")  # fmt: skip
 @options.quiet
-def prepare(recipe: str, synthetic: float, cache: Path, quiet: bool, **flags: Any) -> None:
+@options.as_options(PrepareOptions)
+def prepare(given: PrepareOptions) -> None:
     """Pack datasets into a cache of resampled arrays, and say what is in them.
 
     Train from it with `--data CACHE/NAME`, on this machine or another: torch and numpy suffice there.
@@ -30,12 +39,10 @@ def prepare(recipe: str, synthetic: float, cache: Path, quiet: bool, **flags: An
     from abdoseg.training.data.collect import collect_datasets
     from abdoseg.training.recipes import find_recipe
 
-    talk = Talk(quiet)
-    config = find_recipe(recipe)
-    config = replace(config, synthetic=max(synthetic, config.synthetic))
-    data = collect_datasets(
-        dataset_requests(flags), config, cache, keep_going=flags["keep_going"], realign=flags["realign"]
-    )
+    talk = Talk(given.quiet)
+    config = find_recipe(given.recipe)
+    config = replace(config, synthetic=max(given.synthetic, config.synthetic))
+    data = collect_datasets(given.requests(), config, given.cache, keep_going=given.keep_going, realign=given.realign)
     show_training_data(data, talk)
     for folder in dict.fromkeys(case.folder for case in data.cache.cases):
         click.echo(folder)

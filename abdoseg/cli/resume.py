@@ -1,4 +1,4 @@
-"""What was asked of a folder's cases, for its ledger: `segment --resume` passes over those that are done so."""
+"""Resuming a batch: what a run requests of its cases is kept in the ledger, and cases that meet it are passed over."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from abdoseg.errors import UsageError
 from abdoseg.runtime.ledger import Ledger, relative
 
 if TYPE_CHECKING:
-    from abdoseg.batch import Case, Outcome
+    from abdoseg.batch import CaseResult, ScanCase
 
 
 @dataclass(frozen=True)
-class Asked:
-    """options: what changes a labelmap, JSON-able. formats: exports beside it."""
+class RunRequest:
+    """What a run requests of each case. options: what changes a labelmap, JSON-able. formats: exports beside it."""
 
     options: dict[str, Any]
     formats: Sequence[str]
 
-    def unfinished(self, cases: Sequence[Case], ledger: Ledger, talk: Talk, as_json: bool) -> list[Case]:
+    def unfinished(self, cases: Sequence[ScanCase], ledger: Ledger, talk: Talk, as_json: bool) -> list[ScanCase]:
         """The cases still to be done, or to be done again since something else was asked for; tells the others' files.
 
         Raises UsageError where the ledger's case is another scan.
@@ -45,9 +45,9 @@ class Asked:
             talk.say(f"{again} were done with other options, and are done again")
         return left
 
-    def _met_by(self, line: dict[str, Any], case: Case, folder: Path) -> bool:
+    def _met_by(self, line: dict[str, Any], case: ScanCase, folder: Path) -> bool:
         """Whether a case was done so; a ledger of before these facts were kept is believed."""
-        before, scan = line.get("asked", {}), _whereabouts(case.scan)
+        before, scan = line.get("request", line.get("asked", {})), _location_digest(case.scan)
         if before.get("scan", scan) != scan:
             raise UsageError(
                 f"{case.scan}: {folder} holds results of another scan as {case.name}; name another folder with -o"
@@ -55,21 +55,21 @@ class Asked:
         same = all(before.get(name, value) == value for name, value in self.options.items())
         return same and set(self.formats) <= set(line.get("formats", self.formats))
 
-    def note(self, outcome: Outcome, ledger: Ledger) -> None:
-        """Tells the ledger what became of a case. Raises OutputError."""
-        case = outcome.case
+    def note(self, result: CaseResult, ledger: Ledger) -> None:
+        """Tells the ledger how a case ended. Raises OutputError."""
+        case = result.case
         ledger.add(
             case.name,
-            outcome.written,
-            outcome.error,
+            result.written,
+            result.error,
             scan=relative(case.scan, ledger.folder),
-            seconds=round(outcome.seconds, 3),
-            model=outcome.record.get("model", {}).get("digest"),
-            asked=self.options | {"scan": _whereabouts(case.scan)},
+            seconds=round(result.seconds, 3),
+            model=result.record.get("model", {}).get("digest"),
+            request=self.options | {"scan": _location_digest(case.scan)},
             formats=self.formats,
         )
 
 
-def _whereabouts(scan: Path) -> str:
+def _location_digest(scan: Path) -> str:
     """A scan's own place, whatever way leads to it: a digest, since the place may say more than a ledger should."""
     return hashlib.sha256(str(scan.resolve()).encode()).hexdigest()[:16]

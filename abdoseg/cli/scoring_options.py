@@ -1,9 +1,10 @@
-"""What `eval` and `compare` have in common: how label files are read and what is counted."""
+"""Flags that `eval` and `compare` share: how label files are read and what is counted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -72,32 +73,44 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def evaluation_options(values: Mapping[str, Any]) -> EvaluationOptions:
-    """The EvaluationOptions that the flags ask for."""
-    from abdoseg.evaluation import EvaluationOptions
+@dataclass(frozen=True, kw_only=True)
+class ScoringFlags:
+    """Scoring as the command line has it."""
 
-    return EvaluationOptions(
-        surface=values["surface"],
-        tolerances_mm=values["tolerances"],
-        lesions_apart=values["lesions_apart"],
-        min_overlap=values["lesion_overlap"],
-    )
+    pred_labels: str | Scheme
+    gt_labels: str | Scheme
+    organs: str | None
+    surface: Literal["border", "elements"]
+    tolerances: dict[str, float]
+    lesions_apart: bool
+    lesion_overlap: float
+    grid_tolerance: float
+    resample: Literal["nearest", "linear"] | None
 
+    def evaluation_options(self) -> EvaluationOptions:
+        """What is counted, and how."""
+        from abdoseg.evaluation import EvaluationOptions
 
-def read_options(values: Mapping[str, Any]) -> ReadOptions:
-    """The ReadOptions that the flags ask for."""
-    from abdoseg.evaluation import ReadOptions
+        return EvaluationOptions(
+            surface=self.surface,
+            tolerances_mm=self.tolerances,
+            lesions_apart=self.lesions_apart,
+            min_overlap=self.lesion_overlap,
+        )
 
-    return ReadOptions(
-        truth_scheme=values["gt_labels"],
-        prediction_scheme=values["pred_labels"],
-        grid_tolerance_mm=values["grid_tolerance"],
-        resample=values["resample"],
-    )
+    def read_options(self) -> ReadOptions:
+        """How label files are read."""
+        from abdoseg.evaluation import ReadOptions
 
+        return ReadOptions(
+            truth_scheme=self.gt_labels,
+            prediction_scheme=self.pred_labels,
+            grid_tolerance_mm=self.grid_tolerance,
+            resample=self.resample,
+        )
 
-def organs_of(values: Mapping[str, Any]) -> list[str] | None:
-    """The organs that the flags ask for; None for the default."""
-    if values["organs"] is None:
-        return None
-    return list(BY_NAME) if values["organs"] == "all" else [name.strip() for name in values["organs"].split(",")]
+    def organ_names(self) -> list[str] | None:
+        """The organs to score; None for the default."""
+        if self.organs is None:
+            return None
+        return list(BY_NAME) if self.organs == "all" else [name.strip() for name in self.organs.split(",")]

@@ -4,27 +4,73 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from abdoseg.cli import options
+from abdoseg.cli import options, param_types
 from abdoseg.cli.console import Talk
-from abdoseg.cli.export_options import chosen_options, export_flags, wanted
-from abdoseg.cli.process import import_torch, tune_process
-from abdoseg.cli.resume import Asked
+from abdoseg.cli.export_options import ExportFlags, export_flags
+from abdoseg.cli.resume import RunRequest
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
 
 if TYPE_CHECKING:
-    from abdoseg.batch import Case, Export, Outcome
+    from abdoseg.batch import CaseResult, Export, ScanCase
     from abdoseg.image.volume import Volume
-    from abdoseg.model.weights import Model
     from abdoseg.segmentation import Segmentation
 
-LEAST_SIZE = 2**20  # bytes; below it a unit was forgotten
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions(ExportFlags):
+    """Arguments and flags of `abdoseg segment`. max_memory: bytes."""
+
+    paths: tuple[str, ...]
+    from_file: str | None
+    output: Path
+    scheme: str
+    organs: str | None
+    model_name: str | None
+    device: str
+    threads: int | None
+    max_memory: int | None
+    assume_axes: bool
+    resume: bool
+    shard: str | None
+    keep_going: bool
+    overwrite: bool
+    as_json: bool
+    quiet: bool
+
+    def further_formats(self) -> list[str]:
+        """The formats beside the labelmap, which is written anyway."""
+        return [name for name in self.format_names() if name != "nifti"]
+
+    def reading(self) -> dict[str, Any]:
+        """Further arguments of `read_scan`."""
+        return {"series": self.series, "gaps": self.gaps, "assume_axes": self.assume_axes}
+
+    def organ_names(self) -> tuple[str, ...] | None:
+        """The organs asked for; None for the model's own. Raises UsageError for names, and schemes, not known."""
+        from abdoseg.anatomy.label_schemes import SCHEMES, numbers_in
+        from abdoseg.anatomy.organs import BY_NAME
+        from abdoseg.model.plan import members
+
+        if self.scheme not in SCHEMES:
+            raise UsageError(f"--labels {self.scheme}: no such scheme; there are {', '.join(SCHEMES)}")
+        if self.organs is None:
+            return None
+        given = (name.strip().lower().replace(" ", "_") for name in self.organs.split(","))
+        organs = tuple(organ for name in given for organ in members(name.replace("kidneys", "kidney")))
+        for organ in organs:
+            if organ not in BY_NAME:
+                raise UsageError(f"--organs {organ}: no such organ; there are {', '.join(BY_NAME)}")
+            if organ not in numbers_in(self.scheme):
+                raise UsageError(f"--organs {organ}: the scheme {self.scheme} has no number for it")
+        return organs
 
 
 @click.command()
@@ -43,7 +89,8 @@ LEAST_SIZE = 2**20  # bytes; below it a unit was forgotten
 @options.model
 @options.device
 @options.threads
-@click.option("--max-memory", metavar="SIZE", help="Take no more than this, such as 2G: smaller tiles, or refuse.")
+@click.option("--max-memory", callback=param_types.size, metavar="SIZE",
+              help="Take no more than this, such as 2G: smaller tiles, or refuse.")  # fmt: skip
 @options.series
 @options.gaps
 @options.assume_axes
@@ -54,7 +101,8 @@ LEAST_SIZE = 2**20  # bytes; below it a unit was forgotten
 @options.overwrite
 @options.as_json
 @options.quiet
-def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json: bool, **flags: Any) -> int:
+@options.as_options(SegmentOptions)
+def segment(given: SegmentOptions) -> int:
     """Segment scans: liver, kidneys and spleen, each on its scan's own grid.
 
     PATH is a NIfTI, MetaImage or NRRD file, a DICOM folder, zip or file, a folder of scan files, or - for a list of
@@ -66,141 +114,79 @@ def segment(paths: tuple[str, ...], from_file: str | None, quiet: bool, as_json:
         abdoseg segment cohort/*.nii.gz ct_folder/ -o out/ --stl --video
         abdoseg segment scan.nii.gz -o liver.nii.gz --organs liver
     """  # fmt: skip
-    from abdoseg.batch import Settings, plan_cases, prepare, run, sharded
+    from abdoseg.batch import BatchOptions, check_outputs, plan_cases, run, sharded
     from abdoseg.runtime.ledger import Ledger
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    talk = Talk(quiet)
-    output: Path = flags["output"]
-    cases = plan_cases(options.listed_paths(paths, from_file), output)
+    talk = Talk(given.quiet)
+    cases = plan_cases(options.listed_paths(given.paths, given.from_file), given.output)
     single = cases[0].record is None
-    if flags["shard"]:
-        cases = sharded(cases, flags["shard"])
-    ledger = None if single else Ledger(output, flags["shard"])
-    organs = _organs(flags["organs"], flags["scheme"])
-    formats = [name for name in wanted(flags) if name != "nifti"]  # the labelmap is written anyway
-    reading = {name: flags[name] for name in ("series", "gaps", "assume_axes")}
-    kept = {"labels": flags["scheme"], "organs": organs and sorted(organs), "model": flags["model_name"]}
-    asked = Asked(kept | reading | {"split": flags["split"]}, formats)
-    overwrite = flags["overwrite"]
-    if flags["resume"] and ledger:
-        cases, overwrite = asked.unfinished(cases, ledger, talk, as_json), True
-    settings = Settings(
-        scheme=flags["scheme"],
-        organs=organs,
-        overwrite=overwrite,
-        max_memory=_size(flags["max_memory"]),
-        reading=reading,
+    if given.shard:
+        cases = sharded(cases, given.shard)
+    ledger = None if single else Ledger(given.output, given.shard)
+    organs, reading = given.organ_names(), given.reading()
+    request = RunRequest(
+        {"labels": given.scheme, "organs": organs and sorted(organs), "model": given.model_name, "split": given.split}
+        | reading,
+        given.further_formats(),
     )
-    folder = output.parent if single else output
-    export = _exporting(formats, flags, folder, overwrite)
-    prepare(cases, settings, _exports(cases, folder, formats, organs, flags["split"]))
-    load = loading(flags["model_name"], flags["device"], flags["threads"])
+    overwrite = given.overwrite
+    if given.resume and ledger:
+        cases, overwrite = request.unfinished(cases, ledger, talk, given.as_json), True
+    batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, reading)
+    folder = given.output.parent if single else given.output
+    export = _exporting(given, folder, overwrite)
+    check_outputs(cases, batch, _planned_exports(cases, folder, given, organs))
+    load = options.model_loader(given.model_name, given.device, given.threads)
     tiles, scans = (talk.track, _untracked) if len(cases) == 1 else (_untracked, talk.track)
-    failures: list[Outcome] = []
     done: list[str] = []
+    exit_codes: set[int] = set()
 
-    def settled(outcome: Outcome) -> None:
+    def finished(result: CaseResult) -> None:
         if ledger:
-            asked.note(outcome, ledger)
-        if not outcome.error:
-            done.append(outcome.case.name)
+            request.note(result, ledger)
+        if not result.error:
+            done.append(result.case.name)
 
     try:
-        outcomes = run(cases, load, settings, export, tiles, settled)
-        for _, outcome in zip(scans(cases, "segment"), outcomes, strict=False):
-            _tell(outcome, talk, as_json)
-            if outcome.error:
-                failures.append(outcome)
-                if not flags["keep_going"]:
+        for _, result in zip(scans(cases, "segment"), run(cases, load, batch, export, tiles, finished), strict=False):
+            _tell(result, talk, given.as_json)
+            if result.error:
+                exit_codes.add(result.error.exit_code)
+                if not given.keep_going:
                     break
     except KeyboardInterrupt:
         more = "; go on with --resume" if ledger else ""
         talk.say(f"interrupted: {len(done)} of {len(cases)} cases are done{more}")
         raise
-    codes = {outcome.error.exit_code for outcome in failures if outcome.error}
-    return 1 if len(codes) > 1 else next(iter(codes), 0)
+    return 1 if len(exit_codes) > 1 else next(iter(exit_codes), 0)
 
 
 def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
     return items
 
 
-def loading(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
-    """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile.
-
-    From here on the process is tuned for that.
-    """
-    from abdoseg.runtime.threads import use_cores
-
-    tune_process()
-    use_cores(threads)
-
-    def load() -> Model:
-        import_torch()
-        import torch
-
-        from abdoseg.model.weights import load_model
-
-        if threads:
-            torch.set_num_threads(threads)
-        return load_model(name, device)
-
-    return load
-
-
-def _organs(names: str | None, scheme: str) -> tuple[str, ...] | None:
-    """The organs asked for. Raises UsageError for names, and schemes, that are not known."""
-    from abdoseg.anatomy.label_schemes import SCHEMES, numbers_in
-    from abdoseg.anatomy.organs import BY_NAME
-    from abdoseg.model.plan import members
-
-    if scheme not in SCHEMES:
-        raise UsageError(f"--labels {scheme}: no such scheme; there are {', '.join(SCHEMES)}")
-    if names is None:
-        return None
-    asked = (name.strip().lower().replace(" ", "_") for name in names.split(","))
-    organs = tuple(organ for name in asked for organ in members(name.replace("kidneys", "kidney")))
-    for organ in organs:
-        if organ not in BY_NAME:
-            raise UsageError(f"--organs {organ}: no such organ; there are {', '.join(BY_NAME)}")
-        if organ not in numbers_in(scheme):
-            raise UsageError(f"--organs {organ}: the scheme {scheme} has no number for it")
-    return organs
-
-
-def _size(text: str | None) -> int | None:
-    """Bytes of "2G", "1500M" or a plain number. Raises UsageError."""
-    if text is None:
-        return None
-    units = {"K": 2**10, "M": 2**20, "G": 2**30}
-    number = text.upper().removesuffix("B").removesuffix("I")
-    try:
-        size = int(float(number.rstrip("KMG")) * units.get(number[-1:], 1))
-    except (ValueError, OverflowError):
-        size = 0
-    if size < LEAST_SIZE:
-        raise UsageError(f"--max-memory {text}: give a size such as 2G or 1500M")
-    return size
-
-
-def _exports(
-    cases: Sequence[Case], folder: Path, formats: Sequence[str], organs: Sequence[str] | None, split: bool | None
+def _planned_exports(
+    cases: Sequence[ScanCase], folder: Path, given: SegmentOptions, organs: Sequence[str] | None
 ) -> list[Path]:
-    """Every file that the cases may have in these formats, of the organs asked for or the main ones."""
+    """Every file that the cases may have in the formats, of the organs asked for or the main ones."""
     from abdoseg.anatomy.organs import MAIN
 
-    made = (EXPORTERS[name].paths(folder, case.name, organs or MAIN, split) for case in cases for name in formats)
-    return [path for paths in made for path in paths.values()]
+    planned = (
+        EXPORTERS[name].paths(folder, case.name, organs or MAIN, given.split)
+        for case in cases
+        for name in given.further_formats()
+    )
+    return [path for paths in planned for path in paths.values()]
 
 
-def _exporting(formats: Sequence[str], flags: dict[str, Any], folder: Path, overwrite: bool) -> Export | None:
-    """Writes the formats; None when there is none."""
-    chosen = chosen_options(flags)
+def _exporting(given: SegmentOptions, folder: Path, overwrite: bool) -> Export | None:
+    """Writes the formats beside the labelmap; None when there is none."""
+    chosen, formats = given.exporter_options(), given.further_formats()
     if not formats:
         return None
 
-    def export(case: Case, volume: Volume, found: Segmentation) -> Iterable[Path]:
+    def export(case: ScanCase, volume: Volume, found: Segmentation) -> Iterable[Path]:
         from abdoseg.exporters import job
         from abdoseg.io.formats import kind_of
 
@@ -208,25 +194,25 @@ def _exporting(formats: Sequence[str], flags: dict[str, Any], folder: Path, over
         work = job.Job(
             case.name, found.labelmap, tuple(found.rows), volume, reference=series, record=found.record, options=chosen
         )
-        return job.export(work, folder, formats, flags["split"], overwrite)
+        return job.export(work, folder, formats, given.split, overwrite)
 
     return export
 
 
-def _tell(outcome: Outcome, talk: Talk, as_json: bool) -> None:
+def _tell(result: CaseResult, talk: Talk, as_json: bool) -> None:
     """Paths or JSON on stdout, news and warnings on stderr."""
-    name, error = outcome.case.name, outcome.error
+    name, error = result.case.name, result.error
     if error:
         talk.error(str(error))
-    for warning in (*outcome.record.get("input", {}).get("notes", ()), *outcome.record.get("warnings", ())):
+    for warning in (*result.record.get("input", {}).get("notes", ()), *result.record.get("warnings", ())):
         talk.warn(f"{name}: {warning}")
     if as_json:
-        facts: dict[str, Any] = {"case": name, "outputs": [str(path) for path in outcome.written]}
-        facts |= {"error": str(error), "exit_code": error.exit_code} if error else {"volumes": outcome.rows}
-        click.echo(json.dumps(facts | {"warnings": outcome.record.get("warnings", [])}))
+        facts: dict[str, Any] = {"case": name, "outputs": [str(path) for path in result.written]}
+        facts |= {"error": str(error), "exit_code": error.exit_code} if error else {"volumes": result.rows}
+        click.echo(json.dumps(facts | {"warnings": result.record.get("warnings", [])}))
         return
-    for path in outcome.written:
+    for path in result.written:
         click.echo(path)
     if not error:
-        organs = ", ".join(f"{row['organ'].replace('_', ' ')} {row['volume_ml']:.0f} ml" for row in outcome.rows)
-        talk.say(f"{name}: {organs} ({outcome.seconds:.1f} s)")
+        organs = ", ".join(f"{row['organ'].replace('_', ' ')} {row['volume_ml']:.0f} ml" for row in result.rows)
+        talk.say(f"{name}: {organs} ({result.seconds:.1f} s)")

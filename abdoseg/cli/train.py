@@ -7,16 +7,15 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from abdoseg.cli import options
-from abdoseg.cli import param_types as words
+from abdoseg.cli import options, param_types
 from abdoseg.cli.console import Talk
-from abdoseg.cli.data_options import data_options, dataset_requests, show_training_data
+from abdoseg.cli.data_options import DataFlags, data_options, show_training_data
 from abdoseg.cli.former_flags import FormerFlags
 from abdoseg.cli.interrupt import stop_on_signals
 from abdoseg.cli.process import tune_process
@@ -29,6 +28,42 @@ if TYPE_CHECKING:
     from abdoseg.training.recipes import TrainingConfig
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(DataFlags):
+    """Flags of `abdoseg train`. run: the folder. time_budget: seconds. validation_fraction: of the patients."""
+
+    run: Path
+    recipe: str | None
+    begin_from: str | None
+    organs: tuple[str, ...]
+    epochs: int | None
+    time_budget: float | None
+    patience: int | None
+    batch: int | None
+    learning_rate: float | None
+    synthetic: float | None
+    seed: int | None
+    validation_fraction: float
+    val_cases: tuple[str, ...]
+    split_file: Path | None
+    folds: int | None
+    fold: int | None
+    curve: tuple[int, ...]
+    seeds: int
+    resume: bool
+    deterministic: bool
+    dry_run: bool
+    device: str
+    threads: int | None
+    overwrite: bool
+    quiet: bool
+
+    def recipe_changes(self) -> dict[str, Any]:
+        """The fields of the recipe that flags replace."""
+        fields = ("epochs", "batch", "learning_rate", "synthetic", "seed")
+        return {name: value for name in fields if (value := getattr(self, name)) is not None}
+
+
 @click.command(cls=FormerFlags, former={"--painted": "--synthetic", "--patience": "--early-stopping"})
 @data_options
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), default="run", show_default=True,
@@ -36,10 +71,12 @@ if TYPE_CHECKING:
 @click.option("--recipe", help="A recipe's name or JSON file.  [default: default, --from's network, or --resume's run]")
 @click.option("--from", "begin_from", metavar="FILE|NAME",
               help="Begin with these weights, or a bundled model's; take a low --learning-rate.")  # fmt: skip
-@click.option("--organs", callback=words.words, metavar="LIST", help="Learn and deliver these organs, commas between.")
+@click.option(
+    "--organs", callback=param_types.words, metavar="LIST", help="Learn and deliver these organs, commas between."
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="How long; the learning rate falls over it.")
 @click.option(
-    "--time-budget", callback=words.duration, metavar="2h", help="How long by the clock; the rate falls over it."
+    "--time-budget", callback=param_types.duration, metavar="2h", help="How long by the clock; the rate falls over it."
 )
 @click.option("--early-stopping", "patience", type=click.IntRange(min=1), metavar="N",
               help="End after N epochs without a better one.")  # fmt: skip
@@ -47,13 +84,15 @@ if TYPE_CHECKING:
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="At its height.")
 @click.option("--synthetic", type=click.FloatRange(0, 1), help="Fraction of patches synthesised from label maps.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, patches and split.")
-@click.option("--val", "share", type=click.FloatRange(0, 0.9), default=0.1, show_default=True,
-              help="Share of the patients that validate, chosen by hash.")  # fmt: skip
-@click.option("--val-cases", callback=words.words, metavar="LIST", help="The cases that validate, commas between.")
+@click.option("--val", "validation_fraction", type=click.FloatRange(0, 0.9), default=0.1, show_default=True,
+              help="Fraction of the patients that validate, chosen by hash.")  # fmt: skip
+@click.option(
+    "--val-cases", callback=param_types.words, metavar="LIST", help="The cases that validate, commas between."
+)
 @click.option("--split", "split_file", type=click.Path(path_type=Path), help="A file that lists them, or split.json.")
 @click.option("--folds", type=click.IntRange(min=2), help="Cross-validate: a run for each fold.")
 @click.option("--fold", type=click.IntRange(min=1), help="Only this one of the --folds, from 1.")
-@click.option("--learning-curve", "curve", callback=words.counts, metavar="1,2,4,8",
+@click.option("--learning-curve", "curve", callback=param_types.counts, metavar="1,2,4,8",
               help="Dice by number of training cases.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True,
               help="Runs a --learning-curve point.")  # fmt: skip
@@ -64,7 +103,8 @@ if TYPE_CHECKING:
 @options.threads
 @options.overwrite
 @options.quiet
-def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
+@options.as_options(TrainOptions)
+def train(given: TrainOptions) -> None:
     """Train a network on labelled scans, and on label maps without scans.
 
     Datasets are read as they are: FLARE22 (folder or zip), imagesTr/labelsTr, BTCV, AMOS, KiTS, TotalSegmentator,
@@ -84,69 +124,70 @@ def train(run: Path, device: str, quiet: bool, **flags: Any) -> None:
     from abdoseg.training.experiments.runs import Setting
     from abdoseg.training.fit import Terms
 
-    _check(run, flags)
-    with joined(device) as world:
-        talk = Talk(quiet or not world.leads)
-        where = world.own(pick_device(device))
-        _settle_torch(flags)
-        kept = _kept(run, flags) if flags["resume"] else None  # before the leading process writes anything
-        if flags["resume"] and not kept:
-            talk.say(f"{run}: there is no run yet to be resumed; beginning one")
-        data, config = _understand(run, kept, _recipe(run, kept, flags), flags, talk, world)
-        split = _split(run, kept, data, config, flags)
-        if not flags["curve"]:
+    _check(given)
+    with joined(given.device) as world:
+        talk = Talk(given.quiet or not world.leads)
+        where = world.own(pick_device(given.device))
+        _set_torch_up(given)
+        kept = _kept_recipe(given) if given.resume else None  # before the leading process writes anything
+        if given.resume and not kept:
+            talk.say(f"{given.run}: there is no run yet to be resumed; beginning one")
+        data, config = _gather(kept, _recipe(kept, given), given, talk, world)
+        split = _split(kept, data, config, given)
+        if not given.curve:
             talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
-        if not split.validate and not flags["curve"]:
+        if not split.validate and not given.curve:
             talk.warn("no case validates: nothing will say how good the weights are, and the last ones are kept")
-        if flags["dry_run"]:
+        if given.dry_run:
             return
         with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:
-            terms = Terms(where, flags["resume"], flags["time_budget"], flags["patience"], stop, flags["begin_from"])
+            terms = Terms(where, given.resume, given.time_budget, given.patience, stop, given.begin_from)
             command = shlex.join(["abdoseg", *sys.argv[1:]])
-            _carry_out(Setting(data, config, terms, command, _watchers(talk, tables), world), split, run, flags, talk)
+            setting = Setting(data, config, terms, command, _watchers(talk, tables), world)
+            _train(setting, split, given, talk)
     if stop():
         raise click.Abort
 
 
-def _check(run: Path, flags: dict[str, Any]) -> None:
+def _check(given: TrainOptions) -> None:
     """Refuses what contradicts itself, before any work."""
     from abdoseg.errors import OutputError
     from abdoseg.training.fit import CHECKPOINT
 
-    names = {"val_cases": "--val-cases", "split_file": "--split", "folds": "--folds"}
-    chosen = [name for flag, name in names.items() if flags[flag]]
+    choices = {"--val-cases": given.val_cases, "--split": given.split_file, "--folds": given.folds}
+    chosen = [flag for flag, value in choices.items() if value]
     contradictions = {
         f"{' and '.join(chosen)} both choose the validation cases; give one": len(chosen) > 1,
-        "--fold says which of --folds; give both": flags["fold"] and not flags["folds"],
-        f"there is no --fold {flags['fold']} of {flags['folds']}": (flags["fold"] or 0) > (flags["folds"] or 0) > 0,
-        "--learning-curve has its own runs; leave --folds out": flags["curve"] and flags["folds"],
-        "a --time-budget follows the clock, which is not --deterministic; give --epochs": flags["deterministic"]
-        and flags["time_budget"],
+        "--fold says which of --folds; give both": given.fold and not given.folds,
+        f"there is no --fold {given.fold} of {given.folds}": (given.fold or 0) > (given.folds or 0) > 0,
+        "--learning-curve has its own runs; leave --folds out": given.curve and given.folds,
+        "a --time-budget follows the clock, which is not --deterministic; give --epochs": given.deterministic
+        and given.time_budget,
     }
     for message, contradicts in contradictions.items():
         if contradicts:
             raise click.UsageError(message)
-    found = next(run.rglob(CHECKPOINT), None)
-    if found and not (flags["resume"] or flags["overwrite"] or flags["dry_run"]):
+    found = next(given.run.rglob(CHECKPOINT), None)
+    if found and not (given.resume or given.overwrite or given.dry_run):
         raise OutputError(f"{found.parent}: holds a run already; --resume it, --overwrite it, or name another with -o")
 
 
-def _settle_torch(flags: dict[str, Any]) -> None:
+def _set_torch_up(given: TrainOptions) -> None:
     """Threads, and whether two runs are to be the same."""
     import torch
 
     from abdoseg.runtime.threads import use_cores
 
-    use_cores(flags["threads"])
-    if flags["threads"]:
-        torch.set_num_threads(flags["threads"])
-    if flags["deterministic"]:
+    use_cores(given.threads)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    if given.deterministic:
         torch.use_deterministic_algorithms(True)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # older versions refuse to multiply on CUDA without
         torch.backends.cudnn.benchmark = False
 
 
-def _recipe(run: Path, kept: Path | None, flags: dict[str, Any]) -> TrainingConfig:
+def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
     """The recipe, with the fields that flags replace. Weights to begin with bring their network, organs and grid.
 
     Of a run that is resumed it is the run's own. Raises UsageError for what cannot change any more.
@@ -154,67 +195,68 @@ def _recipe(run: Path, kept: Path | None, flags: dict[str, Any]) -> TrainingConf
     from abdoseg.model.weights import load_model
     from abdoseg.training.recipes import check_recipe, find_recipe
 
-    changed = {f: flags[f] for f in ("epochs", "batch", "learning_rate", "synthetic", "seed") if flags[f] is not None}
+    changed = given.recipe_changes()
     if kept:
         recipe = find_recipe(kept)
-        asked = find_recipe(flags["recipe"]) if flags["recipe"] else recipe
+        asked = find_recipe(given.recipe) if given.recipe else recipe
         lasting = ("network", "spacing_mm", "patch", "window_hu", "scaled_to")
         others = [name for name in lasting if getattr(asked, name) != getattr(recipe, name)]
         if changed.pop("seed", recipe.seed) != recipe.seed:
             others.append("seed")
         if others:
             raise click.UsageError(
-                f"{run}: the run began with another {' and '.join(others)} (see {kept}); leave --recipe and --seed out "
-                "to go on with it, or name another folder with -o"
+                f"{given.run}: the run began with another {' and '.join(others)} (see {kept}); leave --recipe and "
+                "--seed out to go on with it, or name another folder with -o"
             )
         own = ("organs", "output_organs", "class_weights", "seed")
         return replace(asked, **{name: getattr(recipe, name) for name in own}, **changed)
-    recipe = find_recipe(flags["recipe"] or "default")
-    if flags["begin_from"]:
-        if flags["recipe"]:
+    recipe = find_recipe(given.recipe or "default")
+    if given.begin_from:
+        if given.recipe:
             recipe = replace(recipe, progressive=())
         else:
-            recipe = recipe.fitting(load_model(flags["begin_from"], "cpu").plan)
+            recipe = recipe.fitting(load_model(given.begin_from, "cpu").plan)
     check_recipe(recipe)
     return replace(recipe, **changed)
 
 
-def _kept(run: Path, flags: dict[str, Any]) -> Path | None:
+def _kept_recipe(given: TrainOptions) -> Path | None:
     """The recipe of the run in a folder, or of its first fold or point; None when there is no run yet."""
-    if flags["curve"]:
+    if given.curve:
         return min(
-            run.glob("cases*-seed*/recipe.json"), key=lambda path: int(path.parent.name.split("seed")[1]), default=None
+            given.run.glob("cases*-seed*/recipe.json"),
+            key=lambda path: int(path.parent.name.split("seed")[1]),
+            default=None,
         )
-    places = [run, *(sorted(run.glob("fold*")) if flags["folds"] else ())]
+    places = [given.run, *(sorted(given.run.glob("fold*")) if given.folds else ())]
     return next((place / "recipe.json" for place in places if (place / "recipe.json").is_file()), None)
 
 
-def _understand(
-    run: Path, kept: Path | None, config: TrainingConfig, flags: dict[str, Any], talk: Talk, world: World
+def _gather(
+    kept: Path | None, config: TrainingConfig, given: TrainOptions, talk: Talk, world: World
 ) -> tuple[TrainingData, TrainingConfig]:
     """The data, packed and shown, and the recipe for the organs that it can teach."""
     from abdoseg.training.data.collect import adapt_recipe, collect_datasets
 
     if not world.leads:
         world.wait()  # the leading process packs, the others find it packed
-    how = {"keep_going": flags["keep_going"], "realign": flags["realign"]}
-    data = collect_datasets(dataset_requests(flags), config, flags["cache"], **how)
+    data = collect_datasets(given.requests(), config, given.cache, keep_going=given.keep_going, realign=given.realign)
     if world.leads:
         world.wait()
     show_training_data(data, talk)
-    learnt = adapt_recipe(config, data.cache, flags["organs"])
+    learnt = adapt_recipe(config, data.cache, given.organs)
     if kept and (learnt.organs, learnt.output_organs) != (config.organs, config.output_organs):
         raise click.UsageError(
-            f"{run}: the run learns {', '.join(config.organs)}, not {', '.join(learnt.organs)}; leave --organs out and "
-            "give the same --data to go on with it, or name another folder with -o"
+            f"{given.run}: the run learns {', '.join(config.organs)}, not {', '.join(learnt.organs)}; leave --organs "
+            "out and give the same --data to go on with it, or name another folder with -o"
         )
     dropped = [organ for organ in config.organs if organ not in learnt.organs]
-    if dropped and not flags["organs"]:
+    if dropped and not given.organs:
         talk.warn(f"no case is annotated for {', '.join(dropped)}: not learnt")
     return data, learnt
 
 
-def _split(run: Path, kept: Path | None, data: TrainingData, config: TrainingConfig, flags: dict[str, Any]) -> Split:
+def _split(kept: Path | None, data: TrainingData, config: TrainingConfig, given: TrainOptions) -> Split:
     """Which cases train and which validate, as the flags say; those of a run that is resumed stay.
 
     Raises UsageError when the flags say otherwise.
@@ -222,32 +264,32 @@ def _split(run: Path, kept: Path | None, data: TrainingData, config: TrainingCon
     from abdoseg.training.data import splits
     from abdoseg.training.experiments.runs import SPLIT, completed
 
-    began = kept is not None and (run / SPLIT).is_file()
-    if not began or not data.scans() or flags["folds"] or flags["curve"]:
-        return completed(data, _chosen(data.scans(), config, flags))
-    split = splits.from_run(data.scans(), run / SPLIT)
-    if flags["val_cases"] or flags["split_file"]:
-        asked = _chosen(data.scans(), config, flags)
+    began = kept is not None and (given.run / SPLIT).is_file()
+    if not began or not data.scans() or given.folds or given.curve:
+        return completed(data, _chosen(data.scans(), config, given))
+    split = splits.from_run(data.scans(), given.run / SPLIT)
+    if given.val_cases or given.split_file:
+        asked = _chosen(data.scans(), config, given)
         if asked.validate != split.validate:
             raise click.UsageError(
-                f"{run}: the run validates on {', '.join(split.validate)}, and has trained on the others; leave "
+                f"{given.run}: the run validates on {', '.join(split.validate)}, and has trained on the others; leave "
                 "--val-cases and --split out to go on with it, or name another folder with -o"
             )
     return completed(data, split)
 
 
-def _chosen(scans: dict[str, str], config: TrainingConfig, flags: dict[str, Any]) -> Split:
+def _chosen(scans: dict[str, str], config: TrainingConfig, given: TrainOptions) -> Split:
     """The scans' split."""
     from abdoseg.training.data import splits
 
-    if flags["val_cases"]:
-        return splits.by_names(scans, flags["val_cases"])
-    if flags["split_file"]:
-        return splits.by_file(scans, flags["split_file"])
-    if flags["folds"]:
-        return splits.by_fold(scans, flags["folds"], flags["fold"] or 1, config.seed)
+    if given.val_cases:
+        return splits.by_names(scans, given.val_cases)
+    if given.split_file:
+        return splits.by_file(scans, given.split_file)
+    if given.folds:
+        return splits.by_fold(scans, given.folds, given.fold or 1, config.seed)
     if scans:
-        return splits.by_fraction(scans, flags["share"], config.seed)
+        return splits.by_fraction(scans, given.validation_fraction, config.seed)
     return splits.Split((), (), "no scans to validate on")
 
 
@@ -264,20 +306,20 @@ def _watchers(talk: Talk, tables: ExitStack) -> Callable[[Path, TrainingConfig],
     return watchers
 
 
-def _carry_out(setting: Setting, split: Split, run: Path, flags: dict[str, Any], talk: Talk) -> None:
+def _train(setting: Setting, split: Split, given: TrainOptions, talk: Talk) -> None:
     """Runs what was asked for, says how it went, and prints the weights' path."""
     from abdoseg.training.experiments.model_card import summary
     from abdoseg.training.experiments.runs import cross_validate, learning_curve, train_once
 
-    if flags["curve"]:
-        for point in learning_curve(setting, split, flags["curve"], flags["seeds"], run):
+    if given.curve:
+        for point in learning_curve(setting, split, given.curve, given.seeds, given.run):
             talk.say(point.text)
         return
-    if flags["folds"] and not flags["fold"]:
-        rows = cross_validate(setting, flags["folds"], run)
-        weights = sorted(run.glob("fold*/best.safetensors"))
+    if given.folds and not given.fold:
+        rows = cross_validate(setting, given.folds, given.run)
+        weights = sorted(given.run.glob("fold*/best.safetensors"))
     else:
-        result = train_once(setting, split, run)
+        result = train_once(setting, split, given.run)
         rows, weights = list(result.rows), [result.outcome.weights]
         if result.outcome.ended == "patience":
             talk.say(f"no better epoch for long enough: ended at step {result.outcome.progress.step}")

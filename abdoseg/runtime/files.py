@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under a temporary name beside their place, then renamed."""
+"""Atomic file writing: a file appears whole or not at all, written under a temporary name and then renamed."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""What became of each case, a JSON line each, appended as it happens: what a killed run leaves, the next one reads."""
+"""The ledger of a batch: a JSON line a case, appended as it ends, for resuming after a kill and for reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long work tells how far it is, without knowing who listens."""
+"""Progress of long work, told without knowing who listens: iterating over items through a track."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Track(Protocol):
-    """Iterates over `items` and shows `label` and the share that is done."""
+    """Iterates over `items` and shows `label` and the fraction that is done."""
 
     def __call__(self, items: Sequence[T], label: str) -> Iterable[T]: ...
 

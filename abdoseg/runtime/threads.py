@@ -24,12 +24,12 @@ def on_all_cores(work: Callable[[int], None], count: int) -> None:
         return
     left = iter(range(count))
 
-    def share(_: int) -> None:
+    def worker(_: int) -> None:
         for n in left:
             work(n)
 
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(share, range(workers)):
+        for _ in pool.map(worker, range(workers)):
             pass
 
 

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 from phantom_balls import model, scan
 
-from abdoseg.cli.segment import _size, segment
+from abdoseg.cli.param_types import size
+from abdoseg.cli.segment import segment
 from abdoseg.errors import AbdosegError, OutputError, UsageError
 from abdoseg.io import read_labels, write_nifti
 
@@ -221,7 +222,7 @@ def test_what_cannot_be_is_a_usage_error(args, path, tmp_path):
 
 
 def test_sizes_are_read_as_people_write_them():
-    assert [_size(text) for text in ("2G", "1.5GB", "1500M", "4194304", "2gib", None)] == [
+    assert [size(None, None, text) for text in ("2G", "1.5GB", "1500M", "4194304", "2gib", None)] == [
         2**31, 3 * 2**29, 1500 * 2**20, 2**22, 2**31, None,
     ]  # fmt: skip
 
