@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from abdoseg.anatomy.organs import BY_NAME, MIRRORED
+from abdoseg.anatomy.organs import BY_NAME, LESIONS, MIRRORED, host_of
 from abdoseg.errors import DatasetError
 from abdoseg.model.plan import members
 from abdoseg.training.augment import transforms
 from abdoseg.training.augment.rng import CPU, Rng, host_to_device
 from abdoseg.training.augment.synthesis import synthesize_ct
+from abdoseg.training.augment.tumours import add_tumours
 from abdoseg.training.data.cache import Cache, PreparedCase
 from abdoseg.training.recipes import TrainingConfig
 
@@ -105,13 +106,12 @@ class Sampler:
         centre = self._centre(index, rng)
         coordinates, mirrored = transforms.random_coordinates(centre, patch, case.spacing_mm, augmentation, rng, zoom)
         region = transforms.PatchRegion.around(coordinates, case.shape)
-        labels = region.sample(case.array("labels"), 0, nearest=True).to(torch.uint8)
-        image = self._image(case, region, labels, zoom, rng)
+        image, labels, unlabelled = self._patch(case, region, zoom, rng)
         if augmentation.cut > 0 and rng.bernoulli(augmentation.cut):
             image, labels = transforms.truncate_field_of_view(image, labels, rng)
         target = self.channels[mirrored].take(labels.long())
-        annotated = torch.tensor([False, *(is_annotated(case, organ) for organ in config.organs)])
-        return apply_window(image, config), target, host_to_device(annotated, self.device)
+        known = [organ not in unlabelled and is_annotated(case, organ) for organ in config.organs]
+        return apply_window(image, config), target, host_to_device(torch.tensor([False, *known]), self.device)
 
     def _case(self, number: int, rng: Rng) -> int:
         """The index of a sample's case: by weight, or the next in the epoch's order if an epoch is each case once."""
@@ -136,18 +136,24 @@ class Sampler:
         fractions = [rng.uniform(low, 1 - low) for low in (0.25, 0.25, 0.0)]
         return [f * n for f, n in zip(fractions, case.shape, strict=True)]
 
-    def _image(
-        self, case: PreparedCase, region: transforms.PatchRegion, labels: Tensor, zoom: float, rng: Rng
-    ) -> Tensor:
-        """(I, J, K) HU: the scan's, augmented, or a synthetic CT of the case's tissues."""
+    def _patch(
+        self, case: PreparedCase, region: transforms.PatchRegion, zoom: float, rng: Rng
+    ) -> tuple[Tensor, Tensor, Sequence[str]]:
+        """HU and labels (I, J, K) of an augmented scan or of a synthetic CT, and organs whose labels are incomplete."""
         config, augmentation = self.config, self.config.augmentation
         spacing_mm = tuple(zoom * s for s in case.spacing_mm)
+        labels = region.sample(case.array("labels"), 0, nearest=True).to(torch.uint8)
         synthetic = "tissues" in case.digests and rng.bernoulli(config.synthetic)
         if synthetic or not case.has_image:
-            tissues = region.sample(case.array("tissues"), 0, nearest=True)
-            return synthesize_ct(tissues.to(torch.uint8), spacing_mm, rng)
+            tissues = region.sample(case.array("tissues"), 0, nearest=True).to(torch.uint8)
+            for lesion in LESIONS:  # synthesis adds others, so all of them count as their organ
+                labels = torch.where(labels == BY_NAME[lesion].label, BY_NAME[host_of(lesion)].label, labels)
+            return synthesize_ct(tissues, spacing_mm, rng), labels, LESIONS
         image = region.sample(case.array("image"), transforms.AIR_HU)
-        return transforms.augment_hu(image, labels, spacing_mm, augmentation, rng)
+        if config.tumours > 0 and has_healthy_liver(case) and rng.bernoulli(config.tumours):
+            image, labels = add_tumours(image, labels, spacing_mm, rng)
+            augmentation = replace(augmentation, organ_hu=0.0)  # a change of phase would hide them
+        return transforms.augment_hu(image, labels, spacing_mm, augmentation, rng), labels, ()
 
 
 def apply_window(image: Tensor, config: TrainingConfig) -> Tensor:
@@ -160,6 +166,11 @@ def apply_window(image: Tensor, config: TrainingConfig) -> Tensor:
 def is_annotated(case: PreparedCase, organ: str) -> bool:
     """Whether an organ, or every organ of a group, was annotated in a case."""
     return set(members(organ)) <= set(case.annotated)
+
+
+def has_healthy_liver(case: PreparedCase) -> bool:
+    """Whether the liver was searched for tumours and none was found."""
+    return {"liver", "liver_tumour"} <= set(case.annotated) and "liver_tumour" not in case.facts.get("organ_ml", {})
 
 
 def channel_table(organs: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -27,11 +27,15 @@ LARGEST_ML = {"liver": 4000, "spleen": 1500, "kidney_right": 500, "kidney_left":
 
 @dataclass(frozen=True)
 class DatasetRequest:
-    """A dataset as the user names it: its path, label scheme, and how often its cases are drawn."""
+    """A dataset as the user names it: its path, label scheme, and how often its cases are drawn.
+
+    healthy_liver: its livers hold no tumours, so they count as annotated for them and may get synthetic ones.
+    """
 
     root: Path
     labels: str = "auto"
     weight: float = 1.0
+    healthy_liver: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def collect_datasets(
         realign: resample labels that lie on another grid than their image.
 
     Raises:
-        DatasetError: a dataset cannot be understood, or two cases have the same name.
+        DatasetError: a dataset cannot be understood or contradicts what is said of it, or two cases have one name.
         ScanError: a scan cannot be read.
         GeometryError: an image and its labels lie on different grids.
     """
@@ -104,6 +108,8 @@ def collect_datasets(
                     f"{request.root}: labels of 1 to 4 alone, taken as FLARE22's {', '.join(ONE_TO_FOUR)}; if 3 is the "
                     "left kidney and 4 the spleen, pass --labels abdoseg"
                 )
+        if request.healthy_liver:
+            annotated = [_without_tumours(one) for one in annotated]
         for one in annotated:
             if one.case in patients:
                 raise DatasetError(f"two cases are called {one.case}; rename one, or give them names in a CSV of pairs")
@@ -173,6 +179,13 @@ def _limit_annotated(prepared: Sequence[PreparedCase], declared: set[str]) -> li
         case if case.case in declared else replace(case, annotated=tuple(o for o in case.annotated if o in seen))
         for case in prepared
     ]
+
+
+def _without_tumours(case: PreparedCase) -> PreparedCase:
+    """The case as annotated for liver tumours. Raises DatasetError when it shows one."""
+    if "liver_tumour" in case.facts.get("organ_ml", {}):
+        raise DatasetError(f"{case.case}: its dataset is said to have healthy livers, and it has a tumour labelled")
+    return replace(case, annotated=tuple(dict.fromkeys((*case.annotated, "liver_tumour"))))
 
 
 def _organs_seen(prepared: Sequence[PreparedCase]) -> set[str]:

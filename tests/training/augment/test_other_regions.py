@@ -24,6 +24,7 @@ KINDS = {
     "another phase": (replace(RECIPE, augmentation=replace(USUAL, organ_hu=1.0)), 1),
     "oral contrast": (replace(RECIPE, augmentation=replace(USUAL, oral=1.0)), 4),
     "cut and mirrored": (replace(RECIPE, augmentation=replace(USUAL, cut=1.0, mirror=1.0)), 2),
+    "tumours": (replace(RECIPE, tumours=1.0, augmentation=USUAL), 2),
     "synthetic": (replace(RECIPE, synthetic=1.0, augmentation=USUAL), 2),
 }
 
@@ -36,7 +37,9 @@ def cache(tmp_path):
     for number, tissue in enumerate((Tissue.LIVER, Tissue.SPLEEN, Tissue.KIDNEY_CORTEX, Tissue.GAP, 17, 21)):
         tissues[4 + 3 * number : 7 + 3 * number, 3:17, 3:13] = tissue
     contents = CaseArrays({"image": hu, "labels": labels, "tissues": tissues}, SPACING)
-    return Cache(prepare_cases(tmp_path, [CaseSource("case0", "v1", MAIN)], lambda case: contents)[0])
+    return Cache(
+        prepare_cases(tmp_path, [CaseSource("case0", "v1", (*MAIN, "liver_tumour"))], lambda case: contents)[0]
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,8 @@ from tiny import RECIPE, SHAPE, STILL, packed
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.errors import DatasetError
 from abdoseg.training.augment.rng import Rng
-from abdoseg.training.augment.sampler import Sampler, apply_window, channel_table, is_annotated
+from abdoseg.training.augment.sampler import Sampler, apply_window, channel_table, has_healthy_liver, is_annotated
+from abdoseg.training.data.cache import Cache, CaseArrays, CaseSource, prepare_cases
 
 NAMES = ["case0", "case1", "case2"]
 
@@ -112,9 +113,36 @@ def test_the_window_maps_onto_the_range():
     assert apply_window(hu, RECIPE).tolist() == [-1, -1, 0, 1, 1]
 
 
-def test_a_label_map_alone_gives_a_synthetic_scan(tmp_path):
-    from abdoseg.training.data.cache import Cache, CaseArrays, CaseSource, prepare_cases
+def test_tumours_are_put_into_livers_that_are_known_to_be_healthy(tmp_path):
+    organs = (*MAIN, "liver_tumour")
+    config = replace(STILL, organs=organs, tumours=1.0, foreground=1.0)
+    unknown, healthy = packed(tmp_path / "a", 1), packed(tmp_path / "b", 1, annotated=organs)
+    assert not any((Sampler(unknown, ["case0"], config).batch(step).target == 5).any() for step in range(6))
+    batches = [Sampler(healthy, ["case0"], config).batch(step) for step in range(6)]
+    assert any((batch.target == 5).any() for batch in batches) and all(batch.annotated[:, 5].all() for batch in batches)
+    none = Sampler(healthy, ["case0"], replace(config, tumours=0.0))
+    assert not any((none.batch(step).target == 5).any() for step in range(6))
 
+
+def test_a_liver_with_a_labelled_tumour_is_not_healthy(tmp_path):
+    (case,) = packed(tmp_path, 1, annotated=(*MAIN, "liver_tumour")).cases
+    assert has_healthy_liver(case)
+    assert not has_healthy_liver(replace(case, facts={"organ_ml": {"liver": 900.0, "liver_tumour": 2.0}}))
+
+
+def test_lesions_of_a_synthetic_scan_are_unknown_and_belong_to_their_organ(tmp_path):
+    labels = packed(tmp_path / "a", 1).cases[0].array("labels").copy()
+    labels[16:19, 11:14, 8:11] = 5
+    contents = CaseArrays({"labels": labels, "tissues": (labels > 0).astype("uint8")}, (6.0, 6.0, 8.0))
+    organs = (*MAIN, "liver_tumour")
+    done, _ = prepare_cases(tmp_path / "b", [CaseSource("map", "v", organs)], lambda case: contents)
+    config = replace(STILL, organs=organs, foreground=1.0)
+    batches = [Sampler(Cache(done), ["map"], config).batch(step) for step in range(4)]
+    assert not any((batch.target == 5).any() for batch in batches) and any((b.target == 1).any() for b in batches)
+    assert all(batch.annotated.tolist() == [[False, True, True, True, True, False]] * 2 for batch in batches)
+
+
+def test_a_label_map_alone_gives_a_synthetic_scan(tmp_path):
     labels = packed(tmp_path / "a", 1).cases[0].array("labels")
     contents = CaseArrays({"labels": labels, "tissues": (labels > 0).astype("uint8")}, (6.0, 6.0, 8.0))
     done, _ = prepare_cases(tmp_path / "b", [CaseSource("map", "v", MAIN)], lambda case: contents)

@@ -234,6 +234,17 @@ def test_an_organ_that_no_case_shows_was_not_looked_for(tmp_path):
     assert adapt_recipe(RECIPE, collected.cache, ["spleen"]).output_organs == ("spleen",)
 
 
+def test_a_dataset_of_healthy_livers_is_annotated_for_tumours(tmp_path):
+    data = flare(tmp_path / "data", 1)
+    collected = collect_datasets([DatasetRequest(data, healthy_liver=True)], RECIPE, tmp_path / "cache")
+    assert collected.cache.cases[0].annotated == (*MAIN, "liver_tumour")
+    labels = patient(0)[1]
+    labels[17, 12, 9] = BY_NAME["liver_tumour"].label
+    write(data / "labels" / "case0.nii.gz", labels)
+    with pytest.raises(DatasetError, match="case0: its dataset is said to have healthy livers"):
+        collect_datasets([DatasetRequest(data, "abdoseg", healthy_liver=True)], RECIPE, tmp_path / "cache")
+
+
 def test_whole_scans_are_resized_to_the_patch(tmp_path):
     config = replace(RECIPE, spacing_mm=None, patch=(16, 16, 8))
     dataset = read_dataset(flare(tmp_path / "data", 1))
