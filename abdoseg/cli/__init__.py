@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from abdoseg import __version__
-from abdoseg.cli.process import leave
+from abdoseg.cli.process import ignore_pydicom_warnings, leave
 from abdoseg.errors import AbdosegError, OutputError
 
 # Command name to "module:attribute"; imported only when the command, or the list of commands, is asked for.
@@ -66,6 +66,7 @@ def commands() -> None:
 
 def main() -> None:
     """Runs the command line and exits: bad input gives one message, a bug keeps its traceback."""
+    ignore_pydicom_warnings()
     try:
         code = commands.main(prog_name="abdoseg", standalone_mode=False)
         sys.stdout.flush()

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import sys
+import warnings
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
@@ -30,6 +31,14 @@ def tune_process() -> None:
     _sleep_when_waiting()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     igzip.READ_BUFFER_SIZE = GZIP_BUFFER
+
+
+def ignore_pydicom_warnings() -> None:
+    """Keeps pydicom's warnings, of every letter out of place in a header, off stderr: what matters is said by us.
+
+    For the whole process and before any thread starts: `warnings.catch_warnings` is not safe in threads.
+    """
+    warnings.filterwarnings("ignore", module="pydicom")
 
 
 def _keep_freed_memory() -> bool:

@@ -188,9 +188,9 @@ def _exporting(given: SegmentOptions, folder: Path, overwrite: bool) -> Export |
 
     def export(case: ScanCase, volume: Volume, found: Segmentation) -> Iterable[Path]:
         from abdoseg.exporters import job
-        from abdoseg.io.formats import kind_of
+        from abdoseg.io.formats import format_of
 
-        series = case.scan if kind_of(case.scan) == "DICOM" else None
+        series = case.scan if format_of(case.scan) == "DICOM" else None
         work = job.Job(
             case.name, found.labelmap, tuple(found.rows), volume, reference=series, record=found.record, options=chosen
         )

@@ -18,7 +18,7 @@ from abdoseg.exporters.job import ExportOptions, Job
 from abdoseg.image.volume import Labelmap, Volume
 from abdoseg.image.volumetry import boxes
 from abdoseg.io import case_name, read_labels, read_scan
-from abdoseg.io.formats import kind_of
+from abdoseg.io.formats import format_of
 from abdoseg.io.labels import mask_of
 
 logger = logging.getLogger("abdoseg")
@@ -72,10 +72,10 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
         truth_path = _of_case(files.truth, case, files.several or files.truth.is_dir())
         truth = read_labels(truth_path, files.truth_scheme)
         _check_grid(truth_path, truth, path, labelmap)
-    reference = scan_path if scan_path is not None and kind_of(scan_path) == "DICOM" else None
+    reference = scan_path if scan_path is not None and format_of(scan_path) == "DICOM" else None
     if files.reference is not None:
         reference = _of_case(files.reference, case, files.several)
-        if kind_of(reference) != "DICOM":
+        if format_of(reference) != "DICOM":
             raise UsageError(f"{reference}: no DICOM; --reference is the series that was segmented")
     job = Job.measured(case, labelmap, scan, truth=truth, reference=reference, record=record, options=options)
     for row in job.rows:

@@ -1,4 +1,4 @@
-"""What a path holds, by its first bytes rather than its suffix, and the reader for it."""
+"""Format detection by a file's first bytes rather than its suffix, and the reader of each single-file format."""
 
 from __future__ import annotations
 
@@ -8,41 +8,78 @@ from typing import Literal
 from abdoseg.errors import ScanError
 from abdoseg.io.dicom.headers import is_dicom
 from abdoseg.io.image_file import GridCheck, ImageFile, accept_any_grid
+from abdoseg.io.metaimage import is_metaimage, read_metaimage
 from abdoseg.io.nifti.reader import is_nifti, read_nifti
-from abdoseg.io.other import read_other
-from abdoseg.runtime.gzip_stream import open_decompressed
+from abdoseg.io.nrrd import is_nrrd, read_nrrd
+from abdoseg.runtime.gzip_stream import OpenedFile, open_decompressed
 
-Kind = Literal["NIfTI", "MetaImage", "NRRD", "DICOM"]
-ZIP = b"PK"
+Format = Literal["NIfTI", "MetaImage", "NRRD", "DICOM"]
+ZIP_MAGIC = b"PK"
+SUFFIXES = {
+    ".nii": "NIfTI", ".nii.gz": "NIfTI", ".hdr": "NIfTI", ".hdr.gz": "NIfTI", ".mha": "MetaImage", ".mhd": "MetaImage",
+    ".nrrd": "NRRD", ".nhdr": "NRRD", ".dcm": "DICOM", ".zip": "zip",
+}  # fmt: skip
 
 
-def kind_of(path: Path) -> Kind:
-    """The kind of a file or folder. Raises ScanError when it is none that can be read."""
+def format_of(path: Path) -> Format:
+    """The format of a file or folder. Raises ScanError when it is none that can be read."""
+    if is_folder(path):
+        return "DICOM"
+    with open_decompressed(path) as file:
+        return detect_format(file)
+
+
+def read_image(path: Path, assume_axes: bool, check_grid: GridCheck = accept_any_grid) -> ImageFile | None:
+    """Reads a NIfTI, MetaImage or NRRD file, HU or labels alike, opening it once; None for DICOM.
+
+    Raises:
+        ScanError: when it is of no format that can be read, or damaged.
+        ResourceError: when memory is not enough.
+    """
+    if is_folder(path):
+        return None
+    with open_decompressed(path) as file:
+        match detect_format(file):
+            case "NIfTI":
+                return read_nifti(file, assume_axes, check_grid)
+            case "MetaImage":
+                return read_metaimage(file, check_grid)
+            case "NRRD":
+                return read_nrrd(file, check_grid)
+            case "DICOM":
+                return None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder rather than a file. Raises ScanError when it is neither."""
     try:
         if path.is_dir():
-            return "DICOM"
+            return True
         if not path.exists():
             raise ScanError(f"{path}: no such file or folder")
         if not path.is_file():
             raise ScanError(f"{path}: neither a file nor a folder")
     except OSError as error:
         raise ScanError(f"{str(path)[:200]}: cannot be opened ({error.strerror or error})") from error
-    with open_decompressed(path) as stream:
-        head = stream.read(540)
-    if head[:4] == b"NRRD":
+    return False
+
+
+def detect_format(file: OpenedFile) -> Format:
+    """The format of an open file. Raises ScanError when it is none that can be read."""
+    if is_nrrd(file.head):
         return "NRRD"
-    if is_nifti(head):
+    if is_nifti(file.head):
         return "NIfTI"
-    if head[:2] == ZIP or is_dicom(head):
+    if file.head[:2] == ZIP_MAGIC or is_dicom(file.head):
         return "DICOM"
-    if any(line.split(b"=")[0].strip() in (b"ObjectType", b"NDims") for line in head.split(b"\n")[:3]):
+    if is_metaimage(file.head):
         return "MetaImage"
-    if path.name.lower().endswith((".img", ".img.gz")):
-        return "NIfTI"  # the voxels of a pair; the reader turns to its .hdr
-    raise ScanError(f"{path}: {_what(path, head)}")
+    if file.path.name.lower().endswith((".img", ".img.gz")):
+        return "NIfTI"  # the voxels of a pair, whose reader turns to its .hdr
+    raise ScanError(f"{file.path}: {_describe_unknown(file.path, file.head)}")
 
 
-def _what(path: Path, head: bytes) -> str:
+def _describe_unknown(path: Path, head: bytes) -> str:
     """Words for a file that no reader knows."""
     name = path.name.lower()
     wanted = next(
@@ -56,17 +93,3 @@ def _what(path: Path, head: bytes) -> str:
     elif all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head[:64]):
         begins = "it is text"
     return f"not a {wanted} file ({begins}); is this the right file?"
-
-
-SUFFIXES = {
-    ".nii": "NIfTI", ".nii.gz": "NIfTI", ".hdr": "NIfTI", ".hdr.gz": "NIfTI", ".mha": "MetaImage", ".mhd": "MetaImage",
-    ".nrrd": "NRRD", ".nhdr": "NRRD", ".dcm": "DICOM", ".zip": "zip",
-}  # fmt: skip
-
-
-def read_file(path: Path, assume_axes: bool, check_grid: GridCheck = accept_any_grid) -> ImageFile:
-    """Reads a single-file format, HU or labels alike, after `check_grid`. Raises ScanError, for DICOM too."""
-    kind = kind_of(path)
-    if kind == "DICOM":
-        raise ScanError(f"{path}: DICOM, where a NIfTI, .mha or .nrrd file is needed")
-    return read_nifti(path, assume_axes, check_grid) if kind == "NIfTI" else read_other(path, kind, check_grid)

@@ -1,4 +1,4 @@
-"""What every reader of a file gives: an array in the file's own axes, its slope and intercept applied."""
+"""ImageFile: what the readers of single-file formats (NIfTI, MetaImage, NRRD) return, and how they scale voxels."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from abdoseg.image.hounsfield import AIR_HU
 from abdoseg.image.volume import Array, Geometry, Stored
 
-GridCheck = Callable[[Geometry], object]  # raises when a scan of this grid is not to be read
+GridCheck = Callable[[Geometry], object]  # called before any voxel is read; raises when such a grid is not to be read
 
 
 def accept_any_grid(geometry: Geometry) -> None:
-    """Admits every grid."""
+    """The GridCheck that accepts every grid."""
 
 
 class Remark(str):
-    """A note that says what was put right or kept, and that calls for nobody's review."""
+    """A note for the record on what was repaired or kept; unlike other notes it calls for nobody's review."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFile:
-    """What a file holds, scaled: `array` (I, J, K) in the file's own axes, int16 or float32."""
+    """What a file holds. voxels: (I, J, K) in the file's own axes, int16 or float32, slope and intercept applied."""
 
-    array: Array
+    voxels: Array
     stored: Stored
     notes: tuple[str, ...]
     details: dict[str, Any]
 
 
-def scaled(raw: Array, slope: float, intercept: float) -> tuple[Array, int]:
-    """slope * raw + intercept as int16 where that is exact, otherwise float32.
+def apply_scale(raw: Array, slope: float, intercept: float) -> tuple[Array, int]:
+    """slope * raw + intercept as int16 where that is exact, otherwise float32; and the number of non-finite voxels.
 
-    Voxels that are no numbers become -1024; so many there were.
+    Those become -1024. An int16 array that needs no scaling is returned as it is, not copied.
     """
     if raw.dtype.newbyteorder("=") == np.int16 and (slope, intercept) == (1.0, 0.0):
         return raw.astype(np.int16, copy=False), 0
@@ -44,19 +45,24 @@ def scaled(raw: Array, slope: float, intercept: float) -> tuple[Array, int]:
         if max(abs(low), abs(high)) < 32767:
             wide = raw.astype(np.int32) * np.int32(slope) + np.int32(intercept)
             return wide.astype(np.int16), 0
-    array: npt.NDArray[np.float32] = raw.astype(np.float32)
+    scaled: npt.NDArray[np.float32] = raw.astype(np.float32)
     if (slope, intercept) != (1.0, 0.0):
-        array *= np.float32(slope)
-        array += np.float32(intercept)
+        scaled *= np.float32(slope)
+        scaled += np.float32(intercept)
     if raw.dtype.kind != "f":
-        return array, 0
-    bad = ~np.isfinite(array)
+        return scaled, 0
+    bad = ~np.isfinite(scaled)
     count = int(np.count_nonzero(bad))
     if count:
-        array[bad] = -1024
-    return array, count
+        scaled[bad] = AIR_HU
+    return scaled, count
 
 
-def no_numbers(count: int) -> tuple[str, ...]:
-    """The note on so many voxels that were no numbers; none where there are none."""
+def non_finite_notes(count: int) -> tuple[str, ...]:
+    """The note on voxels that were no numbers; none when there were none."""
     return (f"{count:,} voxels were no numbers (NaN or infinite) and are taken as air, -1024 HU",) if count else ()
+
+
+def padding_notes(count: int) -> tuple[Remark, ...]:
+    """The note on voxels of padding, below -1024 HU; none when there were none."""
+    return (Remark(f"{count:,} voxels below -1024 HU are padding, taken as air"),) if count else ()

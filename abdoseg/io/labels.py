@@ -1,4 +1,4 @@
-"""Label files to Labelmaps with our numbers, mapped by organ name from any scheme."""
+"""Label map reading: any label file to a Labelmap with our numbers, mapped by organ name from any scheme."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from abdoseg.anatomy.label_schemes import Scheme, find_scheme
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import ScanError
-from abdoseg.image.volume import Array, Geometry, Labelmap, labels_in
-from abdoseg.io.formats import read_file
+from abdoseg.image.volume import Array, Geometry, Labelmap, Stored, labels_in
+from abdoseg.io.formats import read_image
 
 logger = logging.getLogger("abdoseg")
 ROUNDING = 1e-3  # what a scale factor in single precision, such as 0.1, may leave beside a whole number
@@ -27,8 +27,7 @@ def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: boo
     """
     path = Path(path)
     names = find_scheme(scheme)
-    file = read_file(path, assume_axes=False)
-    values = whole_numbers(path, file.array)
+    values, stored = read_label_numbers(path)
     present = labels_in(values)
     unknown = sorted(set(present) - set(names))
     if unknown and warn:
@@ -40,14 +39,14 @@ def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: boo
         labels = table[values]
     else:
         labels = values  # the numbers are ours already
-    values, labels = (file.stored.to_canonical(array) for array in (values, labels))
-    geometry = file.stored.canonical()
+    values, labels = (stored.to_canonical(array) for array in (values, labels))
+    geometry = stored.canonical()
     organs = {BY_NAME[name].label: name for name in names.values() if name in BY_NAME}
     for number, name in names.items():
         if name == "kidney":
             _split_kidneys(labels, values == number, geometry)
             organs |= {BY_NAME[side].label: side for side in ("kidney_right", "kidney_left")}
-    return Labelmap(labels, geometry, file.stored, dict(sorted(organs.items())), tuple(unknown))
+    return Labelmap(labels, geometry, stored, dict(sorted(organs.items())), tuple(unknown))
 
 
 def mask_of(organ: str) -> Scheme:
@@ -55,7 +54,20 @@ def mask_of(organ: str) -> Scheme:
     return {1: organ, 255: organ}
 
 
-def whole_numbers(path: Path, array: Array) -> Array:
+def read_label_numbers(path: Path) -> tuple[Array, Stored]:
+    """The numbers of a label file in its own axes, (I, J, K) uint8 or uint16, and its grid.
+
+    Raises:
+        ScanError: when it cannot be read, is DICOM, or holds anything but whole numbers from 0 to 65535.
+        ResourceError: when memory is not enough.
+    """
+    image = read_image(path, assume_axes=False)
+    if image is None:
+        raise ScanError(f"{path}: DICOM, where a NIfTI, .mha or .nrrd file is needed")
+    return _whole_numbers(path, image.voxels), image.stored
+
+
+def _whole_numbers(path: Path, array: Array) -> Array:
     """The array as small unsigned integers. Raises ScanError when it holds anything else."""
     low, high = float(array.min()), float(array.max())
     if not (low >= -ROUNDING and high <= 65535):  # nor NaN

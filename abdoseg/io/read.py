@@ -1,4 +1,4 @@
-"""Any scan in, one canonical Volume in HU out."""
+"""Scan reading: any supported file or folder to one canonical Volume in HU."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from abdoseg.errors import ScanError
-from abdoseg.image.hounsfield import HuAccumulator, HuStatistics, hu_statistics, why_not_hu
+from abdoseg.image.hounsfield import HuAccumulator, HuStatistics, hu_statistics, raise_padding, why_not_hu
 from abdoseg.image.volume import Stored, Volume, nearest_axes
-from abdoseg.io.dicom.pixels import AIR
-from abdoseg.io.formats import kind_of, read_file
-from abdoseg.io.image_file import GridCheck, accept_any_grid, no_numbers, scaled
-from abdoseg.io.nifti.reader import planes, voxel_data
+from abdoseg.io.formats import detect_format, read_image
+from abdoseg.io.image_file import GridCheck, accept_any_grid, apply_scale, non_finite_notes, padding_notes
+from abdoseg.io.nifti.reader import read_layout, read_planes
 from abdoseg.runtime.gzip_stream import PrefetchedStream
 
 SUFFIXES = (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".zip", ".dcm")
@@ -26,25 +25,39 @@ def read_scan(
     assume_axes: bool = False,
     check_grid: GridCheck = accept_any_grid,
 ) -> Volume:
-    """Reads a CT, whatever it comes as: NIfTI, .mha, .nrrd, or DICOM as a folder, a zip or a file.
+    """Reads a CT in HU: NIfTI, .mha, .nrrd, or DICOM as a folder, a zip or a file. Padding becomes air.
 
-    series: a number from 1, as `abdoseg info` lists them, or a SeriesInstanceUID, when a folder holds several CTs.
-    gaps: fail, fill or split, for missing slices. assume_axes: take a NIfTI that does not say where its axes point as
-    left, anterior, superior. check_grid: is asked with the scan's grid before its voxels are read, and may raise.
-    What is not in HU is refused, padding becomes air.
-    Raises ScanError, SeriesError, ResourceError, UsageError.
+    Args:
+        path: the scan.
+        series: a number from 1, as `abdoseg info` lists them, or a SeriesInstanceUID, when a folder holds several CTs.
+        gaps: fail, fill or split, for missing slices.
+        assume_axes: take a NIfTI that does not say where its axes point as left, anterior, superior.
+        check_grid: called with the scan's grid before its voxels are read; what it raises is raised here.
+
+    Raises:
+        ScanError: when it cannot be read, or is not in HU.
+        SeriesError: when a folder holds no CT series, or several to choose from.
+        ResourceError: when memory is not enough.
+        UsageError: for an unknown word in `gaps`.
     """
     path = Path(path)
-    if kind_of(path) == "DICOM":
+    image = read_image(path, assume_axes, check_grid)
+    if image is None:
         from abdoseg.io.dicom.reader import read_dicom  # what `info` on a NIfTI need not wait for
 
         volume = read_dicom(path, series=series, gaps=gaps, check_grid=check_grid)
     else:
-        file = read_file(path, assume_axes, check_grid)
-        _check_slices(path, file.stored)
-        canonical = file.stored.to_canonical(file.array)
-        volume = Volume(canonical, file.stored.canonical(), file.stored, file.notes, file.details)
-    return replace(volume, details=volume.details | _seen(path, hu_statistics(volume.voxels, least=AIR)))
+        _check_slices(path, image.stored)
+        canonical = image.stored.to_canonical(image.voxels)
+        volume = Volume(canonical, image.stored.canonical(), image.stored, image.notes, image.details)
+    statistics = hu_statistics(volume.voxels)
+    if statistics.padding:
+        raise_padding(volume.voxels)
+    return replace(
+        volume,
+        notes=volume.notes + padding_notes(statistics.padding),
+        details=volume.details | _hu_details(path, statistics),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,23 +77,25 @@ def inspect_scan(
     gaps: str = "fill",
     assume_axes: bool = False,
 ) -> ScanSummary | Volume:
-    """What `read_scan` finds out.
+    """What `read_scan` finds out about a scan. A prefetched NIfTI file passes through memory some planes at a time.
 
-    prefetched: has begun to read the file. A NIfTI only passes through then: in memory are some planes. Raises what
-    `read_scan` raises.
+    prefetched: the stream that has begun to read the file. Raises what `read_scan` raises.
     """
-    if prefetched is not None and kind_of(path) == "NIfTI":
-        file = voxel_data(path, assume_axes)
-        if file.path == path:
-            _check_slices(path, file.stored)
-            backward = [sign < 0 for _, sign in nearest_axes(file.stored.geometry.affine)]
-            tally, bad = HuAccumulator(file.shape[::-1], backward[::-1], AIR), 0
-            for first, numbers in planes(file, prefetched, tally.depth):
-                hu, more = scaled(numbers, *file.scale)
-                tally.add(first, hu.T)
-                bad += more
-            return ScanSummary(file.stored, file.notes + no_numbers(bad), file.details | _seen(path, tally.values()))
-    return read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes)
+    if prefetched is None or detect_format(file := prefetched.opened()) != "NIfTI":
+        return read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes)
+    layout = read_layout(file, assume_axes)
+    if layout.path != path:
+        return read_scan(path, assume_axes=assume_axes)
+    _check_slices(path, layout.stored)
+    backward = [sign < 0 for _, sign in nearest_axes(layout.stored.geometry.affine)]
+    accumulator, bad = HuAccumulator(layout.shape[::-1], backward[::-1]), 0
+    for first, numbers in read_planes(layout, file, accumulator.depth):
+        hu, more = apply_scale(numbers, *layout.scale)
+        accumulator.add(first, hu.T)
+        bad += more
+    statistics = accumulator.statistics()
+    notes = layout.notes + non_finite_notes(bad) + padding_notes(statistics.padding)
+    return ScanSummary(layout.stored, notes, layout.details | _hu_details(path, statistics))
 
 
 def _check_slices(path: Path, stored: Stored) -> None:
@@ -89,11 +104,11 @@ def _check_slices(path: Path, stored: Stored) -> None:
         raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
 
 
-def _seen(path: Path, values: HuStatistics) -> dict[str, Any]:
-    """The details that the values give. Raises ScanError when they are not HU."""
-    if reason := why_not_hu(values):
+def _hu_details(path: Path, statistics: HuStatistics) -> dict[str, Any]:
+    """The details that the voxels give. Raises ScanError when they are not HU."""
+    if reason := why_not_hu(statistics):
         raise ScanError(f"{path}: {reason}; give the CT in HU, as converted from its DICOM")
-    return {"hu_range": [values.low, values.high], "tissue_fraction": round(values.tissue, 3)}
+    return {"hu_range": [statistics.low, statistics.high], "tissue_fraction": round(statistics.tissue, 3)}
 
 
 def case_name(path: str | Path) -> str:

@@ -1,10 +1,14 @@
-"""The bytes of files, gunzipped where they are gzip: as they are asked for, or ahead of that in a thread."""
+"""Files as streams of bytes, gunzipped where they are gzip, on demand or prefetched by a thread.
+
+isal gunzips a CT of 157 MB in .31 s, Python's zlib in .93 s.
+"""
 
 from __future__ import annotations
 
 import zlib
 from contextlib import contextmanager
-from io import RawIOBase
+from dataclasses import dataclass
+from io import BufferedReader, RawIOBase
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import IO, TYPE_CHECKING
@@ -15,25 +19,45 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MAGIC = b"\x1f\x8b"
-PIECE = 2**20  # bytes gunzipped ahead at a time, as many as a core's cache holds
-AHEAD = 80  # pieces that wait for whoever takes them
+GZIP_MAGIC = b"\x1f\x8b"
+HEAD_BYTES = 540  # enough to tell formats apart, and a whole NIfTI header of either version
+PIECE_BYTES = 2**20  # prefetched at a time, as many as a core's cache holds
+MAX_PIECES = 80  # prefetched pieces that wait to be taken
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedFile:
+    """A file open for reading. stream: its bytes from the first on, gunzipped where it is gzip.
+
+    head: the first HEAD_BYTES of them, or fewer. stored_bytes: the size of the file on disk.
+    """
+
+    path: Path
+    stream: IO[bytes]
+    head: bytes
+    is_gzip: bool
+    stored_bytes: int
 
 
 @contextmanager
-def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
-    """A file's bytes, gunzipped when they are gzip, whatever the suffix. Foreign errors become ScanError."""
+def open_decompressed(path: Path) -> Iterator[OpenedFile]:
+    """Opens a file once, gunzipping it when it is gzip, whatever its suffix.
+
+    Raises:
+        ScanError: for every OSError and every error of gzip, raised here or inside the `with` block.
+    """
     from isal import igzip, isal_zlib
 
     try:
         with path.open("rb") as file:
-            if not file.peek(2):
+            magic = file.peek(2)[:2]
+            if not magic:
                 raise ScanError(f"{path}: the file is empty; copy or export it again")
-            if file.peek(2)[:2] == MAGIC:
-                with igzip.GzipFile(fileobj=file, mode="rb") as stream:
-                    yield stream
-            else:
-                yield file
+            is_gzip = magic == GZIP_MAGIC
+            stream: IO[bytes] = igzip.GzipFile(fileobj=file, mode="rb") if is_gzip else file
+            head = stream.read(HEAD_BYTES)
+            stream.seek(0)
+            yield OpenedFile(path, stream, head, is_gzip, path.stat().st_size)
     except FileNotFoundError as error:
         raise ScanError(f"{path}: no such file") from error
     except (EOFError, zlib.error, isal_zlib.error, igzip.BadGzipFile) as error:  # type: ignore[misc]  # isal's stubs call its error an instance
@@ -42,33 +66,33 @@ def open_decompressed(path: Path) -> Iterator[IO[bytes]]:
         raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether the file begins as gzip does."""
-    with path.open("rb") as file:
-        return file.read(2) == MAGIC
-
-
 class PrefetchedStream(RawIOBase):
-    """A file's bytes as `open_decompressed` gives them, read by a thread that starts now.
+    """A file's decompressed bytes, read by a thread that starts now: `abdoseg info` imports numpy meanwhile.
 
     Errors are raised where the bytes would have been. At its end the gzip's checksum has been checked.
     """
 
     def __init__(self, path: Path) -> None:
         self._pieces: SimpleQueue[bytes | Exception] = SimpleQueue()
-        self._room = Semaphore(AHEAD)
+        self._room = Semaphore(MAX_PIECES)
         self._piece: memoryview | None = memoryview(b"")  # None at the end
-        Thread(target=self._read, args=(path,), daemon=True).start()
+        self._path, self._stored_bytes = path, path.stat().st_size
+        Thread(target=self._read, daemon=True).start()
 
-    def _read(self, path: Path) -> None:
+    def _read(self) -> None:
         try:
-            with open_decompressed(path) as stream:
-                while piece := stream.read(PIECE):
+            with open_decompressed(self._path) as file:
+                while piece := file.stream.read(PIECE_BYTES):
                     self._room.acquire()
                     self._pieces.put(piece)
             self._pieces.put(b"")
-        except Exception as error:  # whatever it is: who waits for bytes would wait for ever
+        except Exception as error:  # of any kind: the reader would wait for the next piece for ever
             self._pieces.put(error)
+
+    def opened(self) -> OpenedFile:
+        """The file as `open_decompressed` gives it. Raises ScanError when it cannot be read."""
+        stream = BufferedReader(self)
+        return OpenedFile(self._path, stream, stream.peek()[:HEAD_BYTES], True, self._stored_bytes)
 
     def readable(self) -> bool:
         return True
@@ -91,8 +115,11 @@ class PrefetchedStream(RawIOBase):
 
 
 def prefetch(path: Path) -> PrefetchedStream | None:
-    """Begins to read a gzip; None for what is none, or cannot be opened: whoever reads it then says why."""
+    """Starts to read a gzip; None for any other file, and for one that cannot be opened: its reader says why."""
     try:
-        return PrefetchedStream(path) if path.is_file() and is_gzip(path) else None  # a pipe would be waited for
+        if not path.is_file():  # a pipe would be waited for
+            return None
+        with path.open("rb") as file:
+            return PrefetchedStream(path) if file.read(2) == GZIP_MAGIC else None
     except OSError:
         return None

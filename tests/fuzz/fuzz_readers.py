@@ -131,6 +131,7 @@ def worker(args: argparse.Namespace) -> None:
     """Reads inputs from `first` on and says on stdout how each went."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", module="pydicom")  # as the command line does
     cases = sorted(path for path in args.corpus.iterdir() if path.is_dir())
     with tempfile.TemporaryDirectory() as work:
         for number in range(args.first, args.first + args.runs):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from phantom_dicom import body
 
-from abdoseg.image import hounsfield as plausible
-from abdoseg.image.hounsfield import hu_statistics, why_not_hu
+from abdoseg.image import hounsfield
+from abdoseg.image.hounsfield import hu_statistics, raise_padding, why_not_hu
 
 HU = body().astype(np.float32)
 
@@ -50,11 +50,21 @@ def test_what_is_not_hu_is_named(values, words):
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_what_lies_below_the_least_is_raised_and_all_voxels_are_looked_at(monkeypatch, order):
-    monkeypatch.setattr(plausible, "AT_ONCE", 50)
+def test_statistics_take_padding_as_air_look_at_all_voxels_and_change_none(monkeypatch, order):
+    monkeypatch.setattr(hounsfield, "AT_ONCE", 50)
     array = np.asarray(np.random.default_rng(0).integers(-500, 500, (5, 6, 7)), np.int16, order=order)
-    array[0, 0, 0], array[4, 5, 6] = -3024, 2999
+    array[0, 0, 0], array[4, 5, 6], array[0, 0, 1] = -3024, 2999, -1025
+    before = array.copy()
+    array.setflags(write=False)
+    statistics = hu_statistics(array)
+    assert (statistics.low, statistics.high, statistics.padding) == (-1024, 2999, 2)
+    np.testing.assert_array_equal(array, before)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_padding_is_raised_to_air_and_nothing_else_changes(monkeypatch, order):
+    monkeypatch.setattr(hounsfield, "AT_ONCE", 50)
+    array = np.asarray(np.random.default_rng(0).integers(-3024, 500, (5, 6, 7)), np.int16, order=order)
     expected = np.maximum(array, -1024)
-    values = hu_statistics(array, least=-1024)
-    assert (values.low, values.high) == (-1024, 2999)
+    raise_padding(array)
     np.testing.assert_array_equal(array, expected)

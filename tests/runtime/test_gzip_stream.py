@@ -23,8 +23,8 @@ def taken(stream, size):
 
 @pytest.mark.parametrize("size", [7_000, 10_000, 1_000_000])
 def test_the_bytes_are_the_files_whatever_is_asked_for_at_a_time(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(gunzip, "PIECE", 10_000)
-    monkeypatch.setattr(gunzip, "AHEAD", 2)
+    monkeypatch.setattr(gunzip, "PIECE_BYTES", 10_000)
+    monkeypatch.setattr(gunzip, "MAX_PIECES", 2)
     (tmp_path / "a.gz").write_bytes(gzip.compress(DATA[:60_000]) + gzip.compress(DATA[60_000:]))
     stream = prefetch(tmp_path / "a.gz")
     assert taken(stream, size) == DATA
@@ -32,7 +32,7 @@ def test_the_bytes_are_the_files_whatever_is_asked_for_at_a_time(tmp_path, monke
 
 
 def test_the_error_comes_where_the_bytes_would_have_been(tmp_path, monkeypatch):
-    monkeypatch.setattr(gunzip, "PIECE", 10_000)
+    monkeypatch.setattr(gunzip, "PIECE_BYTES", 10_000)
     packed = gzip.compress(DATA)
     (tmp_path / "cut.gz").write_bytes(packed[: len(packed) // 2])
     stream = PrefetchedStream(tmp_path / "cut.gz")

@@ -1,4 +1,4 @@
-"""DICOM files to slices: what each file is, where each of its frames lies, and how its numbers become HU.
+"""DICOM headers: what each file is, where each of its frames lies, and how its numbers become HU.
 
 Source: DICOM PS3.3, C.7.6.2 (image plane), C.7.6.16 (functional groups), C.8.2.1 (CT image), C.11.1 (modality LUT).
 """
@@ -76,13 +76,13 @@ class Slice:
         return np.cross(self.row, self.column)
 
 
-def slices_of(entry: Entry) -> list[Slice]:
-    """The slices in a file: one, or the frames of a multi-frame object. Raises NotASliceError saying what it is."""
+def read_slices(entry: Entry) -> list[Slice]:
+    """Reads the slices in a file: one, or the frames of a multi-frame object. Raises NotASliceError."""
     try:
         header = read_dataset(entry, pixels=False)
         _check_kind(header)
         return _frames(entry, header) if "PerFrameFunctionalGroupsSequence" in header else [_slice(entry, header)]
-    except NotASliceError:
+    except (NotASliceError, Warning):  # warnings are raised where the user has made errors of them
         raise
     except ScanError as error:
         raise NotASliceError("deflated file beyond all bounds") from error
@@ -145,7 +145,7 @@ def listed_files(directory: Entry) -> list[tuple[str, ...]]:
         records = read_dataset(directory, pixels=False).DirectoryRecordSequence
         images = [record for record in records if record.DirectoryRecordType == "IMAGE"]
         return [tuple(str(part) for part in _values(record.get("ReferencedFileID"))) for record in images]
-    except Exception:  # as in slices_of; what a DICOMDIR says is a help, not needed
+    except Exception:  # as in read_slices; what a DICOMDIR says is a help, not needed
         return []
 
 
@@ -184,7 +184,7 @@ def _slice(entry: Entry, header: Dataset) -> Slice:
     """The slice of a single-frame file."""
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise NotASliceError("multi-frame picture without positions")
-    return _placed(entry, 0, header, [header])
+    return _make_slice(entry, 0, header, [header])
 
 
 def _frames(entry: Entry, header: Dataset) -> list[Slice]:
@@ -199,13 +199,13 @@ def _frames(entry: Entry, header: Dataset) -> list[Slice]:
                 raise NotASliceError("localizer")
             if MAPS & set(kind[2:]):
                 raise NotASliceError("perfusion map, not HU")
-        slices.append(_placed(entry, frame, header, [*groups, header]))
+        slices.append(_make_slice(entry, frame, header, [*groups, header]))
     if not slices:
         raise NotASliceError("multi-frame object without frames")
     return slices
 
 
-def _placed(entry: Entry, frame: int, header: Dataset, groups: list[Dataset]) -> Slice:
+def _make_slice(entry: Entry, frame: int, header: Dataset, groups: list[Dataset]) -> Slice:
     """A slice from the first group that has each attribute. Raises NotASliceError when it has no place in space."""
 
     def first(keyword: str) -> Any:

@@ -1,4 +1,4 @@
-"""The pixels of DICOM slices, decoded from any encoding and taken to HU.
+"""DICOM pixels: decoded from any transfer syntax and taken to HU.
 
 Source: DICOM PS3.3, C.11.1 (HU = slope x stored + intercept), C.7.5.1.1.2 (padding); PS3.5, 8 and A (encodings).
 """
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from abdoseg.errors import AbdosegError, ScanError, SeriesError
+from abdoseg.image.hounsfield import AIR_HU
 from abdoseg.image.volume import Array
 from abdoseg.io.dicom.headers import Slice, read_dataset
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-AIR, HIGHEST = -1024, 32767
+HIGHEST = 32767
 TISSUE_HU = (-900, 3071)  # a padding value that means one of these is not believed
 LARGEST_SLOPE = 2**14  # beyond it, and beyond 16 bits, HU are computed as float
 RLE = "1.2.840.10008.1.2.5"
@@ -60,7 +61,7 @@ def frames(pieces: Sequence[Slice]) -> Iterator[Array]:
             if frame.shape != piece.matrix:
                 raise ScanError(f"{name}: pixels of {frame.shape}, but a header for {piece.matrix}; export it again")
             yield frame
-    except AbdosegError:
+    except (AbdosegError, Warning):
         raise
     except Exception as error:  # pydicom and its decoders meet damaged pixels with exceptions of every kind
         word = type(error).__name__
@@ -108,20 +109,27 @@ def is_whole(pieces: Sequence[Slice]) -> bool:
     )
 
 
-def to_hu(piece: Slice, frame: Array, out: Array) -> None:
-    """Writes a slice's HU to `out`, int16 or float32; padding and everything below air become air."""
+def to_hu(piece: Slice, frame: Array, out: Array) -> int:
+    """Writes a slice's HU to `out`, int16 or float32, and gives the number of voxels of padding, which become air.
+
+    Padding is what PixelPaddingValue says, unless that would be tissue, and everything below air.
+    """
+    hu: Array
     if out.dtype == np.int16:
         hu = frame.astype(np.int32)
         if piece.slope != 1:
             hu *= int(piece.slope)
         hu += int(piece.intercept)
-        np.clip(hu, AIR, HIGHEST, out=hu)
+        np.minimum(hu, HIGHEST, out=hu)
     else:
-        hu = np.maximum(frame * np.float64(piece.slope) + piece.intercept, AIR)
-    padding = piece.padding
-    if padding is not None and not TISSUE_HU[0] <= padding * piece.slope + piece.intercept <= TISSUE_HU[1]:
-        hu[frame == padding] = AIR
+        hu = frame * np.float64(piece.slope) + piece.intercept
+    padding = hu < AIR_HU
+    value = piece.padding
+    if value is not None and not TISSUE_HU[0] <= value * piece.slope + piece.intercept <= TISSUE_HU[1]:
+        padding |= frame == value
+    np.copyto(hu, AIR_HU, where=padding)
     out[:] = hu
+    return int(np.count_nonzero(padding))
 
 
 def same_pixels(one: Slice, other: Slice) -> bool:

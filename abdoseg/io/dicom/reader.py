@@ -1,8 +1,7 @@
-"""A DICOM folder, zip or file to one volume in HU: the story, whose steps are series, stack and pixels."""
+"""DICOM reader: a folder, zip or file to one Volume in HU, by way of series, slice stack and pixels."""
 
 from __future__ import annotations
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Stored, Volume
 from abdoseg.io.dicom.pixels import check_decodable, frames, is_whole, same_pixels, to_hu
 from abdoseg.io.dicom.series import Catalogue, Series, catalogue, choose
-from abdoseg.io.dicom.stack import Stack, stacked
-from abdoseg.io.image_file import GridCheck, Remark, accept_any_grid
+from abdoseg.io.dicom.stack import Stack, stack_slices
+from abdoseg.io.image_file import GridCheck, Remark, accept_any_grid, padding_notes
 from abdoseg.io.limits import check_voxels
 from abdoseg.runtime.threads import cores
 
@@ -36,20 +35,18 @@ def read_dicom(
     check_grid: called with the scan's grid before its pixels are read.
     Raises SeriesError, ScanError, ResourceError, UsageError.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every letter out of place; what matters is checked here
-        found = catalogue(path)
-        chosen, why = choose(found, series)
-        check_decodable(path, chosen.slices)
-        stack = stacked(f"{path}", chosen.slices, gaps, same_pixels)
-        rows, columns = stack.slices[0].matrix
-        stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
-        check_grid(stored.geometry)
-        try:
-            array = _voxels(path, stack)
-        except ScanError as error:  # which names a file that may be in any of many folders
-            raise ScanError(f"{path}: {error}") from error
-    notes = [*found.notes, *_choice_notes(found, chosen, why), *stack.notes]
+    found = catalogue(path)
+    chosen, why = choose(found, series)
+    check_decodable(path, chosen.slices)
+    stack = stack_slices(f"{path}", chosen.slices, gaps, same_pixels)
+    rows, columns = stack.slices[0].matrix
+    stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
+    check_grid(stored.geometry)
+    try:
+        array, padding = _read_voxels(path, stack)
+    except ScanError as error:  # which names a file that may be in any of many folders
+        raise ScanError(f"{path}: {error}") from error
+    notes = [*found.notes, *_choice_notes(found, chosen, why), *stack.notes, *padding_notes(padding)]
     if stored.geometry.shear_degrees > 0.01:
         tilt = f"the gantry was tilted by {stored.geometry.shear_degrees:.1f} degrees; the slices' lean is kept"
         notes.append(Remark(tilt))
@@ -67,34 +64,31 @@ def ordered_headers(path: Path, *, series: str | None = None, gaps: str = "fill"
 
     The same series and order as `read_dicom` gives; headers are without pixels. They hold the patient's identity.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        chosen, _ = choose(catalogue(path), series)
-        stack = stacked(f"{path}", chosen.slices, gaps, same_pixels)
+    chosen, _ = choose(catalogue(path), series)
+    stack = stack_slices(f"{path}", chosen.slices, gaps, same_pixels)
     return [(piece.header, piece.frame, float(at)) for piece, at in zip(stack.slices, stack.at, strict=True)]
 
 
-def _voxels(path: Path, stack: Stack) -> Array:
-    """(K, J, I) HU: int16 where every slope and intercept is whole, otherwise float32."""
+def _read_voxels(path: Path, stack: Stack) -> tuple[Array, int]:
+    """(K, J, I) HU, int16 where every slope and intercept is whole, otherwise float32; and the voxels of padding."""
     rows, columns = stack.slices[0].matrix
     check_voxels(str(path), (columns, rows, max(stack.count, len(stack.slices))))
     dtype = np.int16 if is_whole(stack.slices) else np.float32
     measured = np.empty((len(stack.slices), rows, columns), dtype)
-    jobs: dict[int, list[int]] = {}  # by file
+    by_file: dict[int, list[int]] = {}  # the frames of each are decoded together
     for n, piece in enumerate(stack.slices):
-        jobs.setdefault(id(piece.entry), []).append(n)
+        by_file.setdefault(id(piece.entry), []).append(n)
 
-    def decode(numbers: list[int]) -> None:
+    def decode(numbers: list[int]) -> int:
         pieces = [stack.slices[n] for n in numbers]
-        for n, piece, frame in zip(numbers, pieces, frames(pieces), strict=True):
-            to_hu(piece, frame, measured[n])
+        decoded = zip(numbers, pieces, frames(pieces), strict=True)
+        return sum(to_hu(piece, frame, measured[n]) for n, piece, frame in decoded)
 
     with ThreadPoolExecutor(min(8, cores())) as pool:
-        for _ in pool.map(decode, jobs.values()):
-            pass
+        padding = sum(pool.map(decode, by_file.values()))
     if len(stack.slices) == stack.count and np.array_equal(stack.at, np.arange(stack.count)):
-        return measured
-    return _on_even_grid(measured, stack)
+        return measured, padding
+    return _on_even_grid(measured, stack), padding
 
 
 def _says_hu(stack: Stack) -> bool:
@@ -109,11 +103,11 @@ def _on_even_grid(measured: Array, stack: Stack) -> Array:
     for k in range(stack.count):
         above = int(np.searchsorted(stack.at, k - 1e-6))
         above = min(above, len(stack.at) - 1)
-        share = stack.at[above] - k
-        if abs(share) < 1e-3 or above == 0:
+        distance = stack.at[above] - k
+        if abs(distance) < 1e-3 or above == 0:
             out[k] = measured[above]
             continue
-        weight = share / (stack.at[above] - stack.at[above - 1])
+        weight = distance / (stack.at[above] - stack.at[above - 1])
         mixture = weight * measured[above - 1].astype(np.float32) + (1 - weight) * measured[above].astype(np.float32)
         out[k] = np.round(mixture) if out.dtype == np.int16 else mixture
     return out

@@ -1,4 +1,4 @@
-"""Slices to series: grouped, listed, and one chosen. Which files were left out, and why, is said in words."""
+"""DICOM series: slices grouped, listed, and one series chosen; files that are no CT slices are counted by kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from abdoseg.errors import SeriesError
 from abdoseg.io.archive import Entry, entries
-from abdoseg.io.dicom.headers import SPLITTERS, NotASliceError, Slice, listed_files, slices_of
+from abdoseg.io.dicom.headers import SPLITTERS, NotASliceError, Slice, listed_files, read_slices
 from abdoseg.runtime.threads import cores
 
 SAME_PLACE_MM = 0.01
@@ -117,30 +117,30 @@ def catalogue(path: Path) -> Catalogue:
     notes: list[str] = []
     files = entries(path)
     with ThreadPoolExecutor(min(8, cores())) as pool:
-        for entry, result in zip(files, pool.map(_slices_or_word, files), strict=True):
+        for entry, result in zip(files, pool.map(_slices_or_reason, files), strict=True):
             if isinstance(result, str):
                 others[result] += 1
-                notes += _absent(entry, files) if result == "DICOMDIR" else []
+                notes += _missing_files(entry, files) if result == "DICOMDIR" else []
             else:
                 found += result
     stacks = [stack for group in _groups(found) for stack in _split(group)]
     singles = [stack for stack in stacks if len(stack) < 2]
     stacks = sorted((stack for stack in stacks if len(stack) > 1), key=_rank, reverse=True)
     if not stacks:
-        raise SeriesError(_nothing(path, files, singles, others))
+        raise SeriesError(_describe_no_series(path, files, singles, others))
     others.update({"single CT slice": len(singles)} if singles else {})
     series = tuple(Series(number, tuple(stack)) for number, stack in enumerate(stacks, 1))
     return Catalogue(path, series, dict(others), tuple(notes))
 
 
-def _slices_or_word(entry: Entry) -> list[Slice] | str:
+def _slices_or_reason(entry: Entry) -> list[Slice] | str:
     try:
-        return slices_of(entry)
+        return read_slices(entry)
     except NotASliceError as reason:
         return str(reason)
 
 
-def _absent(directory: Entry, files: list[Entry]) -> list[str]:
+def _missing_files(directory: Entry, files: list[Entry]) -> list[str]:
     """A note when a DICOMDIR lists images that are not there. Source: DICOM PS3.3, F.5; PS3.10, 8.2 for the names."""
     folder = PurePosixPath(directory.name.replace("\\", "/")).parent
     there = {entry.name.replace("\\", "/").upper() for entry in files}
@@ -149,7 +149,7 @@ def _absent(directory: Entry, files: list[Entry]) -> list[str]:
     return [f"{missing} of {len(listed)} images that the DICOMDIR lists are not there"] if missing else []
 
 
-def _nothing(path: Path, files: list[Entry], singles: list[list[Slice]], others: Counter[str]) -> str:
+def _describe_no_series(path: Path, files: list[Entry], singles: list[list[Slice]], others: Counter[str]) -> str:
     """The message when no series of two slices is there."""
     if len(singles) == 1:
         what = "only 1 CT slice" if len(files) == 1 else f"only 1 CT slice among {len(files)} files"
@@ -223,8 +223,8 @@ def sideways_mm(slices: list[Slice]) -> float:
     low, high = int(np.argmin(along)), int(np.argmax(along))
     if along[high] - along[low] < SAME_PLACE_MM:
         return float(np.linalg.norm(positions - positions[low], axis=1).max())
-    share = (along - along[low]) / (along[high] - along[low])
-    line = positions[low] + share[:, None] * (positions[high] - positions[low])
+    fraction = (along - along[low]) / (along[high] - along[low])
+    line = positions[low] + fraction[:, None] * (positions[high] - positions[low])
     return float(np.linalg.norm(positions - line, axis=1).max())
 
 

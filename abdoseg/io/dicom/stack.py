@@ -1,6 +1,6 @@
-"""Slices to a grid: ordered by position, duplicates dropped, gaps named and filled, a gantry's tilt kept as shear.
+"""Slice stacking: ordered by position, duplicates dropped, gaps named and filled, gantry tilt kept as shear.
 
-Source: DICOM PS3.3, C.7.6.2.1.1. InstanceNumber, SliceLocation, SliceThickness and file names have no say.
+Source: DICOM PS3.3, C.7.6.2.1.1. InstanceNumber, SliceLocation, SliceThickness and file names are not used.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class Stack:
     notes: tuple[str, ...]
 
 
-def stacked(name: str, slices: tuple[Slice, ...], gaps: str, same_pixels: Callable[[Slice, Slice], bool]) -> Stack:
+def stack_slices(name: str, slices: tuple[Slice, ...], gaps: str, same_pixels: Callable[[Slice, Slice], bool]) -> Stack:
     """Puts slices of one orientation in order. Raises SeriesError, and UsageError for an unknown `gaps`."""
     if gaps not in ("fail", "fill", "split"):
         raise UsageError(f"--gaps {gaps}: must be fail, fill or split")
     normal = slices[0].normal
     ordered = sorted(slices, key=lambda piece: float(piece.position @ normal))
-    ordered, notes = _without_twins(name, ordered, same_pixels)
+    ordered, notes = _without_duplicates(name, ordered, same_pixels)
     if len(ordered) < 2:
         raise SeriesError(f"{name}: only 1 slice position; a volume needs at least 2")
     if (off := sideways_mm(ordered)) > 0.5 * min(slices[0].spacing_mm):
@@ -102,7 +102,7 @@ def usual_step(gaps: Floats) -> float:
     return float(np.median(gaps[near[best]]))
 
 
-def _without_twins(
+def _without_duplicates(
     name: str, ordered: list[Slice], same_pixels: Callable[[Slice, Slice], bool]
 ) -> tuple[list[Slice], list[str]]:
     """Drops a slice that repeats another. Raises SeriesError when two at one place disagree."""

@@ -1,4 +1,6 @@
-"""NIfTI-1 and NIfTI-2 files, single or in pairs, plain or gzipped, of either byte order: read and written.
+"""NIfTI reader: versions 1 and 2, single files and pairs, plain and gzipped, of either byte order.
+
+By hand because FIGURE; damaged headers are repaired or refused in words.
 
 Source: nifti1.h and nifti2.h of the NIfTI Data Format Working Group, https://nifti.nimh.nih.gov.
 """
@@ -6,20 +8,20 @@ Source: nifti1.h and nifti2.h of the NIfTI Data Format Working Group, https://ni
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Stored
-from abdoseg.io.image_file import GridCheck, ImageFile, accept_any_grid, no_numbers, scaled
+from abdoseg.io.image_file import GridCheck, ImageFile, accept_any_grid, apply_scale, non_finite_notes
 from abdoseg.io.limits import check_declared_size
 from abdoseg.io.nifti.header import Order, byte_order, parsed
 from abdoseg.io.nifti.orientation import nifti_affine
-from abdoseg.runtime.gzip_stream import is_gzip, open_decompressed
+from abdoseg.runtime.gzip_stream import OpenedFile, open_decompressed
 
 SIZES = {348: 1, 540: 2}  # sizeof_hdr to version
 MAGIC = {b"n+1\0": "single", b"ni1\0": "pair", b"n+2\0": "single", b"ni2\0": "pair"}
@@ -39,8 +41,8 @@ CHUNK = 2**23  # bytes gunzipped at a time: whatever is asked for at once is hel
 
 
 @dataclass(frozen=True, eq=False)
-class VoxelData:
-    """A file's voxels as its header describes them, not read yet.
+class VoxelLayout:
+    """Where a file's voxels lie and what they are, as its header says.
 
     path: the file that holds them, after `skip` bytes, (I, J, K), the first axis fastest. scale: slope and intercept.
     """
@@ -55,79 +57,88 @@ class VoxelData:
     details: dict[str, Any]
 
 
-def read_nifti(path: Path, assume_axes: bool = False, check_grid: GridCheck = accept_any_grid) -> ImageFile:
+def read_nifti(file: OpenedFile, assume_axes: bool = False, check_grid: GridCheck = accept_any_grid) -> ImageFile:
     """Reads a NIfTI file whole, in its own axes, with slope and intercept applied.
 
-    assume_axes: take a file that does not say where its axes point (sform and qform codes 0) as left, anterior,
-    superior, the customary reading. check_grid: asked with the grid before any voxel is read. Raises ScanError,
-    ResourceError.
+    Args:
+        file: a single file, or either of a pair, whose other file is opened here.
+        assume_axes: take a file that does not say where its axes point (sform and qform codes 0) as left, anterior,
+            superior, the customary reading.
+        check_grid: called with the grid before any voxel is read.
+
+    Raises:
+        ScanError: when the file is damaged, or is no scan that can be used.
+        ResourceError: when memory is not enough.
     """
-    file = voxel_data(path, assume_axes, check_grid)
-    with open_decompressed(file.path) as stream:
-        [(_, raw)] = planes(file, stream, file.shape[2])
-    array, bad = scaled(raw, *file.scale)
-    return ImageFile(array, file.stored, file.notes + no_numbers(bad), file.details)
+    layout = read_layout(file, assume_axes)
+    check_grid(layout.stored.geometry)
+    with nullcontext(file) if layout.path == file.path else open_decompressed(layout.path) as data:
+        [(_, raw)] = read_planes(layout, data, layout.shape[2])
+    voxels, bad = apply_scale(raw, *layout.scale)
+    return ImageFile(voxels, layout.stored, layout.notes + non_finite_notes(bad), layout.details)
 
 
-def voxel_data(path: Path, assume_axes: bool, check_grid: GridCheck = accept_any_grid) -> VoxelData:
-    """Reads the header alone, as `read_nifti` would. Raises ScanError, ResourceError."""
-    path = _header_path(path)
-    header, kind = read_header(path)
+def read_layout(file: OpenedFile, assume_axes: bool) -> VoxelLayout:
+    """Reads the header alone, that of the pair when `file` is the other half of one. Raises ScanError."""
+    header_path = _header_path(file.path)
+    if header_path == file.path:
+        header, kind = parse_header(file.path, file.head)
+    else:
+        with open_decompressed(header_path) as other:
+            header, kind = parse_header(header_path, other.head)
     notes: list[str] = []
-    shape = _shape(path, header)
-    affine, source = nifti_affine(path, header, shape, assume_axes, notes)
+    shape = _shape(header_path, header)
+    affine, source = nifti_affine(header_path, header, shape, assume_axes, notes)
     stored = Stored(Geometry(shape, affine), None if source == "assumed" else header)  # what is written says it
-    check_grid(stored.geometry)
-    image = _image_path(path) if kind == "pair" else path
+    data = _image_path(header_path) if kind == "pair" else header_path
     dtype = np.dtype(NUMBERS[int(header["datatype"])]).newbyteorder(byte_order(header))
-    skip = _skip(image, header, kind)
-    size, packed = image.stat().st_size, is_gzip(image)
-    check_declared_size(str(image), shape, dtype.itemsize, size if packed else max(0, size - skip), packed)
     details = {
         "format": f"NIfTI-{SIZES[int(header['sizeof_hdr'])]}",
         "stored_type": str(dtype.newbyteorder("=")),
         "affine_from": source,
     }
-    return VoxelData(image, skip, shape, dtype, _slope(header), stored, tuple(notes), details)
+    return VoxelLayout(data, _skip(data, header, kind), shape, dtype, _slope(header), stored, tuple(notes), details)
 
 
-def planes(file: VoxelData, stream: IO[bytes] | RawIOBase, depth: int) -> Iterator[tuple[int, Array]]:
+def read_planes(layout: VoxelLayout, file: OpenedFile, depth: int) -> Iterator[tuple[int, Array]]:
     """The stored numbers (I, J, at most `depth`), and the index along K of their first plane.
 
-    They lie in the same memory as those before them, which are gone. Raises ScanError.
+    They lie in the same memory as those before them, which are gone. Raises ScanError, ResourceError.
     """
-    plane = file.shape[0] * file.shape[1]
-    plane_bytes = plane * file.dtype.itemsize
-    numbers = np.empty(plane * min(depth, file.shape[2]), file.dtype)
-    _read(stream, file.skip)
-    for first in range(0, file.shape[2], depth):
-        some = numbers[: plane * min(depth, file.shape[2] - first)]
+    size = file.stored_bytes if file.is_gzip else max(0, file.stored_bytes - layout.skip)
+    check_declared_size(str(layout.path), layout.shape, layout.dtype.itemsize, size, file.is_gzip)
+    plane = layout.shape[0] * layout.shape[1]
+    plane_bytes = plane * layout.dtype.itemsize
+    numbers = np.empty(plane * min(depth, layout.shape[2]), layout.dtype)
+    file.stream.read(layout.skip)
+    for first in range(0, layout.shape[2], depth):
+        some = numbers[: plane * min(depth, layout.shape[2] - first)]
         view, done = some.view(np.uint8).data, 0
-        while done < len(view) and (count := stream.readinto(view[done : done + CHUNK])):  # type: ignore[union-attr]
+        while done < len(view) and (count := file.stream.readinto(view[done : done + CHUNK])):  # type: ignore[attr-defined]
             done += count
         if done < len(view):
             raise ScanError(
-                f"{file.path}: truncated: {first * plane_bytes + done:,} of {file.shape[2] * plane_bytes:,} bytes of "
-                "voxels; copy or export it again"
+                f"{layout.path}: truncated: {first * plane_bytes + done:,} of {layout.shape[2] * plane_bytes:,} bytes "
+                "of voxels; copy or export it again"
             )
-        yield first, some.reshape((*file.shape[:2], -1), order="F")
-    if not isinstance(stream, BufferedReader):
-        stream.read(1)  # the end of a gzip stream is where its checksum is checked
+        yield first, some.reshape((*layout.shape[:2], -1), order="F")
+    file.stream.read(1)  # the end of a gzip stream is where its checksum is checked
 
 
-def read_header(path: Path) -> tuple[Any, str]:
-    """The header as `nifti_header.parsed` gives it, and 'single' or 'pair'. Raises ScanError."""
-    with open_decompressed(path) as stream:
-        block = _read(stream, 540)
-    size, order = _size_and_order(block)
+def parse_header(path: Path, head: bytes) -> tuple[Any, str]:
+    """The header as a record (see abdoseg.io.nifti.header), and 'single' or 'pair'. Raises ScanError.
+
+    head: the file's first bytes, as many as a header has or fewer.
+    """
+    size, order = _size_and_order(head)
     if not size:
-        raise ScanError(f"{path}: not a NIfTI file (it starts with {block[:4].hex(' ')}); is the suffix right?")
-    if len(block) < size:
-        raise ScanError(f"{path}: truncated inside its header, after {len(block)} bytes; copy or export it again")
-    magic = block[344:348] if size == 348 else block[4:8]
+        raise ScanError(f"{path}: not a NIfTI file (it starts with {head[:4].hex(' ')}); is the suffix right?")
+    if len(head) < size:
+        raise ScanError(f"{path}: truncated inside its header, after {len(head)} bytes; copy or export it again")
+    magic = head[344:348] if size == 348 else head[4:8]
     if magic not in MAGIC:
         raise ScanError(f"{path}: an Analyze 7.5 file, or damaged: it does not say where its axes point; use NIfTI")
-    return parsed(block, size, order), MAGIC[magic]
+    return parsed(head, size, order), MAGIC[magic]
 
 
 def is_nifti(head: bytes) -> bool:
@@ -139,14 +150,6 @@ def _size_and_order(head: bytes) -> tuple[int, Order]:
     """sizeof_hdr and byte order; 0 when there is no such header."""
     little, big = int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")
     return (little, "<") if little in SIZES else (big, ">") if big in SIZES else (0, "<")
-
-
-def _read(stream: IO[bytes] | RawIOBase, count: int) -> bytes:
-    """Up to `count` bytes: fewer only at the end."""
-    parts = b""
-    while len(parts) < count and (part := stream.read(count - len(parts))):
-        parts += part
-    return parts
 
 
 def _shape(path: Path, header: Any) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from abdoseg.image.volume import Array, Geometry, Stored
-from abdoseg.io.nifti.header import blank, byte_order
+from abdoseg.io.nifti.header import blank, byte_order, quaternion
 from abdoseg.io.nifti.reader import NUMBERS
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LEVEL = 2  # of isal's 0 to 3: see tests/benchmarks/read_dicom.py
 BLOCK = 4 * 2**20
 SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
+MM = 2  # NIFTI_UNITS_MM
 KEPT = (
     "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x",
     "qoffset_y", "qoffset_z", "xyzt_units",
@@ -43,7 +44,7 @@ def write_nifti(array: Array, stored: Stored, path: Path) -> None:
 
 def nifti_header(dtype: Any, stored: Stored) -> Any:
     """The header of a single NIfTI file that holds such voxels on the stored grid: see abdoseg.io.nifti.header."""
-    old = _upright(stored.geometry) if stored.header is None else stored.header
+    old = _new_header(stored.geometry) if stored.header is None else stored.header
     header = blank(int(old["sizeof_hdr"]), byte_order(old))
     for field in KEPT:
         header[field] = old[field]
@@ -55,19 +56,22 @@ def nifti_header(dtype: Any, stored: Stored) -> Any:
     return header
 
 
-def _upright(geometry: Geometry) -> Any:
-    """A header that says where the grid lies, in sform and, unless it is sheared, qform."""
-    import nibabel
-
-    header = nibabel.Nifti1Header()
-    header.set_data_shape(geometry.shape)
-    header.set_xyzt_units("mm")
-    header.set_sform(geometry.affine, code=SCANNER)
+def _new_header(geometry: Geometry) -> Any:
+    """A header that says where the grid lies, in its sform and, unless it is sheared, in its qform."""
+    header = blank(348, "<")
+    header["xyzt_units"] = MM
+    header["pixdim"][1:4] = geometry.spacing_mm
+    header["sform_code"] = SCANNER
+    header["srow_x"], header["srow_y"], header["srow_z"] = geometry.affine[:3]
     if geometry.shear_degrees < 0.01:
-        header.set_qform(geometry.affine, code=SCANNER)
-    else:
-        header["pixdim"][1:4] = geometry.spacing_mm
-    return header.structarr
+        axes = geometry.affine[:3, :3] / geometry.spacing_mm
+        if np.linalg.det(axes) < 0:
+            axes[:, 2] *= -1
+            header["pixdim"][0] = -1
+        header["qform_code"] = SCANNER
+        _, header["quatern_b"], header["quatern_c"], header["quatern_d"] = quaternion(axes)
+        header["qoffset_x"], header["qoffset_y"], header["qoffset_z"] = geometry.affine[:3, 3]
+    return header
 
 
 def _sink(path: Path) -> IO[bytes]:

@@ -12,8 +12,7 @@ from abdoseg.errors import DatasetError, GeometryError, ScanError
 from abdoseg.image.resample import resample_image, resample_labels
 from abdoseg.image.volume import Array, Geometry, Labelmap
 from abdoseg.io import read_labels, read_scan
-from abdoseg.io.formats import read_file
-from abdoseg.io.labels import mask_of, whole_numbers
+from abdoseg.io.labels import mask_of, read_label_numbers
 from abdoseg.model.plan import Plan
 from abdoseg.training.augment.tissue_maps import tissue_map
 from abdoseg.training.data.cache import Arrays, CaseArrays
@@ -131,9 +130,8 @@ def _read_numbers(case: DatasetCase) -> tuple[Array, Geometry]:
     numbers: Array | None = None
     for number, name in enumerate(case.labels, start=1):
         with case.tree.opened(name) as path:
-            file = read_file(path, assume_axes=False)
-            array = file.stored.to_canonical(whole_numbers(path, file.array))
-        geometry = file.stored.canonical()
+            values, stored = read_label_numbers(path)
+        array, geometry = stored.to_canonical(values), stored.canonical()
         if len(case.labels) == 1:
             if array.max() > MAX_LABEL:
                 raise ScanError(f"{name}: label {array.max()}, where maps without an image have at most {MAX_LABEL}")

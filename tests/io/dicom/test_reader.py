@@ -1,6 +1,8 @@
 """DICOM series to volumes: every encoding, orientation, tilt and number format gives the HU that were written."""
 
 import itertools
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pydicom
@@ -156,11 +158,21 @@ def test_padding_becomes_air(tmp_path, signed, padding):
     write_series(tmp_path, hu, signed=signed, padding=padding)
     volume = read_scan(tmp_path)
     assert np.array_equal(stored_array(volume), np.maximum(hu, -1024))
+    assert volume.notes == ("1,728 voxels below -1024 HU are padding, taken as air",)
+    assert isinstance(volume.notes[0], Remark)
 
 
 def test_a_padding_value_that_would_mean_tissue_is_not_believed(tmp_path):
     write_series(tmp_path, HU, signed=True, intercept=0, tags={"PixelPaddingValue": 50})
     assert np.array_equal(stored_array(read_scan(tmp_path)), HU)
+
+
+def test_reading_in_threads_leaves_the_processs_warning_filters_alone(tmp_path):
+    write_series(tmp_path, HU)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: read_scan(tmp_path), range(4)))
+    assert warnings.filters == before
 
 
 def test_monochrome1_inverts_the_display_not_the_hu(tmp_path):

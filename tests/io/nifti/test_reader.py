@@ -1,6 +1,7 @@
 """NIfTI in every dress: versions, byte orders, pairs, number types, axes that are said, half said and not said."""
 
 import gzip
+import sys
 
 import nibabel
 import numpy as np
@@ -8,14 +9,26 @@ import pytest
 from phantom_dicom import body
 
 from abdoseg.errors import ResourceError, ScanError
-from abdoseg.image import hounsfield as plausible
+from abdoseg.image import hounsfield
 from abdoseg.image.volume import Geometry, Stored
 from abdoseg.io import read_scan, write_nifti
+from abdoseg.io.image_file import Remark
 from abdoseg.io.read import ScanSummary, inspect_scan
 from abdoseg.runtime.gzip_stream import prefetch
 
 HU = body((8, 7, 6))
 AFFINE = np.array([[-0.8, 0, 0, 10], [0, -0.9, 0, 20], [0, 0, 3, -30], [0, 0, 0, 1.0]])
+
+
+OPENED = []
+sys.addaudithook(lambda event, args: OPENED.append(str(args[0])) if event == "open" else None)
+
+
+@pytest.fixture
+def opened_files():
+    """The names of files in the order in which this process opens them."""
+    yield OPENED
+    OPENED.clear()
 
 
 def turned(degrees=20.0):
@@ -61,6 +74,16 @@ def test_both_versions_and_byte_orders_are_read_whatever_the_name(tmp_path, endi
     assert volume.voxels.dtype == np.int16
     assert volume.voxels.dtype.isnative
     assert volume.notes == ()
+
+
+@pytest.mark.parametrize(("name", "times"), [("a.nii", 1), ("a.nii.gz", 1), ("a.hdr", 2)])
+def test_a_file_is_opened_once_and_each_of_a_pair_once(tmp_path, opened_files, name, times):
+    path = save(tmp_path / name, kind=nibabel.Nifti1Pair if name == "a.hdr" else nibabel.Nifti1Image)
+    opened_files.clear()
+    read_scan(path)
+    assert [file for file in opened_files if str(tmp_path) in file] == [str(path), str(path.with_suffix(".img"))][
+        :times
+    ]
 
 
 @pytest.mark.parametrize("named", ["a.hdr", "a.img"])
@@ -117,6 +140,8 @@ def test_padding_below_air_becomes_air(tmp_path):
     volume = read_scan(save(tmp_path / "a.nii", hu))
     assert np.array_equal(stored_array(volume), np.maximum(hu, -1024))
     assert volume.voxels.dtype == np.int16
+    assert volume.notes == ("126 voxels below -1024 HU are padding, taken as air",)
+    assert isinstance(volume.notes[0], Remark)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +157,8 @@ def test_padding_below_air_becomes_air(tmp_path):
 )
 @pytest.mark.parametrize("directions", [(1, 1, 1), (-1, 1, -1)])
 def test_at_a_glance_a_file_is_what_reading_it_whole_finds(tmp_path, monkeypatch, scale, dtype, directions):
-    monkeypatch.setattr(plausible, "AT_ONCE", 100)  # voxels: two planes
-    monkeypatch.setattr(plausible, "SAMPLE", 50)
+    monkeypatch.setattr(hounsfield, "AT_ONCE", 100)  # voxels: two planes
+    monkeypatch.setattr(hounsfield, "SAMPLE", 50)
     hu = HU.astype(np.float64)
     hu[2, 3, 4] = -1500
     stored = ((hu - scale[1]) / scale[0]).astype(dtype)
