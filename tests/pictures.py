@@ -29,7 +29,7 @@ from abdoseg.image.mesh import Surface
 from abdoseg.io import read_scan
 from abdoseg.rendering import WINDOWS, SliceStyle
 from abdoseg.rendering.captions import DIM, GROUND, INK, font
-from abdoseg.rendering.rasterizer import render, scene
+from abdoseg.rendering.rasterizer import make_scene, render
 from abdoseg.rendering.slices import ACROSS, draw_slice, fit_view, title_of, windowed
 
 TARGET = Path(__file__).parents[1] / "man" / "pictures" / "exports.jpg"
@@ -126,7 +126,7 @@ def read_meshes(paths, to_ras):
 def solids(meshes, turn_degrees):
     """All of them in one picture, without the room that they would need to turn in."""
     made = [(Surface(points.astype("f4"), faces.astype("i4"), 0.0), colour, False) for points, faces, colour in meshes]
-    picture = Image.fromarray(render(scene(made), turn_degrees, (2 * TILE[1], 2 * TILE[0])))
+    picture = Image.fromarray(render(make_scene(made), turn_degrees, (2 * TILE[1], 2 * TILE[0])))
     shown = ImageChops.difference(picture, Image.new("RGB", picture.size, GROUND)).getbbox()
     return ImageOps.expand(picture.crop(shown), 30, GROUND)
 

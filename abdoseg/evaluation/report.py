@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from math import isfinite, nan
 from pathlib import Path
 
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.evaluation.evaluate import Evaluation
-from abdoseg.evaluation.gallery import PREDICTION, TRUTH, alt_text, pictures
+from abdoseg.evaluation.gallery import PREDICTION, RGB, TRUTH, alt_text, pictures
 from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.score import STATUS, Score
 from abdoseg.evaluation.summary import FAILURE_DICE, OrganSummary, Summary
 from abdoseg.evaluation.tables import confusion_table
 from abdoseg.rendering import charts
-from abdoseg.rendering.html import Cell, facts, figure, hex_colour, note, page, section, swatch, table
+from abdoseg.rendering.html import Cell, Value, hex_colour, render_page
 
 BOXES = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "difference_percent")
 LIMITS = {"dice": (0.0, 1.0), "nsd": (0.0, 1.0), "precision": (0.0, 1.0), "recall": (0.0, 1.0)}
@@ -28,32 +27,39 @@ BY_CASE = ("dice", "iou", "precision", "recall", "nsd", "hausdorff_mm", "hd95_mm
 LESIONS = ("lesion_tp", "lesion_fn", "lesion_fp", "lesion_f1", "truth_burden_percent", "prediction_burden_percent")
 
 
+Table = tuple[list[str], list[list[Value]]]  # headers, rows
+
+
 def report_page(evaluation: Evaluation, images: Path | None = None) -> str:
     """The whole page. images: a folder of scans, to lie under the gallery's pictures."""
     overall, options = evaluation.overall, evaluation.options
-    parts = [
-        _overview(evaluation),
-        section("By organ", _organ_table(evaluation.organs), name="organs",
-                text="Means over cases, with 95 % bootstrap intervals. A failure is a Dice below "
-                     f"{FAILURE_DICE}. Means of distances leave infinite ones out, and count them."),
-        section("How it spreads", _boxes(evaluation), name="spread",
-                text="Every dot is a case; its name shows under the pointer. Boxes hold the middle half, the thick "
-                     "line is the median."),
-        section("Volumes", _volumes(evaluation), name="volumes", text="Each dot an organ of a case."),
-        section("Which organ was taken for which", _confusion(evaluation), name="confusion",
-                text="Voxels of all cases pooled: of each organ in the truth (row), the percentage that the "
-                     "prediction gave to each label (column)."),
-        _gallery(evaluation, images),
-        section("Every case", _case_table(evaluation.scores), name="cases", text="A click on a header sorts."),
-        section("What the numbers mean", _glossary(evaluation), name="glossary"),
-    ]  # fmt: skip
-    lead = f"{overall.cases} cases, {overall.organs} organs. Surfaces: {SURFACES[options.surface]}."
-    return page("Evaluation", "\n".join(part for part in parts if part), lead=lead, foot="Made by abdoseg eval.")
+    scatter, bland_altman = _volume_charts(evaluation)
+    return render_page(
+        "evaluation.html",
+        "Evaluation",
+        lead=f"{overall.cases} cases, {overall.organs} organs. Surfaces: {SURFACES[options.surface]}.",
+        foot="Made by abdoseg eval.",
+        figures=_figures(evaluation),
+        warnings=evaluation.warnings,
+        missing=bool(evaluation.pairing.missing),
+        failure_dice=FAILURE_DICE,
+        organ_table=_organ_table(evaluation.organs),
+        boxes=_boxes(evaluation),
+        keys=[(_words(organ.organ), BY_NAME[organ.organ].colour) for organ in evaluation.organs],
+        scatter=scatter,
+        bland_altman=bland_altman,
+        confusion=_confusion(evaluation),
+        gallery=_gallery(evaluation, images),
+        truth_colour=TRUTH,
+        prediction_colour=PREDICTION,
+        case_table=_case_table(evaluation.scores),
+        glossary=_glossary(evaluation),
+    )
 
 
-def _overview(evaluation: Evaluation) -> str:
+def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
     overall = evaluation.overall
-    figures = [
+    return [
         ("Dice", _text("dice", overall.dice)),
         ("Mean IoU", _text("iou", overall.mean_iou)),
         ("NSD", _text("nsd", overall.nsd)),
@@ -62,15 +68,12 @@ def _overview(evaluation: Evaluation) -> str:
         ("Failures", _percent(overall.failure_rate)),
         ("Pixel accuracy", _text("accuracy", overall.pixel_accuracy)),
     ]
-    missing = set(evaluation.pairing.missing)
-    notes = [note(text, bad=bool(missing) and number == 0) for number, text in enumerate(evaluation.warnings)]
-    return section("At a glance", facts(figures) + "".join(notes), text="Means over organs of their means over cases.")
 
 
-def _organ_table(organs: Sequence[OrganSummary]) -> str:
+def _organ_table(organs: Sequence[OrganSummary]) -> Table:
     headers = ["Organ", "Cases", "Failures", "Dice", "95 % interval", "sd", "Median", "Quartiles", "Worst", "IoU",
                "NSD", "HD95, mm", "ASSD, mm", "Volume, %", "Pooled Dice"]  # fmt: skip
-    rows: list[Sequence[Cell | str | float]] = []
+    rows: list[list[Value]] = []
     for organ in organs:
         dice = organ.metric("dice")
         quartiles = f"{_text('dice', dice.lower_quartile)} – {_text('dice', dice.upper_quartile)}"
@@ -84,19 +87,17 @@ def _organ_table(organs: Sequence[OrganSummary]) -> str:
             *(Cell(distance.text, distance.mean) for distance in (organ.metric("hd95_mm"), organ.metric("assd_mm"))),
             _cell("difference_percent", organ.metric("difference_percent").mean), _cell("dice", organ.pooled.dice),
         ])  # fmt: skip
-    return table(headers, rows, sortable=True, name="organ-table")
+    return headers, rows
 
 
-def _boxes(evaluation: Evaluation) -> str:
-    plots = []
-    for name in BOXES:
-        series = _series(evaluation, _plotted(name))
-        if series:
-            plots.append(f"<figure>{charts.box_plot(series, METRICS[name].title, LIMITS.get(name))}</figure>")
-    return f'<div class="grid wide">{"".join(plots)}</div>'
+def _boxes(evaluation: Evaluation) -> list[str]:
+    shown = ((name, _series(evaluation, _plotted(name))) for name in BOXES)
+    return [charts.box_plot(series, METRICS[name].title, LIMITS.get(name)) for name, series in shown if series]
 
 
-def _volumes(evaluation: Evaluation) -> str:
+def _volume_charts(evaluation: Evaluation) -> tuple[str, str]:
+    """The scatter plot and the Bland-Altman plot."""
+
     def volumes(score: Score) -> charts.DataPoint:
         if score.status == "no_prediction":
             return charts.DataPoint(nan, score.case)
@@ -108,15 +109,9 @@ def _volumes(evaluation: Evaluation) -> str:
         mean = (score.prediction_ml + score.truth_ml) / 2
         return charts.DataPoint(score.prediction_ml - score.truth_ml, score.case, mean)
 
-    series = _series(evaluation, volumes)
-    keys = "".join(f'<span><span class="swatch" style="background:{one.colour}"></span>{escape(one.label)}</span>'
-                    for one in series)  # fmt: skip
-    left = charts.scatter(series, "Truth, ml", "Prediction, ml")
-    right = charts.bland_altman(_series(evaluation, differences), "Mean of both, ml", "Prediction − truth, ml")
     return (
-        f'<p class="keys">{keys}</p><div class="grid wide"><figure>{left}<figcaption>On the dashed line both volumes '
-        f"are the same.</figcaption></figure><figure>{right}<figcaption>Bland-Altman: between the dashed lines lie "
-        "95 % of the differences, if they are normally distributed.</figcaption></figure></div>"
+        charts.scatter(_series(evaluation, volumes), "Truth, ml", "Prediction, ml"),
+        charts.bland_altman(_series(evaluation, differences), "Mean of both, ml", "Prediction − truth, ml"),
     )
 
 
@@ -136,27 +131,25 @@ def _series(evaluation: Evaluation, point: Callable[[Score], charts.DataPoint]) 
     return found
 
 
-def _confusion(evaluation: Evaluation) -> str:
+def _confusion(evaluation: Evaluation) -> Table:
     pooled = confusion_table(evaluation)
     names, voxels = pooled["names"], pooled["voxels"]
     columns = [number for number in range(len(names)) if number == 0 or any(counts[number] for counts in voxels)]
     scored = {organ.organ for organ in evaluation.organs}
-    rows = []
+    rows: list[list[Value]] = []
     for name, counts in zip(names, voxels, strict=True):
         if name in scored and any(counts):
             percents = [(100 * counts[column] / sum(counts), names[column] == name) for column in columns]
             rows.append(
                 [_organ(name), *[Cell(f"{percent:.2f}", percent, _confused(percent, hit)) for percent, hit in percents]]
             )
-    return table(["Truth", *[_words(names[column]) for column in columns]], rows)
+    return ["Truth", *[_words(names[column]) for column in columns]], rows
 
 
-def _gallery(evaluation: Evaluation, images: Path | None) -> str:
-    shown = pictures(evaluation, images)
-    if not shown:
-        return ""
+def _gallery(evaluation: Evaluation, images: Path | None) -> list[tuple[RGB, str, str]]:
+    """Pictures of the worst cases, what each shows, and a caption."""
     figures = []
-    for picture in shown:
+    for picture in pictures(evaluation, images):
         score = picture.score
         notes = ["" if score.status == "true_positive" else STATUS[score.status], picture.notes]
         caption = (
@@ -164,31 +157,22 @@ def _gallery(evaluation: Evaluation, images: Path | None) -> str:
             f"HD95 {_text('hd95_mm', score.hd95_mm)} mm, {score.truth_ml:.1f} ml in truth, "
             f"{score.prediction_ml:.1f} ml predicted." + "".join(_sentence(text) for text in notes)
         )
-        figures.append(figure(picture.pixels, alt_text(score), caption))
-    text = (
-        "The worst case of each organ, then the worst of the rest, cut where truth and prediction differ most: axial, "
-        "coronal, sagittal; the patient's right is on the left, in the sagittal view anterior."
-    )
-    keys = (
-        f'<p class="keys"><span>{swatch(TRUTH)}truth; tinted where the prediction misses it</span>'
-        f"<span>{swatch(PREDICTION)}prediction; tinted where it goes too far</span></p>"
-    )
-    body = f'{keys}<div class="grid wide">'
-    return section("Worst cases", body + "".join(figures) + "</div>", text=text, name="gallery")
+        figures.append((picture.pixels, alt_text(score), caption))
+    return figures
 
 
-def _case_table(scores: Sequence[Score]) -> str:
+def _case_table(scores: Sequence[Score]) -> Table:
     columns = BY_CASE + (LESIONS if any(score.lesions for score in scores) else ())
     headers = ["Case", "Organ", "Status", *[METRICS[name].title for name in columns]]
-    rows: list[Sequence[Cell | str]] = []
+    rows: list[list[Value]] = []
     for score in scores:
         status = Cell(score.status, tone={"true_positive": "", "true_negative": "soft"}.get(score.status, "bad"))
         numbers = [_cell(name, METRICS[name].value(score)) for name in columns]
         rows.append([score.case, _organ(score.organ), status, *numbers])
-    return table(headers, rows, sortable=True, name="case-table")
+    return headers, rows
 
 
-def _glossary(evaluation: Evaluation) -> str:
+def _glossary(evaluation: Evaluation) -> list[tuple[str, str]]:
     tolerances = ", ".join(
         f"{_words(organ.organ)} {evaluation.options.tolerance_mm(organ.organ):g} mm" for organ in evaluation.organs
     )
@@ -204,7 +188,7 @@ def _glossary(evaluation: Evaluation) -> str:
         items.append(
             ("Lesions", "A tumour is part of the organ it lies in, on both sides, and is scored by itself too.")
         )
-    return '<dl class="terms">' + "".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in items) + "</dl>"
+    return items
 
 
 def _cell(name: str, value: float) -> Cell:
@@ -241,7 +225,7 @@ def _words(organ: str) -> str:
 
 
 def _organ(organ: str) -> Cell:
-    return Cell(organ, organ, html=f"{swatch(BY_NAME[organ].colour)}{escape(_words(organ))}")
+    return Cell(_words(organ), organ, colour=BY_NAME[organ].colour)
 
 
 def _sentence(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from abdoseg.exporters.job import Job
 from abdoseg.image.volumetry import OrganVolume
 from abdoseg.rendering import preview
 from abdoseg.rendering.captions import volume_text
-from abdoseg.rendering.html import Cell, facts, figure, note, page, section, swatch, table
+from abdoseg.rendering.html import Cell, Value, render_page
 from abdoseg.rendering.slices import colour_of, title_of
-from abdoseg.rendering.viewer import ViewerOrgan, script, viewer
+from abdoseg.rendering.viewer import ViewerOrgan, ViewerScene, viewer_scene
 
 NOT_SHOWN = {
     "case",
@@ -33,14 +32,19 @@ NOT_SHOWN = {
 
 def write(job: Job, target: Path) -> None:
     """Nothing is fetched from anywhere; nothing of the patient but the pictures is in it."""
-    body = "\n".join(part for part in (_volumes(job), _slices(job), _solids(job), _record(job.record)) if part)
     whose = ", segmented by abdoseg" if job.record else ""
-    words = page(
+    words = render_page(
+        "case_report.html",
         job.case,
-        body,
         lead=f"Organs of the abdomen{whose}. For research; not a medical device.",
         foot=f"abdoseg {__version__}",
-        script=script(),
+        volumes=[(title_of(row.organ), volume_text(row.volume_ml)) for row in job.found],
+        warnings=warnings(job),
+        volume_table=_volume_table(job),
+        sheet=np.asarray(preview(job.scan, job.labelmap, job.truth, job.options.slice_style, job.rows)),
+        scene=_scene(job),
+        record=[[name.replace("_", " ").replace(".", ": "), value] for name, value in _flat(job.record)],
+        changes=[str(line) for line in job.record.get("changes", ())],
     )
     target.write_text(words, encoding="utf-8")
 
@@ -59,8 +63,8 @@ def warnings(job: Job) -> list[str]:
     return said
 
 
-def _volumes(job: Job) -> str:
-    shown = facts([(title_of(row.organ), volume_text(row.volume_ml)) for row in job.found])
+def _volume_table(job: Job) -> tuple[list[str], list[list[Value]]]:
+    """Headers and rows."""
     quality = job.record.get("quality", {})
     measured = job.scan is not None
     headers = ["organ", "volume (ml)", *(("mean (HU)", "SD (HU)") if measured else ()), "voxels", "complete"]
@@ -68,12 +72,11 @@ def _volumes(job: Job) -> str:
     if quality:
         headers += ["confidence", "to look at"]
         rows = [[*cells, *_quality(quality.get(row.organ, {}))] for cells, row in zip(rows, job.rows, strict=True)]
-    notes = "".join(map(note, warnings(job)))
-    return section("Volumes", shown + notes + table(headers, rows, sortable=True))
+    return headers, rows
 
 
-def _row(row: OrganVolume, measured: bool) -> list[Cell | str | float | int | None]:
-    name = Cell(title_of(row.organ), html=swatch(colour_of(row.organ, row.label)) + escape(title_of(row.organ)))
+def _row(row: OrganVolume, measured: bool) -> list[Value]:
+    name = Cell(title_of(row.organ), colour=colour_of(row.organ, row.label))
     if row.complete is None:
         complete = Cell("not found", tone="warn")
     else:
@@ -83,34 +86,19 @@ def _row(row: OrganVolume, measured: bool) -> list[Cell | str | float | int | No
     return [name, Cell(f"{row.volume_ml:.1f}", row.volume_ml), *hu, row.voxels, complete]
 
 
-def _quality(found: Mapping[str, Any]) -> list[Cell | str | float | int | None]:
+def _quality(found: Mapping[str, Any]) -> list[Value]:
     confidence, reasons = found.get("confidence"), found.get("reasons") or ()
     shown = None if confidence is None else Cell(f"{confidence:.2f}", confidence)
     return [shown, Cell(", ".join(reasons).replace("_", " ") or "nothing", tone="warn" if reasons else "soft")]
 
 
-def _slices(job: Job) -> str:
-    picture = np.asarray(preview(job.scan, job.labelmap, job.truth, job.options.slice_style, job.rows))
-    words = "Slices at equal steps through the organs; the patient's right is on the left."
-    return section("Slices", figure(picture, "Slices in three planes with the organs outlined"), text=words)
-
-
-def _solids(job: Job) -> str:
+def _scene(job: Job) -> ViewerScene | None:
+    """The organs in 3-D; None when there is none."""
     shown = []
     for row in job.found:
         inner = row.organ in BY_NAME and BY_NAME[row.organ].is_lesion
         shown.append(ViewerOrgan(row.organ, job.surfaces[row.organ], colour_of(row.organ, row.label), inner))
-    if not shown:
-        return ""
-    words = "Drag or use the arrow keys to turn, control and wheel or + and - to come closer, double-click to go back."
-    return section("In three dimensions", viewer(shown), text=words)
-
-
-def _record(record: Mapping[str, Any]) -> str:
-    rows = [[name.replace("_", " ").replace(".", ": "), value] for name, value in _flat(record)]
-    changes = "".join(f"<li>{escape(str(line))}</li>" for line in record.get("changes", ()))
-    changed = f"<h3>What post-processing changed</h3><ul>{changes}</ul>" if changes else ""
-    return section("How it was made", table(["what", "value"], rows) + changed) if rows else ""
+    return viewer_scene(shown) if shown else None
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

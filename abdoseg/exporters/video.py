@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from abdoseg.exporters.job import Job
 from abdoseg.image.volume import Labelmap
-from abdoseg.rendering import rasterizer as raster
+from abdoseg.rendering import rasterizer
 from abdoseg.rendering.captions import DIM, GROUND, INK, annotate, captioned_size, font, legend, window_text, write
 from abdoseg.rendering.slices import ACROSS, RGB, View, colour_of, draw_slice, fit_view
 
@@ -85,7 +85,7 @@ def slice_frames(job: Job, fps: int) -> Iterator[RGB]:
 def turntable_frames(job: Job, fps: int) -> Iterator[RGB]:
     """One full turn, so that it loops without a jump."""
     surfaces = [(job.surfaces[row.organ], colour_of(row.organ, row.label), _is_lesion(row.organ)) for row in job.found]
-    what = raster.scene(surfaces)
+    scene = rasterizer.make_scene(surfaces)
     height, width = SOLID_PX
     ground = Image.new("RGB", (width + LEGEND_PX, height), GROUND)
     legend(ground, job.rows, (width + 14, 24))
@@ -94,7 +94,8 @@ def turntable_frames(job: Job, fps: int) -> Iterator[RGB]:
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, count, AHEAD):
             ahead = turns[start : start + AHEAD]
-            for turn, picture in zip(ahead, pool.map(lambda t: raster.render(what, t, SOLID_PX), ahead), strict=True):
+            pictures = pool.map(lambda turn: rasterizer.render(scene, turn, SOLID_PX), ahead)
+            for turn, picture in zip(ahead, pictures, strict=True):
                 frame = ground.copy()
                 frame.paste(Image.fromarray(picture), (0, 0))
                 _triad(frame, turn, (54, height - 58))
@@ -139,7 +140,7 @@ def _is_lesion(organ: str) -> bool:
 def _triad(frame: Image.Image, turn_degrees: float, at: tuple[int, int]) -> None:
     """The patient's axes, small: the letters stand where right, anterior and superior are."""
     draw = ImageDraw.Draw(frame)
-    matrix = raster.view_matrix(turn_degrees)
+    matrix = rasterizer.view_matrix(turn_degrees)
     for letter, axis in sorted(zip("RAS", matrix.T, strict=True), key=lambda pair: pair[1][2]):
         end = (at[0] + 30 * axis[0], at[1] - 30 * axis[1])
         colour = INK if axis[2] > -0.2 else DIM

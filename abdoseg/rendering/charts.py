@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from math import ceil, floor, isfinite, log10
 
 import numpy as np
+from markupsafe import Markup, escape
 
 WIDTH = 520
 LEFT, RIGHT, TOP, BOTTOM = 136, 18, 10, 44  # margins in px
@@ -188,6 +188,8 @@ def _short(value: float) -> str:
     return f"{value:.4g}".replace("-", "−") if abs(value) > 1e-12 else "0"
 
 
-def _svg(height: int, words: str, parts: Sequence[str]) -> str:
-    return (f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
-            f'aria-label="{escape(words)}">{"".join(parts)}</svg>')  # fmt: skip
+def _svg(height: int, words: str, parts: Sequence[str]) -> Markup:
+    return Markup(
+        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
+        f'aria-label="{escape(words)}">{"".join(parts)}</svg>'
+    )

@@ -40,7 +40,7 @@ class Scene:
     half_height_mm: float
 
 
-def scene(surfaces: Sequence[tuple[Surface, Colour, bool]]) -> Scene:
+def make_scene(surfaces: Sequence[tuple[Surface, Colour, bool]]) -> Scene:
     """The scene of surfaces with their colours; True for those seen through the others."""
     if not surfaces:
         return Scene((), 1.0, 1.0)

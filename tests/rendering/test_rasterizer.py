@@ -6,7 +6,7 @@ from organs import make
 
 from abdoseg.image.mesh import surface
 from abdoseg.image.volume import Geometry
-from abdoseg.rendering.rasterizer import render, scene, view_matrix
+from abdoseg.rendering.rasterizer import make_scene, render, view_matrix
 
 SIZE = (80, 120)
 
@@ -31,30 +31,30 @@ RED, BLUE = (220, 30, 30), (30, 30, 220)
 
 
 def test_from_the_front_the_patients_right_is_on_the_left():
-    picture = render(scene([(block((15, 0, 0)), RED, False), (block((-15, 0, 0)), BLUE, False)]), 0, SIZE)
+    picture = render(make_scene([(block((15, 0, 0)), RED, False), (block((-15, 0, 0)), BLUE, False)]), 0, SIZE)
     assert where(picture, 0)[1].max() < 60 < where(picture, 2)[1].min()
 
 
 def test_half_a_turn_later_it_is_on_the_right():
-    picture = render(scene([(block((15, 0, 0)), RED, False), (block((-15, 0, 0)), BLUE, False)]), 180, SIZE)
+    picture = render(make_scene([(block((15, 0, 0)), RED, False), (block((-15, 0, 0)), BLUE, False)]), 180, SIZE)
     assert where(picture, 2)[1].max() < 60 < where(picture, 0)[1].min()
 
 
 def test_superior_is_on_top():
-    picture = render(scene([(block((0, 0, 15)), RED, False), (block((0, 0, -15)), BLUE, False)]), 0, SIZE)
+    picture = render(make_scene([(block((0, 0, 15)), RED, False), (block((0, 0, -15)), BLUE, False)]), 0, SIZE)
     assert where(picture, 0)[0].max() < where(picture, 2)[0].min() + 4
 
 
 def test_what_is_in_front_hides_what_is_behind():
     solids = [(block((0, 15, 0), (12, 5, 12)), RED, False), (block((0, -10, 0), (5, 5, 5)), BLUE, False)]
-    assert len(where(render(scene(solids), 0, SIZE), 2)[0]) == 0
-    assert len(where(render(scene(solids), 180, SIZE), 2)[0]) > 20
+    assert len(where(render(make_scene(solids), 0, SIZE), 2)[0]) == 0
+    assert len(where(render(make_scene(solids), 180, SIZE), 2)[0]) > 20
 
 
 def test_a_lesion_is_seen_through_the_organ_around_it():
     organ, lesion = block((0, 0, 0), (20, 20, 20)), block((0, 0, 0), (6, 6, 6))
-    hidden = render(scene([(organ, RED, False), (lesion, BLUE, False)]), 0, SIZE)
-    seen = render(scene([(organ, RED, False), (lesion, BLUE, True)]), 0, SIZE)
+    hidden = render(make_scene([(organ, RED, False), (lesion, BLUE, False)]), 0, SIZE)
+    seen = render(make_scene([(organ, RED, False), (lesion, BLUE, True)]), 0, SIZE)
     assert hidden[40, 60, 2] < seen[40, 60, 2]
     assert seen[40, 60, 0] > 50
 
@@ -69,7 +69,7 @@ def test_the_view_is_a_rotation_and_the_eye_looks_down_a_little():
 
 def test_a_flat_disc_covers_its_share_of_the_picture_to_the_pixel():
     made = block((0, 0, 0), (20, 20, 20))
-    picture = render(scene([(made, (200, 200, 200), False)]), 0, (200, 200))
+    picture = render(make_scene([(made, (200, 200, 200), False)]), 0, (200, 200))
     covered = (picture.max(axis=2) > 30).sum()
     tall = 20 * np.cos(np.radians(14)) * 2 + 20 * np.sin(np.radians(14)) * 2
     scale = 0.47 * min(200 / np.hypot(20, 20), 200 / (20 * np.cos(np.radians(14)) + 28.3 * np.sin(np.radians(14))))
@@ -77,7 +77,7 @@ def test_a_flat_disc_covers_its_share_of_the_picture_to_the_pixel():
 
 
 def test_nothing_makes_an_empty_picture_and_bytes_are_the_same_each_time():
-    assert len(np.unique(render(scene([]), 0, SIZE).reshape(-1, 3), axis=0)) == 1
+    assert len(np.unique(render(make_scene([]), 0, SIZE).reshape(-1, 3), axis=0)) == 1
     surfaces = make().with_surfaces().surfaces
     solids = [(surface, RED, organ == "liver_tumour") for organ, surface in surfaces.items()]
-    assert render(scene(solids), 40, SIZE).tobytes() == render(scene(solids), 40, SIZE).tobytes()
+    assert render(make_scene(solids), 40, SIZE).tobytes() == render(make_scene(solids), 40, SIZE).tobytes()
