@@ -1,4 +1,4 @@
-"""Networks that see a volume slice by slice: UNet++, MAnet and DeepLabV3+, as segmentation_models_pytorch draws them.
+"""2-D networks applied slice by slice: UNet++, MAnet and DeepLabV3+ of segmentation_models_pytorch.
 
 Sources: Zhou et al. 2018, "UNet++", doi:10.1007/978-3-030-00889-5_1; Fan et al. 2020, "MA-Net",
 doi:10.1109/ACCESS.2020.3025372; Chen et al. 2018, "DeepLabV3+", doi:10.1007/978-3-030-01234-2_49.
@@ -16,17 +16,21 @@ from torch import Tensor, nn
 from abdoseg.errors import ModelError
 
 ARCHITECTURES = ("unetplusplus", "manet", "deeplabv3plus")
-HALVINGS = 5  # of an encoder, on each axis of a slice
+HALVINGS = 5  # of the grid by an encoder, on each axis of a slice
 
 
 @dataclass(frozen=True)
 class SliceNetConfig:
-    """classes: output channels, background included. encoder: one of the library's, trained from scratch."""
+    """The shape of a 2-D network.
+
+    classes: output channels, background included. encoder: a name of segmentation_models_pytorch's, trained from
+    scratch. multiples: patches must be multiples of so many voxels on each axis.
+    """
 
     classes: int = 5
     architecture: str = "unetplusplus"
     encoder: str = "resnet34"
-    multiples: ClassVar[tuple[int, int, int]] = (2**HALVINGS, 2**HALVINGS, 1)  # of voxels, which patches must be
+    multiples: ClassVar[tuple[int, int, int]] = (2**HALVINGS, 2**HALVINGS, 1)
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -36,7 +40,10 @@ class SliceNetConfig:
 class SliceNet(nn.Module):
     """(B, 1, I, J, K) windowed HU -> (B, classes, I, J, K) logits, each slice of K on its own; I, J multiples of 32.
 
-    Raises ModelError when the library is not installed; nothing is downloaded.
+    Nothing is downloaded.
+
+    Raises:
+        ModelError: segmentation_models_pytorch is not installed.
     """
 
     multiples = SliceNetConfig.multiples

@@ -1,4 +1,4 @@
-"""The V-Net and its simpler kin, in dataflow order: what Milletari 2016 draws, and what the other recipes change.
+"""V-Net (Milletari 2016) and its variants for 3-D segmentation, in dataflow order.
 
 Source: Milletari, Navab, Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image
 Segmentation", 3DV 2016, doi:10.1109/3DV.2016.79, figure 2 and table 1.
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-HEAD_STD = 0.05  # of its first kernel: logits of some tenths
+HEAD_STD = 0.05  # of the head's initial weights: logits begin at some tenths
 DOWNS = ("strided", "maxpool", "convolve-maxpool")
 
 
@@ -22,15 +22,26 @@ DOWNS = ("strided", "maxpool", "convolve-maxpool")
 class VNetConfig:
     """The shape of a V-Net; the defaults are the paper's.
 
-    classes: output channels, background included. widths: channels of the encoder's stages, finest first.
-    depths: convolutions in each stage; the decoder's stages mirror the encoder's.
-    stem: stride of the first convolution. 1 is the paper's; 2 takes blocks of 2x2x2 voxels apart into channels, so
-    that the whole network works at half the resolution and the last transposed convolution draws the fine grid.
-    join: how a decoder stage takes the skip connection. "wide" keeps both halves to its end, as the paper does;
-    "concat" goes back to the stage's width at the first convolution; "add" sums them.
-    down: how each stage hands on to the next: a strided convolution, max-pooling, or a convolution and max-pooling;
-    one for all, or one a step. dropout: its share, after strided convolutions and before the head.
-    plain_ends: the finest stages, first and last, add nothing to their output.
+    Attributes:
+        classes: output channels, background included.
+        widths: channels of the encoder's stages, finest first.
+        depths: convolutions in each stage; the decoder's stages mirror the encoder's.
+        kernel: edge of the stages' convolutions in voxels, odd.
+        stem: stride of the first convolution. The paper has none, which is 1; with 2, blocks of 2x2x2 voxels become
+            channels, the whole network works at half the resolution, and the head, a transposed convolution, returns
+            to the full one.
+        norm: after each convolution of a stage.
+        activation: of the whole network.
+        residual: whether a stage's input is added to its output.
+        down: how the grid is halved between stages: "strided" convolution, "maxpool", or "convolve-maxpool"; one for
+            all stages, or one each.
+        join: how a decoder stage takes the skip connection. "wide" concatenates and stays as wide to its end, as the
+            paper does; "concat" is back at the stage's width after its first convolution; "add" sums.
+        dropout: fraction of channels dropped, after strided convolutions and before the head.
+        plain_ends: the finest stages, first and last, are not residual.
+
+    Raises:
+        ValueError: the fields do not fit together.
     """
 
     classes: int = 5
@@ -56,12 +67,12 @@ class VNetConfig:
 
     @property
     def downs(self) -> tuple[str, ...]:
-        """How each stage hands on to the next, finest first."""
+        """How the grid is halved after each stage, finest first."""
         return (self.down,) * (len(self.widths) - 1) if isinstance(self.down, str) else self.down
 
     @property
     def stride(self) -> int:
-        """Patches must be a multiple of this many voxels on each axis."""
+        """Voxels of which patches must be a multiple on each axis."""
         return int(self.stem * 2 ** (len(self.widths) - 1))
 
     @property
@@ -70,9 +81,9 @@ class VNetConfig:
         return (self.stride,) * 3
 
     def receptive_field(self) -> int:
-        """Voxels that an output voxel sees along an axis, as table 1 of the paper counts them: 551 there.
+        """Receptive field of an output voxel along an axis, as table 1 of the paper counts it: 551 voxels there.
 
-        It counts a transposed convolution as one more step; a gradient reaches up to that much less.
+        A transposed convolution counts as one more step, by which a gradient may reach less far.
         """
         field, step, grow = self.stem, self.stem, self.kernel - 1
         if self.stem > 1:
@@ -113,7 +124,7 @@ class Stage(nn.Module):
         self.norms = nn.ModuleList(_NORMS[config.norm](width) for _ in range(depth))
         self.activations = nn.ModuleList(_ACTIVATIONS[config.activation](width) for _ in range(depth))
         self.residual = config.residual and not (end and config.plain_ends)
-        # A stage of another width than its input needs a projection; from one channel, the input is repeated.
+        # Where the width changes the residual is projected; a single channel is broadcast instead.
         self.shortcut = nn.Conv3d(inputs, width, 1) if self.residual and inputs not in (1, width) else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:  # (B, inputs, I, J, K) -> (B, width, I, J, K)
@@ -160,13 +171,13 @@ class VNet(nn.Module):
         else:
             self.head = nn.ConvTranspose3d(below, config.classes, config.stem, stride=config.stem)
         if config.norm != "none":  # without norms, sums of that size would grow from stage to stage
-            self._keep_scale()
+            self._initialise()
 
-    def _keep_scale(self) -> None:
-        """Begins with kernels that hand on what comes in at the size it came, and a head that is of no opinion.
+    def _initialise(self) -> None:
+        """Initialises weights so that activations keep their variance from layer to layer, and logits begin near 0.
 
-        PyTorch's own begin a stride-2 transposed convolution at a third of that, and what the deep stages see is then
-        lost beside the skip connections for hundreds of steps. Source: He 2015, doi:10.1109/ICCV.2015.123.
+        PyTorch's default begins a stride-2 transposed convolution at a third of that, and the deep stages are then
+        drowned by the skip connections for hundreds of steps. Source: He 2015, doi:10.1109/ICCV.2015.123.
         """
         for layer in self.modules():
             if isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):  # the blocks of a transposed one do not overlap
@@ -190,7 +201,7 @@ class VNet(nn.Module):
 
 
 class Down(nn.Module):
-    """Halves the grid; all but bare max-pooling widen too."""
+    """Halves the grid, and goes on to the next stage's width unless it is plain max-pooling."""
 
     def __init__(self, inputs: int, width: int, kind: str, config: VNetConfig) -> None:
         super().__init__()

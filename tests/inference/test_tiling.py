@@ -1,4 +1,4 @@
-"""Tiles cover the grid, their shares sum to one, and no tiling computes more than it must."""
+"""Tiles cover the image, their weights sum to one, and no tiling computes more than it must."""
 
 import itertools
 import math
@@ -11,30 +11,30 @@ from hypothesis import strategies as st
 from abdoseg.inference.tiling import tile
 
 
-def total_share(tiling, shape):
+def total_weight(tiling, shape):
     total = np.zeros(shape)
-    for box, share in tiling.tiles():
+    for box, weight in tiling.tiles():
         inside = [slice(max(0, b.start), min(n, b.stop)) for b, n in zip(box, shape, strict=True)]
         within = [slice(i.start - b.start, i.stop - b.start) for i, b in zip(inside, box, strict=True)]
-        total[tuple(inside)] += share[tuple(within)]
+        total[tuple(inside)] += weight[tuple(within)]
     return total
 
 
 @settings(deadline=None, max_examples=40)
 @given(shape=st.tuples(*[st.integers(1, 70)] * 3), overlap=st.sampled_from([0.0, 0.25, 0.5]))
-def test_every_voxel_is_shared_out_once(shape, overlap):
+def test_weights_sum_to_one_at_every_voxel(shape, overlap):
     tiling = tile(shape, (32, 32, 16), (8, 8, 8), overlap, 40**3)
-    np.testing.assert_allclose(total_share(tiling, shape), 1.0, rtol=1e-4)
+    np.testing.assert_allclose(total_weight(tiling, shape), 1.0, rtol=1e-4)
     assert all(size % 8 == 0 for size in tiling.size)
     assert math.prod(tiling.size) <= 40**3
 
 
-def test_a_grid_that_fits_is_one_tile_with_a_share_of_one():
+def test_an_image_that_fits_is_one_tile_with_a_weight_of_one():
     tiling = tile((100, 90, 60), (96, 96, 64), (16, 16, 16), 0.25, 2_000_000)
     assert tiling.size == (112, 96, 64)
-    ((box, share),) = tiling.tiles()
+    ((box, weight),) = tiling.tiles()
     assert box[2] == slice(-2, 62)
-    np.testing.assert_allclose(share, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(weight, 1.0, rtol=1e-6)
 
 
 def test_a_slab_thinner_than_a_patch_lies_in_the_middle_of_one():
@@ -54,7 +54,7 @@ def test_larger_tiles_save_overlap(most):
     assert math.prod(tiling.size) <= most
 
 
-def test_neighbours_overlap_by_the_share_asked_for():
+def test_neighbours_overlap_by_the_fraction_asked_for():
     tiling = tile((300, 96, 64), (96, 96, 64), (16, 16, 16), 0.25, 600_000)
     starts = tiling.starts[0]
     assert all(b - a <= tiling.size[0] - 24 for a, b in itertools.pairwise(starts))
