@@ -1,15 +1,16 @@
-"""Charts as SVG: box plots, scatter plots, Bland-Altman plots."""
+"""Charts as SVG for pages and files: box plots, scatter plots, Bland-Altman plots, curves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor, isfinite, log10
 
 import numpy as np
 from markupsafe import Markup, escape
 
 WIDTH = 520
+LEGEND = 170  # px beside curves
 LEFT, RIGHT, TOP, BOTTOM = 136, 18, 10, 44  # margins in px
 ROW = 44  # px a box
 
@@ -25,14 +26,14 @@ class DataPoint:
 
 @dataclass(frozen=True)
 class Series:
-    """The points of one organ. colour: CSS."""
+    """Points of one organ or quantity. colour: CSS."""
 
     label: str
     colour: str
     points: tuple[DataPoint, ...]
 
 
-def box_plot(series: Sequence[Series], title: str, limits: tuple[float, float] | None = None) -> str:
+def box_plot(series: Sequence[Series], title: str, limits: tuple[float, float] | None = None) -> Markup:
     """One box a series along a common axis: median, quartiles, whiskers to the last point within 1.5 box widths.
 
     Every point is drawn too and says its name under the pointer. limits: where the axis at least reaches. Infinite
@@ -58,7 +59,7 @@ def box_plot(series: Sequence[Series], title: str, limits: tuple[float, float] |
     return _svg(height, f"{title} by organ. {words}", parts)
 
 
-def scatter(series: Sequence[Series], across: str, up: str) -> str:
+def scatter(series: Sequence[Series], across: str, up: str) -> Markup:
     """y against x on equal scales, with the line on which both are the same."""
     values = [value for one in series for point in one.points for value in (point.x, point.y)]
     height = 380
@@ -71,7 +72,7 @@ def scatter(series: Sequence[Series], across: str, up: str) -> str:
     return _svg(height, f"{up} against {across}, {len(values) // 2} points", parts)
 
 
-def bland_altman(series: Sequence[Series], across: str, up: str) -> str:
+def bland_altman(series: Sequence[Series], across: str, up: str) -> Markup:
     """Differences against means, with their mean and the limits of agreement, mean ± 1.96 sd.
 
     Source: Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8.
@@ -92,6 +93,54 @@ def bland_altman(series: Sequence[Series], across: str, up: str) -> str:
     parts += _dots(series, horizontal, vertical, across, up)
     agreement = f"mean {_short(mean)}, limits {_short(mean - 1.96 * sd)} to {_short(mean + 1.96 * sd)}"
     return _svg(height, f"{up} against {across}: {agreement}", parts)
+
+
+def line_chart(
+    series: Sequence[Series], title: str, across: str, up: str, limits: tuple[float, float] | None = None
+) -> Markup:
+    """y over x for each series, its name and last value beside the curves. limits: what the vertical axis holds.
+
+    Points that are not finite break a curve. Up to 40 of them are marked, and say their values under the pointer.
+    """
+    height, right = 320, WIDTH - RIGHT
+    points = [point for one in series for point in one.points if isfinite(point.y)]
+    horizontal = _Axis.around([0.0, *(point.x for point in points)], 62, right)
+    vertical = _Axis.around([*(limits or (0.0,)), *(point.y for point in points)], height - BOTTOM, TOP + 20)
+    parts = [f'<text x="62" y="16">{escape(title)}</text>', *_frame(horizontal, vertical, across, up, height, TOP + 20)]
+    for row, one in enumerate(series):
+        path, joined = "", False
+        for point in one.points:
+            if isfinite(point.y):
+                path += f"{'L' if joined else 'M'}{horizontal.px(point.x):.1f} {vertical.px(point.y):.1f}"
+            joined = isfinite(point.y)
+        parts.append(f'<path d="{path}" fill="none" stroke="{one.colour}" stroke-width="2" stroke-linejoin="round"/>')
+        finite = [point for point in one.points if isfinite(point.y)]
+        if len(finite) <= 40:
+            parts += _dots([replace(one, points=tuple(finite))], horizontal, vertical, across, up)
+        y = TOP + 34 + 20 * row
+        last = f" {_short(finite[-1].y)}" if finite else ""
+        parts.append(f'<rect x="{right + 16}" y="{y - 10}" width="12" height="12" rx="3" fill="{one.colour}"/>')
+        parts.append(f'<text x="{right + 34}" y="{y}">{escape(one.label + last)}</text>')
+    return _svg(height, f"{title}: {up} by {across}; {_last_values(series)}", parts, WIDTH + LEGEND)
+
+
+def svg_file(charts: Sequence[Markup]) -> str:
+    """Charts beside one another as the text of one SVG file, with colours for light and dark surroundings."""
+    sizes = [[int(side) for side in chart.split('viewBox="0 0 ', 1)[1].split('"', 1)[0].split()] for chart in charts]
+    starts = [sum(wide for wide, _ in sizes[:number]) for number in range(len(sizes))]
+    inside = "".join(str(chart).replace("<svg ", f'<svg x="{x}" ', 1) for chart, x in zip(charts, starts, strict=True))
+    width, height = sum(wide for wide, _ in sizes), max(tall for _, tall in sizes)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f'<style>{_FILE_STYLE}</style><rect width="100%" height="100%" fill="var(--card)"/>{inside}</svg>\n'
+    )
+
+
+_FILE_STYLE = (
+    ":root{--card:#fff;--ink:#1b2430;--soft:#566273;--line:#dde2e9;color:var(--ink)}"
+    "@media(prefers-color-scheme:dark){:root{--card:#1a2028;--ink:#e6eaf0;--soft:#a3afbf;--line:#323b47}}"
+    "text{fill:var(--ink);font:12px system-ui,sans-serif}.soft{fill:var(--soft)}"
+)
 
 
 @dataclass(frozen=True)
@@ -147,13 +196,13 @@ def _grid(axis: _Axis, top: float, bottom: float) -> str:
     return lines
 
 
-def _frame(horizontal: _Axis, vertical: _Axis, across: str, up: str, height: int) -> list[str]:
-    parts = [_grid(horizontal, TOP, height - BOTTOM), _axis_title(across, (62 + WIDTH - RIGHT) / 2, height - 6)]
+def _frame(horizontal: _Axis, vertical: _Axis, across: str, up: str, height: int, top: int = TOP) -> list[str]:
+    parts = [_grid(horizontal, top, height - BOTTOM), _axis_title(across, (62 + WIDTH - RIGHT) / 2, height - 6)]
     for value in vertical.ticks():
         y = vertical.px(value)
         parts.append(f'<line x1="62" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--line)"/>')
         parts.append(f'<text class="soft" x="56" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
-    middle = (TOP + height - BOTTOM) / 2
+    middle = (top + height - BOTTOM) / 2
     parts.append(f'<text class="soft" transform="translate(13 {middle:.0f}) rotate(-90)" text-anchor="middle">'
                  f"{escape(up)}</text>")  # fmt: skip
     return parts
@@ -185,11 +234,18 @@ def _in_words(values: Sequence[float]) -> str:
 def _short(value: float) -> str:
     if not isfinite(value):
         return "inf" if value > 0 else "–"
-    return f"{value:.4g}".replace("-", "−") if abs(value) > 1e-12 else "0"
+    text = f"{value:.4g}" if abs(value) < 9999.5 else f"{value:.0f}"
+    return text.replace("-", "−") if abs(value) > 1e-12 else "0"
 
 
-def _svg(height: int, words: str, parts: Sequence[str]) -> Markup:
+def _last_values(series: Sequence[Series]) -> str:
+    """Each series' last value, for those who do not see the curves."""
+    last = {one.label: [point.y for point in one.points if isfinite(point.y)][-1:] for one in series}
+    return ", ".join(f"{label} {_short(values[0]) if values else 'nothing yet'}" for label, values in last.items())
+
+
+def _svg(height: int, words: str, parts: Sequence[str], width: int = WIDTH) -> Markup:
     return Markup(
-        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(words)}">{"".join(parts)}</svg>'
     )
