@@ -223,11 +223,11 @@ def _grid_check(case: ScanCase, model: Model | None, options: BatchOptions) -> G
     """Refuses the case when it would take more memory than the options allow."""
     if model is None or options.max_memory is None:
         return accept_any_grid
-    from abdoseg.segmentation import largest_tile
+    from abdoseg.segmentation import tile_for
 
     def check(geometry: Geometry) -> None:
         try:
-            largest_tile(geometry, model.plan, model.device, options.max_memory)
+            tile_for(geometry, model, options.max_memory)
         except ResourceError as error:
             raise ResourceError(f"{case.scan}: {error}") from error
 
@@ -283,8 +283,8 @@ def _segment(
 
     read = scan.result()
     found = segment(read.volume, model, organs=organs, max_memory=options.max_memory, track=track)
-    found.record["seconds"] = {"read": read.seconds, **found.record["seconds"]}
-    return SegmentedScan(read.volume, found)
+    record = replace(found.record, seconds={"read": read.seconds, **found.record.seconds})
+    return SegmentedScan(read.volume, replace(found, record=record))
 
 
 def _finish(
@@ -315,8 +315,8 @@ def _write(case: ScanCase, segmented: SegmentedScan, options: BatchOptions, expo
         with writing(case.volumes, overwrite) as temporary:
             write_csv(rows, temporary, columns(found.quality))
     others = () if export is None else tuple(export(case, segmented.volume, found))
-    seconds = {**found.record["seconds"], "write": round(time.perf_counter() - start, 4)}
-    record = {"case": case.name, **found.record, "labels": options.scheme, "seconds": seconds}
+    seconds = {**found.record.seconds, "write": round(time.perf_counter() - start, 4)}
+    record = {"case": case.name, **found.record.to_dict(), "labels": options.scheme, "seconds": seconds}
     if case.record:
         record["scan"] = relative(case.scan, case.record.parent)
         with writing(case.record, overwrite) as temporary:

@@ -252,4 +252,4 @@ def test_a_scan_that_memory_does_not_allow_is_refused_by_its_header(cohort, tmp_
     (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, BatchOptions(max_memory=2**27))
     assert result.error.exit_code == 10
     assert str(result.error).startswith(f"{cohort[0]}: a scan of")
-    assert "--max-memory allows 0.1 GB" in str(result.error)
+    assert "--max-memory allows 0.12 GB" in str(result.error)

@@ -14,6 +14,7 @@ FLOORS = [
     {"model"},
     {"inference"},
     {"quality"},
+    {"provenance"},
     {"segmentation", "training", "exporters", "evaluation"},
     {"batch"},
     {"cli"},

@@ -69,14 +69,14 @@ def bench(
             with _timed(seconds, "read"):
                 volume = read_scan(scan)
             found = segment(volume, model)
-            for stage, taken in found.record["seconds"].items():
+            for stage, taken in found.record.seconds.items():
                 seconds.setdefault(stage, []).append(taken)
             with _timed(seconds, "write"):
                 write_nifti(found.labelmap.labels, volume.stored, Path(folder) / "labels.nii.gz")
         floors = _floors(scan, volume, found)
     rows = [(stage, statistics.median(taken), floors.get(stage)) for stage, taken in seconds.items()]
     rows.append(("all", sum(row[1] for row in rows), None))
-    facts = {name: found.record[name] for name in ("versions", "device", "precision", "threads")}
+    facts = {name: getattr(found.record, name) for name in ("versions", "device", "precision", "threads")}
     facts |= {"shape": list(volume.geometry.shape), "peak_memory_gb": round(peak_memory() / 2**30, 2)}
     if model.device.type == "cuda":
         facts["peak_gpu_memory_gb"] = round(torch.cuda.max_memory_reserved(model.device) / 2**30, 2)
@@ -133,7 +133,7 @@ def _floors(scan: Path, volume: Volume, found: Segmentation) -> dict[str, float]
 
     a_byte = _seconds_a_byte()
     labels = found.labelmap.labels.nbytes
-    grid = math.prod(found.record["grid"]["shape"])
+    grid = math.prod(found.record.grid["shape"])
     image, fields = 4 * grid, 2 * grid * len(found.rows)
     organs = volume.voxels.itemsize * sum(row.voxels for row in found.rows)
     seconds: dict[str, list[float]] = {}

@@ -192,7 +192,13 @@ def _exporting(given: SegmentOptions, folder: Path, overwrite: bool) -> Export |
 
         series = case.scan if format_of(case.scan) == "DICOM" else None
         work = job.Job(
-            case.name, found.labelmap, tuple(found.rows), volume, reference=series, record=found.record, options=chosen
+            case.name,
+            found.labelmap,
+            tuple(found.rows),
+            volume,
+            reference=series,
+            record=found.record.to_dict(),
+            options=chosen,
         )
         return job.export(work, folder, formats, given.split, overwrite)
 

@@ -1,4 +1,4 @@
-"""A coarse look at all of an image, and a fine one where it found organs: most of a body need not be seen finely."""
+"""Coarse-to-fine inference: the region of interest from a downsampled image, and only that in full."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from abdoseg.image.components import Box, box_of, components, positive
-from abdoseg.inference.sliding_window import MOST_VOXELS, Fields, body_box, predict, tiles_of
+from abdoseg.image.organ_maps import Margins, OrganMaps
+from abdoseg.image.volume import Geometry
+from abdoseg.inference.resources import MAX_TILE_VOXELS
+from abdoseg.inference.sliding_window import body_box, sliding_window, tiles_of
 from abdoseg.model.weights import Model
 from abdoseg.runtime.progress import Track, silent
 
@@ -17,52 +20,54 @@ LEAST_ML = 1.0  # a smaller piece is no reason to look there
 MISSED_ML = 20.0  # of an organ; where the coarse look found less, it may be anywhere beside the others, and within
 MISSED_MM = 150.0  # above and below
 CUT_MM2 = 100.0  # an organ's section with a face beyond which it must be looked for
-WORTH = 4_000_000  # voxels to compute from which on a coarse look saves more than it takes
+WORTH_VOXELS = 4_000_000  # to compute, from which on a coarse look saves more than it takes
 
 
-def predict_located(
+def coarse_to_fine(
     model: Model,
     image: npt.NDArray[np.float32],
+    grid: Geometry,
     organs: tuple[str, ...],
-    most_voxels: int = MOST_VOXELS,
+    max_tile_voxels: int = MAX_TILE_VOXELS,
     track: Track = silent,
-) -> Fields:
-    """What `predict` gives, but where no organ is near: there -1, and nothing was looked at.
+) -> OrganMaps:
+    """The maps of `organs` in an image (I, J, K) of HU on `grid`; -1 outside the region of interest.
 
-    Where an organ goes on beyond what was looked at, that grows to the body's end, and is looked at again.
+    Where an organ goes on beyond the region, that grows to the body's end, and is looked at again.
     """
     body = body_box(image, model.plan.window_hu[0])
-    region = locate(model, image, organs, body, most_voxels, track)
+    region = region_of_interest(model, image, organs, body, max_tile_voxels, track)
     while True:
-        fields = predict(model, image, organs, most_voxels, within=region, track=track)
-        grown = _grown(fields.values, region, body, model.plan.inference_spacing_mm or (1, 1, 1))
+        margins = sliding_window(model, image, organs, max_tile_voxels, region=region, track=track)
+        grown = _grown(margins, region, body, model.plan.inference_spacing_mm or (1, 1, 1))
         if grown == region:
-            return fields
+            return OrganMaps(margins, organs, grid)
         region = grown
 
 
-def locate(
+def region_of_interest(
     model: Model,
     image: npt.NDArray[np.float32],
     organs: tuple[str, ...],
     body: Box,
-    most_voxels: int = MOST_VOXELS,
+    max_tile_voxels: int = MAX_TILE_VOXELS,
     track: Track = silent,
 ) -> Box:
     """The box that holds the organs, with a margin, within the `body` of an image (I, J, K) of HU on the plan's grid.
 
-    The network looks at blocks of `plan.roi_downsampling` voxels along each axis, averaged. It is the whole body where
-    that would save nothing, where the plan has no such number, for organs that the model does not deliver, and where
-    nothing is found: then nothing is known. Where an organ is all but missing, the box goes to the body's sides, its
-    front and its back.
+    The network sees means of `plan.roi_downsampling` voxels along each axis. It is the whole body where that would save
+    nothing, where the plan has no such number, for organs that the model does not deliver, and where nothing is found:
+    then nothing is known. Where an organ is all but missing, the box goes to the body's sides, its front and its back.
     """
-    plan, tiling = model.plan, tiles_of(model, image[body].shape, most_voxels)
+    plan, tiling = model.plan, tiles_of(model, image[body].shape, max_tile_voxels)
     if plan.roi_downsampling is None or plan.inference_spacing_mm is None or not set(organs) <= set(plan.output_organs):
         return body
-    if tiling.computed < WORTH:
+    if tiling.computed < WORTH_VOXELS:
         return body
-    fields = predict(model, _averaged(image[body], plan.roi_downsampling), organs, most_voxels, track=track).values
-    seen = positive(fields)
+    coarse = sliding_window(
+        model, _downsampled(image[body], plan.roi_downsampling), organs, max_tile_voxels, track=track
+    )
+    seen = positive(coarse)
     numbers, sizes = components(np.any(seen, axis=0, keepdims=True)[0])
     block_ml = float(np.prod(plan.inference_spacing_mm)) * plan.roi_downsampling**3 / 1000
     found = box_of((sizes * block_ml >= LEAST_ML)[numbers])
@@ -78,15 +83,15 @@ def locate(
     return box[0], box[1], box[2]
 
 
-def _averaged(image: npt.NDArray[np.float32], block: int) -> npt.NDArray[np.float32]:
+def _downsampled(image: npt.NDArray[np.float32], block: int) -> npt.NDArray[np.float32]:
     """The mean of blocks of so many voxels along each axis, those at the far ends of fewer."""
     blocks = F.avg_pool3d(torch.from_numpy(image.T)[None], block, ceil_mode=True)  # (1, K', J', I'): I is fastest
     return np.asarray(blocks[0].numpy().T)
 
 
-def _grown(fields: npt.NDArray[np.float16], region: Box, body: Box, spacing_mm: tuple[float, float, float]) -> Box:
+def _grown(margins: Margins, region: Box, body: Box, spacing_mm: tuple[float, float, float]) -> Box:
     """The region, carried on to the body's end where an organ's section at its face is as large as CUT_MM2."""
-    inside, box = fields[:, *region], []
+    inside, box = margins[:, *region], []
     for axis, (part, whole) in enumerate(zip(region, body, strict=True)):
         pixel_mm2 = float(np.prod(spacing_mm)) / spacing_mm[axis]
         planes = np.moveaxis(inside, axis + 1, 0)

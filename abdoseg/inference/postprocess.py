@@ -1,16 +1,18 @@
-"""What anatomy knows and a network may not: one piece an organ, no holes, kidneys on their sides, no skull around."""
+"""Post-processing of organ maps by anatomy: connected components, holes, sides of kidneys, no brain in a skull."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.image.components import Box, Mask, components, grown, holes, positive, positive_box
+from abdoseg.image.organ_maps import Margins, OrganMaps
 from abdoseg.image.volume import Array, Geometry
+from abdoseg.model.plan import members
 from abdoseg.runtime.threads import on_all_cores
 
 CLEARLY_MM = 15.0  # beyond the body's middle, where a piece of kidney is on the other side for certain
@@ -27,8 +29,7 @@ WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
 class Changes:
     """What was changed of one organ, in millilitres: pieces dropped, holes filled, pieces taken from the other side.
 
-    pieces: how many were dropped. walled_ml: what was dropped because bone encloses it. within: a box that holds what
-    is left of the organ; None when there was nothing.
+    pieces: how many were dropped. walled_ml: what was dropped because bone encloses it.
     """
 
     pieces: int = 0
@@ -36,7 +37,6 @@ class Changes:
     walled_ml: float = 0.0
     filled_ml: float = 0.0
     moved_ml: float = 0.0
-    within: Box | None = None
 
     @property
     def total_ml(self) -> float:
@@ -54,55 +54,60 @@ class Changes:
         return [f"{organ}: {ml:.1f} ml {what}" for ml, what in told if ml >= WORTH_ML]
 
 
-def tidy(
-    fields: npt.NDArray[np.float16],
-    organs: Sequence[str],
-    image: npt.NDArray[np.float32],
-    geometry: Geometry,
-    middle: float | None,
-) -> dict[str, Changes]:
-    """Corrects the fields (D, I, J, K) of `organs` where they lie, and says what was changed.
+def postprocess(
+    maps: OrganMaps, image: npt.NDArray[np.float32], middle: float | None
+) -> tuple[OrganMaps, dict[str, Changes]]:
+    """The maps with one piece an organ, without holes, and each kidney on its side; and what was changed, by organ.
 
-    image: (I, J, K) HU, geometry: of its and the fields' grid. middle: index along I of the body's middle; None when
-    it is not known, and then sides are not checked. A voxel changes hands by its field's sign, so that borders stay
-    where they were.
+    The margins are changed where they lie, by their sign, so that borders stay where they were.
+
+    Args:
+        image: (I, J, K) HU on the maps' grid.
+        middle: index along I of the body's middle; None when it is not known, and then sides are not checked.
     """
-    changes = {organ: Changes() for organ in organs}
-    ml = geometry.voxel_ml
-    if middle is not None:
-        _sort_sides(fields, organs, geometry, middle, changes)
-    enclosed: list[tuple[tuple[slice, ...], Mask] | None] = [None] * len(organs)
+    grid, ml = maps.grid, maps.grid.voxel_ml
+    changes = {organ: Changes() for organ in maps.organs}
+    boxes: dict[str, Box | None] = {}
+    if middle is not None and {"kidney_right", "kidney_left"} <= set(maps.organs):
+        _sort_sides(maps, middle, changes)
+    enclosed: dict[str, tuple[Box, Mask]] = {}
 
     def prune(n: int) -> None:
-        change = changes[organs[n]]
-        change.within = positive_box(fields[n])
-        if change.within is None or BY_NAME[organs[n]].is_lesion:
+        organ, margin = maps.organs[n], maps.margins[n]
+        change, found = changes[organ], positive_box(margin)
+        boxes[organ] = found
+        if found is None or BY_NAME[organ].is_lesion:
             return
-        box = grown(change.within, 1, image.shape)
-        inside = fields[n][box]
+        box = grown(found, 1, image.shape)
+        inside = margin[box]
         numbers, sizes = components(positive(inside))
-        change.walled_ml = _without_walled(numbers, sizes, box, image, geometry) * ml
+        change.walled_ml = _without_walled(numbers, sizes, box, image, grid) * ml
         belonging = _belonging(numbers, sizes, box, image.shape)
         loose = (numbers > 0) & ~belonging[numbers]
         inside[loose] = -inside[loose]
         change.pieces += int(np.count_nonzero(~belonging[1:]))
         change.dropped_ml += float(loose.sum()) * ml
-        change.within = positive_box(fields[n], box)
-        if change.within is not None:
-            left = grown(change.within, 1, image.shape)
-            enclosed[n] = left, holes(positive(fields[n][left]))
+        boxes[organ] = left = positive_box(margin, box)
+        if left is not None:
+            around = grown(left, 1, image.shape)
+            enclosed[organ] = around, holes(positive(margin[around]))
 
-    on_all_cores(prune, len(organs))
-    for field, organ, hollow in zip(fields, organs, enclosed, strict=True):
-        if hollow is not None:
-            box, filled = hollow
-            filled &= ~positive(fields[:, *box]).any(axis=0)
-            lead = np.maximum(np.abs(field[box][filled]), np.float16(1e-3))
-            for other in fields:  # trails by as much, so that between voxels, too, only one is above 0
-                other[box][filled] = np.minimum(other[box][filled], -lead)
-            field[box][filled] = lead
-            changes[organ].filled_ml += float(filled.sum()) * ml
-    return changes
+    on_all_cores(prune, len(maps.organs))
+    for organ in maps.organs:
+        if organ in enclosed:
+            changes[organ].filled_ml += _fill(maps, organ, *enclosed[organ]) * ml
+    return replace(maps, boxes=boxes), changes
+
+
+def _fill(maps: OrganMaps, organ: str, box: Box, hollow: Mask) -> float:
+    """Gives an organ the voxels of its holes that no other organ has; how many they are."""
+    margin = maps.margin(organ)
+    filled = hollow & ~positive(maps.margins[:, *box]).any(axis=0)
+    ahead = np.maximum(np.abs(margin[box][filled]), np.float16(1e-3))
+    for other in maps.margins:  # trails by as much, so that between voxels, too, only one is above 0
+        other[box][filled] = np.minimum(other[box][filled], -ahead)
+    margin[box][filled] = ahead
+    return float(filled.sum())
 
 
 def _without_walled(
@@ -125,7 +130,7 @@ def _without_walled(
 
 
 def _walled(piece: Mask, start: tuple[int, ...], image: npt.NDArray[np.float32], geometry: Geometry) -> float:
-    """The share of directions from a piece's middle in which bone comes before fat or gas, of those that show either.
+    """The fraction of directions from a piece's middle, of those that show bone, fat or gas, in which bone comes first.
 
     0 where less than half of them do. Directions are a golden spiral around a ball; along them means of 2 x 2 x 2
     voxels are looked at, which noise makes no bone of, and the piece itself is passed over.
@@ -172,20 +177,34 @@ def _belonging(
     return belonging
 
 
-def part_sides(field: npt.NDArray[np.float16], middle: float) -> tuple[npt.NDArray[np.float16], ...]:
-    """The right and the left of a field (I, J, K) that shows both: each piece goes to the side of its centre."""
-    numbers, centres = _centres(field)
+def split_channels(maps: OrganMaps, organs: Sequence[str], middle: float) -> OrganMaps:
+    """The maps of `organs`; a channel that shows both sides is split: each piece goes to the side of its centre.
+
+    middle: index along I of the body's middle.
+    """
+    if maps.organs == tuple(organs):
+        return maps
+    margins: dict[str, Margins] = {}
+    for margin, channel in zip(maps.margins, maps.organs, strict=True):
+        sides = members(channel)
+        margins |= dict(zip(sides, [margin] if len(sides) == 1 else split_sides(margin, middle), strict=True))
+    return OrganMaps(np.stack([margins[organ] for organ in organs]), tuple(organs), maps.grid)
+
+
+def split_sides(margin: Margins, middle: float) -> list[Margins]:
+    """The right and the left of a margin (I, J, K) that shows both: each piece goes to the side of its centre."""
+    numbers, centres = _centres(margin)
     sides = []
     for there in (centres > middle, centres <= middle):
         there[0] = True
         elsewhere = ~there[numbers]
-        side = field.copy()
+        side = margin.copy()
         side[elsewhere] = -side[elsewhere]
         sides.append(side)
-    return tuple(sides)
+    return sides
 
 
-def middle_of(body: Mask) -> float | None:
+def body_middle(body: Mask) -> float | None:
     """The index along I that halves the body (I, J, K); None when the body is cut on either side, or is not there."""
     columns = body.sum(axis=(1, 2), dtype=np.int64)
     height = columns.max()
@@ -194,39 +213,31 @@ def middle_of(body: Mask) -> float | None:
     return float((np.arange(len(columns)) * columns).sum() / columns.sum())
 
 
-def _sort_sides(
-    fields: npt.NDArray[np.float16],
-    organs: Sequence[str],
-    geometry: Geometry,
-    middle: float,
-    changes: dict[str, Changes],
-) -> None:
+def _sort_sides(maps: OrganMaps, middle: float, changes: dict[str, Changes]) -> None:
     """Gives each piece of a kidney that lies clearly on the other kidney's side to that kidney."""
-    if not {"kidney_right", "kidney_left"} <= set(organs):
-        return
-    right, left = fields[organs.index("kidney_right")], fields[organs.index("kidney_left")]
+    right, left = maps.margin("kidney_right"), maps.margin("kidney_left")
     strays = [
-        (right, left, "kidney_left", *_beyond(right, -1, geometry, middle)),
-        (left, right, "kidney_right", *_beyond(left, 1, geometry, middle)),
+        (right, left, "kidney_left", *_beyond(right, -1, maps.grid, middle)),
+        (left, right, "kidney_right", *_beyond(left, 1, maps.grid, middle)),
     ]
     for own, other, name, box, stray in strays:
         other[box][stray], own[box][stray] = own[box][stray], -own[box][stray]
-        changes[name].moved_ml += float(stray.sum()) * geometry.voxel_ml
+        changes[name].moved_ml += float(stray.sum()) * maps.grid.voxel_ml
 
 
-def _beyond(field: npt.NDArray[np.float16], sign: int, geometry: Geometry, middle: float) -> tuple[Box, Mask]:
-    """The field's box, and in it the pieces whose centre lies clearly beyond the middle, to the patient's right (1) or
+def _beyond(margin: Margins, sign: int, grid: Geometry, middle: float) -> tuple[Box, Mask]:
+    """The margin's box, and in it the pieces whose centre lies clearly beyond the middle, to the patient's right (1) or
     left (-1)."""
-    box = positive_box(field) or (slice(0, 0),) * 3
-    numbers, centres = _centres(field[box])
-    stray = sign * (centres + box[0].start - middle) * geometry.spacing_mm[0] > CLEARLY_MM
+    box = positive_box(margin) or (slice(0, 0),) * 3
+    numbers, centres = _centres(margin[box])
+    stray = sign * (centres + box[0].start - middle) * grid.spacing_mm[0] > CLEARLY_MM
     stray[0] = False
     return box, np.asarray(stray[numbers])
 
 
-def _centres(field: npt.NDArray[np.float16]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float64]]:
-    """The numbers of a field's pieces (I, J, K), and the index along I of each piece's centre, [0] meaning nothing."""
-    numbers, sizes = components(positive(field))
+def _centres(margin: Margins) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float64]]:
+    """The numbers of a margin's pieces (I, J, K), and the index along I of each piece's centre, [0] meaning nothing."""
+    numbers, sizes = components(positive(margin))
     along = np.zeros(len(sizes))
     for i, plane in enumerate(numbers):
         along += i * np.bincount(plane.ravel(), minlength=len(sizes))

@@ -1,9 +1,8 @@
-"""From an image on the network's grid to one field an organ: above 0 where that organ is the likeliest."""
+"""Sliding-window inference: from an image on the network's grid to one margin an organ, positive where the organ is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
@@ -13,9 +12,11 @@ import torch
 from torch import Tensor
 
 from abdoseg.image.components import Box
+from abdoseg.image.organ_maps import Margins
 from abdoseg.inference.backend import fuse, precision
 from abdoseg.inference.onednn import FusedVNet
 from abdoseg.inference.quantized import QuantizedVNet
+from abdoseg.inference.resources import MAX_TILE_VOXELS
 from abdoseg.inference.tiling import Shape, Tiling, tile
 from abdoseg.model.device import fastest_float
 from abdoseg.model.plan import Plan
@@ -23,67 +24,57 @@ from abdoseg.model.weights import Model
 from abdoseg.runtime.progress import Track, silent
 
 OVERLAP = 0.25  # of a patch
-MOST_VOXELS = 2_000_000  # of a tile: larger ones save overlap, but see weights/LOG.md, 16 and 19
 SLAB_VOXELS = 1_200_000  # the same where the image is thinner than a patch: half of such a tile shows nothing
 CONTEXT = 8  # voxels around the body that the network sees
-SPARSE = 0.005  # share of voxels above the window's floor below which a plane or tile is air
+SPARSE = 0.005  # fraction of voxels above the window's floor below which a plane or tile is air
 
 
-@dataclass(frozen=True, eq=False)
-class Fields:
-    """The network's answer on its grid.
-
-    values: (D, I, J, K) float16, an organ each in the order of `organs`: the organ's logit less the best other one's.
-    At most one organ is above 0 at a voxel, and at most one after linear interpolation too.
-    """
-
-    values: npt.NDArray[np.float16]
-    organs: tuple[str, ...]
-
-
-def predict(
+def sliding_window(
     model: Model,
     image: npt.NDArray[np.float32],
     organs: tuple[str, ...] | None = None,
-    most_voxels: int = MOST_VOXELS,
+    max_tile_voxels: int = MAX_TILE_VOXELS,
     overlap: float = OVERLAP,
-    within: Box | None = None,
+    region: Box | None = None,
     track: Track = silent,
-) -> Fields:
-    """The fields of `organs`, the plan's delivered ones if not named, in an image (I, J, K) of HU on the plan's grid.
+) -> Margins:
+    """The margins (D, I, J, K) of organs in an image (I, J, K) of HU on the plan's grid; see OrganMaps.
 
-    Only the box `within` is looked at, the body's if not given; and in it no tile with next to nothing above the
-    window's floor.
+    Args:
+        organs: channels of the network; the plan's delivered ones if not named.
+        max_tile_voxels: the network's memory follows it.
+        overlap: of neighbouring tiles, as a fraction of a patch.
+        region: the box that is looked at, the body's if not given; margins are -1 outside. In it no tile is looked at
+            that has next to nothing above the window's floor.
     """
     organs = organs or model.plan.output_organs
     floor = model.plan.window_hu[0]
-    body = within or body_box(image, floor)
-    inside = image[body]
-    tiling = tiles_of(model, inside.shape, most_voxels, overlap)
+    region = region or body_box(image, floor)
+    inside = image[region]
+    tiling = tiles_of(model, inside.shape, max_tile_voxels, overlap)
     run = _runner(model, [1 + model.plan.organs.index(organ) for organ in organs], tiling.size)
-    values = torch.full((len(organs), *image.shape), -1.0, dtype=torch.float16, device=model.device)
-    view = values[:, *body]
+    margins = torch.full((len(organs), *image.shape), -1.0, dtype=torch.float16, device=model.device)
+    blended = margins[:, *region]
     if len(tiling) > 1:
-        view.zero_()
-    for box, share in track(list(tiling.tiles()), "network"):
+        blended.zero_()
+    for box, weight in track(list(tiling.tiles()), "network"):
         voxels, where, within = _cut(inside, box, floor)
         if (voxels > floor).mean() < SPARSE:
             continue
-        fields = run(torch.from_numpy(_scaled(voxels, model.plan))[None, None].to(model.device))
-        part = fields[:, *within]
+        tile = run(torch.from_numpy(_scaled(voxels, model.plan))[None, None].to(model.device))[:, *within]
         if len(tiling) == 1:
-            view[:, *where] = part
+            blended[:, *where] = tile
         else:
-            view[:, *where] += part * torch.from_numpy(share[within]).to(part)
-    return Fields(values.cpu().numpy(), organs)
+            blended[:, *where] += tile * torch.from_numpy(weight[within]).to(tile)
+    return margins.cpu().numpy()
 
 
-def tiles_of(model: Model, shape: Shape, most_voxels: int = MOST_VOXELS, overlap: float = OVERLAP) -> Tiling:
+def tiles_of(model: Model, shape: Shape, max_tile_voxels: int = MAX_TILE_VOXELS, overlap: float = OVERLAP) -> Tiling:
     """The tiles in which the model sees an image of `shape`."""
     if any(n < patch for n, patch in zip(shape, model.plan.patch, strict=True)):
-        most_voxels = min(most_voxels, SLAB_VOXELS)
+        max_tile_voxels = min(max_tile_voxels, SLAB_VOXELS)
     multiples = getattr(model.network, "multiples", (1, 1, 1))
-    return tile(shape, model.plan.patch, multiples, overlap, most_voxels)
+    return tile(shape, model.plan.patch, multiples, overlap, max_tile_voxels)
 
 
 def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
@@ -101,7 +92,7 @@ def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
 
 
 def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor], Tensor]:
-    """(1, 1, *size) scaled image -> (D, I, J, K) float16 fields of the channels, the fastest way on the device."""
+    """(1, 1, *size) scaled image -> (D, I, J, K) float16 margins of the channels, the fastest way on the device."""
     network, kind, dtype = model.network.eval(), model.device.type, fastest_float(model.device)
     order = (*channels, *(c for c in range(len(model.plan.organs) + 1) if c not in channels))
     fused = _fused(model, precision(model), size, order) if kind == "cpu" else None
@@ -109,10 +100,10 @@ def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor]
     @torch.inference_mode()
     def run(image: Tensor) -> Tensor:
         if fused is not None:
-            return fused(image, lambda logits: lead(logits, len(channels)))
+            return fused(image, lambda logits: margins_of(logits, len(channels)))
         with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
             logits = network(image)[0]
-        return lead(logits[list(order)], len(channels)).to(torch.float16)
+        return margins_of(logits[list(order)], len(channels)).to(torch.float16)
 
     return run
 
@@ -122,8 +113,8 @@ def _fused(model: Model, dtype: torch.dtype, size: Shape, order: tuple[int, ...]
     return fuse(model.network, dtype, size, order, model.plan.activation_ranges)
 
 
-def lead(logits: Tensor, count: int) -> Tensor:
-    """(count, ...) by how much each of the first channels leads all others in logits (C, ...); negative if it trails.
+def margins_of(logits: Tensor, count: int) -> Tensor:
+    """(count, ...) each of the first channels' logits less the best of all others, of logits (C, ...).
 
     Background is among the others: count is less than C.
     """
@@ -131,10 +122,10 @@ def lead(logits: Tensor, count: int) -> Tensor:
     before = list(accumulate(channels[:-1], torch.maximum, initial=logits[count:].amax(dim=0)))
     after = list(accumulate(reversed(channels[1:]), torch.maximum))[::-1]
     others = [*map(torch.maximum, before, after), before[-1]]
-    leads = torch.empty_like(logits[:count])
-    for channel, other, out in zip(channels, others, leads, strict=True):
+    margins = torch.empty_like(logits[:count])
+    for channel, other, out in zip(channels, others, margins, strict=True):
         torch.sub(channel, other, out=out)
-    return leads
+    return margins
 
 
 def _cut(image: npt.NDArray[np.float32], box: Box, fill: float) -> tuple[npt.NDArray[np.float32], Box, Box]:

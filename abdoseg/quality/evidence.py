@@ -1,8 +1,8 @@
-"""What the network's grid shows of each organ: how much, how sure, how dense, and where."""
+"""Evidence of each organ on the network's grid: volume, probability, HU, position."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.image.components import Box, Mask, interior, positive, positive_box
+from abdoseg.image.organ_maps import Margins, OrganMaps
 from abdoseg.image.volume import Geometry
 from abdoseg.runtime.threads import on_all_cores
 
-Fields = npt.NDArray[np.float16]
 Points = npt.NDArray[np.float64]
 APART_MM = 4.0  # between an organ's points, along each axis
 
@@ -40,52 +40,41 @@ class Evidence:
         return np.asarray(self.points_mm.mean(axis=0))
 
 
-def examine(
-    fields: Fields,
-    organs: Sequence[str],
-    image: npt.NDArray[np.float32],
-    geometry: Geometry,
-    within: Mapping[str, Box | None] | None = None,
-) -> dict[str, Evidence]:
-    """The evidence for each organ that has a voxel. fields (D, I, J, K) and image (I, J, K) HU on one grid.
-
-    within: for an organ a box that holds all of it; found here if not given.
-    """
+def examine(maps: OrganMaps, image: npt.NDArray[np.float32]) -> dict[str, Evidence]:
+    """The evidence for each organ that has a voxel. image: (I, J, K) HU on the maps' grid."""
     found: dict[str, Evidence] = {}
 
     def examine_one(n: int) -> None:
-        if evidence := _evidence(fields[n], image, geometry, (within or {}).get(organs[n])):
-            found[organs[n]] = evidence
+        organ = maps.organs[n]
+        if box := maps.box(organ):
+            found[organ] = _evidence(maps.margin(organ), image, maps.grid, box)
 
-    on_all_cores(examine_one, len(organs))
-    return {organ: found[organ] for organ in organs if organ in found}
+    on_all_cores(examine_one, len(maps.organs))
+    return {organ: found[organ] for organ in maps.organs if organ in found}
 
 
-def _evidence(
-    field: npt.NDArray[np.float16], image: npt.NDArray[np.float32], geometry: Geometry, within: Box | None
-) -> Evidence | None:
-    """The evidence for the organ of a field (I, J, K); None when it has no voxel."""
-    box = positive_box(field, within)
-    if box is None:
-        return None
-    mask = positive(field[box])
-    lead = field[box][mask].astype(np.float32)
-    sure = 1 / (1 + np.exp(-lead))
-    bits = (np.logaddexp(0, lead) - lead * sure) / np.log(2)  # (N,) of a choice with the odds exp(lead) to 1
-    cut = any(part.start == 0 or part.stop == n for part, n in zip(box, geometry.shape, strict=True))
-    i, j, k = np.maximum(1, np.round(APART_MM / geometry.spacing_mm)).astype(int)
+def _evidence(margin: Margins, image: npt.NDArray[np.float32], grid: Geometry, within: Box) -> Evidence:
+    """The evidence for the organ of a margin (I, J, K) that is positive somewhere in a box."""
+    box = positive_box(margin, within)
+    assert box is not None
+    mask = positive(margin[box])
+    ahead = margin[box][mask].astype(np.float32)
+    sure = 1 / (1 + np.exp(-ahead))
+    bits = (np.logaddexp(0, ahead) - ahead * sure) / np.log(2)  # (N,) of a choice with the odds exp(ahead) to 1
+    cut = any(part.start == 0 or part.stop == n for part, n in zip(box, grid.shape, strict=True))
+    i, j, k = np.maximum(1, np.round(APART_MM / grid.spacing_mm)).astype(int)
     apart = mask[::i, ::j, ::k]
     if not apart.any():
         i, j, k, apart = 1, 1, 1, mask
     voxels = np.argwhere(apart) * (i, j, k) + [part.start for part in box]
     return Evidence(
-        len(lead) * geometry.voxel_ml,
-        float(sure.mean()),
-        float(bits.mean()),
-        float(np.median(image[box][mask])),
-        cut,
-        voxels @ geometry.affine[:3, :3].T + geometry.affine[:3, 3],
-        ~interior(apart)[apart],
+        volume_ml=len(ahead) * grid.voxel_ml,
+        confidence=float(sure.mean()),
+        entropy=float(bits.mean()),
+        hu=float(np.median(image[box][mask])),
+        cut=cut,
+        points_mm=voxels @ grid.affine[:3, :3].T + grid.affine[:3, 3],
+        outer=~interior(apart)[apart],
     )
 
 

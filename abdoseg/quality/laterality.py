@@ -1,4 +1,4 @@
-"""Is the scan its own mirror image? The network is asked where the spleen is large beside the liver."""
+"""Laterality: whether a scan is mirrored, asked of the network where the spleen is large beside the liver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.image.volume import Geometry
-from abdoseg.inference.coarse_to_fine import predict_located
+from abdoseg.inference.coarse_to_fine import coarse_to_fine
 from abdoseg.model.weights import Model
 from abdoseg.quality.evidence import Evidence, examine
 
@@ -24,18 +24,18 @@ SENTENCE = (
 )
 
 
-def seems_mirrored(
+def mirrored_warning(
     model: Model,
     image: npt.NDArray[np.float32],
-    geometry: Geometry,
+    grid: Geometry,
     evidence: Mapping[str, Evidence],
-    most_voxels: int,
+    max_tile_voxels: int,
 ) -> str | None:
     """A sentence when the mirror image (I, J, K) shows a liver more clearly; None when not, or no reason to look."""
     liver, spleen = evidence.get("liver"), evidence.get("spleen")
     if spleen is None or spleen.volume_ml < LARGE * (liver.volume_ml if liver else 0.0):
         return None
     mirror = np.asfortranarray(image[::-1])
-    found = examine(predict_located(model, mirror, ("liver",), most_voxels).values, ("liver",), mirror, geometry)
+    found = examine(coarse_to_fine(model, mirror, grid, ("liver",), max_tile_voxels), mirror)
     here, there = (one["liver"].confidence if "liver" in one else 0.0 for one in (evidence, found))
     return SENTENCE.format(there, here) if there > here + SURER else None

@@ -1,4 +1,4 @@
-"""Findings that cannot be what they are called: scans without an abdomen give none."""
+"""Plausibility: organs that cannot be what they are called are removed, so that scans without an abdomen give none."""
 
 from __future__ import annotations
 

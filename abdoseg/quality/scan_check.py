@@ -10,6 +10,7 @@ import numpy as np
 
 from abdoseg.errors import AbdosegError
 from abdoseg.image.volume import Geometry, Volume
+from abdoseg.inference.resources import expected_bytes, expected_seconds
 from abdoseg.io.image_file import Remark
 from abdoseg.io.read import ScanSummary, read_scan
 from abdoseg.quality.body_coverage import Coverage, coverage
@@ -21,12 +22,7 @@ SHORT_MM = 60.0
 KIDNEYS_MM = 180.0  # from the lungs' bases to the lower poles of the kidneys, usually
 ABDOMEN_MM = 20.0
 FRONT = 0.53  # real spines lie at 0.25 to 0.47 of the way from back to front
-# What `segment` takes on two cores without bfloat16, on the grid of the bundled weights; abdoseg.segmentation.estimate
-# knows device and model and says it better, but needs torch. A test holds the two together.
-GRID_VOXEL_MM3 = 1.44 * 1.44 * 2.16
-START_SECONDS, SECONDS_PER_VOXEL, SECONDS_PER_GRID_VOXEL = 1.3, 0.6e-8, 1.4e-7
-START_BYTES, BYTES_PER_VOXEL, BYTES_PER_GRID_VOXEL, TILE_BYTES = 420 * 2**20, 3.3, 13, 120
-TILE_VOXELS = 2_000_000
+NETWORK_SPACING_MM = (1.44, 1.44, 2.16)  # of the bundled weights, which are not read here; a test binds the two
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,7 @@ def judged(volume: Volume) -> Report:
 def facts(scan: Volume | ScanSummary) -> dict[str, Any]:
     """What a scan is, in numbers: for `info` and `check`."""
     stored = scan.stored.geometry
+    grid = stored.resampled(NETWORK_SPACING_MM)
     return {
         **scan.details,
         "shape": list(stored.shape),
@@ -77,29 +74,9 @@ def facts(scan: Volume | ScanSummary) -> dict[str, Any]:
         "axes": stored.axes,
         "field_of_view_mm": [round(float(n), 1) for n in np.array(stored.shape) * stored.spacing_mm],
         "shear_degrees": round(stored.shear_degrees, 2),
-        "expected_seconds": round(expected_seconds(stored), 1),
-        "expected_gb": round(expected_bytes(stored) / 2**30, 1),
+        "expected_seconds": round(expected_seconds(stored, grid), 1),
+        "expected_gb": round(expected_bytes(stored, grid) / 2**30, 1),
     }
-
-
-def expected_seconds(geometry: Geometry) -> float:
-    """How long `segment` will take, as a whole process."""
-    return START_SECONDS + SECONDS_PER_VOXEL * _voxels(geometry) + SECONDS_PER_GRID_VOXEL * _grid_voxels(geometry)
-
-
-def expected_bytes(geometry: Geometry) -> float:
-    """How much memory `segment` will take."""
-    network = _grid_voxels(geometry)
-    most = START_BYTES + BYTES_PER_VOXEL * _voxels(geometry) + BYTES_PER_GRID_VOXEL * network
-    return most + TILE_BYTES * min(network, TILE_VOXELS)
-
-
-def _voxels(geometry: Geometry) -> float:
-    return float(np.prod(geometry.shape, dtype=np.float64))
-
-
-def _grid_voxels(geometry: Geometry) -> float:
-    return _voxels(geometry) * geometry.voxel_ml * 1000 / GRID_VOXEL_MM3
 
 
 def _doubts(geometry: Geometry, covered: Coverage) -> list[str]:

@@ -17,29 +17,29 @@ from robustness import Perturbed, perturbed
 
 from abdoseg.cli.process import tune_process
 from abdoseg.image.components import box_of
-from abdoseg.image.resample import resample_image, resample_labels
+from abdoseg.image.resample import resample_labels
 from abdoseg.image.volume import Labelmap
-from abdoseg.inference import coarse_to_fine as locate
+from abdoseg.inference import coarse_to_fine
+from abdoseg.inference.network_grid import resample_to_network_grid
 from abdoseg.inference.sliding_window import body_box, tiles_of
 from abdoseg.io import read_labels, read_scan
 from abdoseg.metrics import dice
 from abdoseg.model.weights import Model, load_model
-from abdoseg.segmentation import network_grid, segment
+from abdoseg.segmentation import segment
 
 
 def row(model: Model, scan: Perturbed, truth: Labelmap, with_dice: bool) -> str:
     """What the coarse look does to one scan."""
     plan, volume = model.plan, scan.scan
-    grid = network_grid(volume.geometry, plan)
-    image = resample_image(volume.voxels, volume.geometry, grid, plan.window_hu[0])
+    image, grid = resample_to_network_grid(volume, plan)
     wanted = [label for label, organ in truth.organs.items() if organ in plan.output_organs]
     there = resample_labels(truth.labels, truth.geometry, scan.lies)  # on the scan's voxels, wherever those truly lie
     organs = box_of(np.isin(resample_labels(there, volume.geometry, grid), wanted))
     body = body_box(image, plan.window_hu[0])
-    locate.MARGIN_MM, margin = 0.0, locate.MARGIN_MM
-    bare = locate.locate(model, image, plan.output_organs, body)
-    locate.MARGIN_MM = margin
-    region = locate.locate(model, image, plan.output_organs, body)
+    coarse_to_fine.MARGIN_MM, margin = 0.0, coarse_to_fine.MARGIN_MM
+    bare = coarse_to_fine.region_of_interest(model, image, plan.output_organs, body)
+    coarse_to_fine.MARGIN_MM = margin
+    region = coarse_to_fine.region_of_interest(model, image, plan.output_organs, body)
     whole, box = (tiles_of(model, image[part].shape).computed for part in (body, region))
     if organs is None:
         return f"no organ   {box / whole:5.2f}"

@@ -135,14 +135,16 @@ def made_up(slices: int, path: Path) -> None:
 
 def tiles(data: Path, cases: list[str]) -> None:
     """Mean Dice and network seconds by tile size and overlap, and which of them to take."""
-    from abdoseg.inference import coarse_to_fine as locate
-    from abdoseg.inference.sliding_window import predict
+    from abdoseg.inference import coarse_to_fine
+    from abdoseg.inference.sliding_window import sliding_window
 
     model, loaded, rows = *_loaded(data, cases), []
     print(f"{'most voxels':>12} {'overlap':>8} {'seconds':>8}  Dice")
     for most, overlap in itertools.product((1_200_000, 2_000_000, 3_000_000), (0.125, 0.25, 0.5)):
-        locate.predict = lambda model, image, organs, _, within=None, track=None, most=most, overlap=overlap: predict(
-            model, image, organs, most, overlap, within
+        coarse_to_fine.sliding_window = (
+            lambda model, image, organs, _, region=None, track=None, most=most, overlap=overlap: sliding_window(
+                model, image, organs, most, overlap, region
+            )
         )
         seconds, dice = scored(model, loaded)
         rows.append((seconds, most, overlap, dice.mean()))
@@ -150,8 +152,8 @@ def tiles(data: Path, cases: list[str]) -> None:
     best = max(dice for *_, dice in rows)
     seconds, most, overlap, dice = min(row for row in rows if row[3] >= best - ALLOWED)
     print(
-        f"take MOST_VOXELS = {most:_}, OVERLAP = {overlap}: the fastest within {ALLOWED} of the best Dice, {best:.4f} "
-        f"({dice:.4f}, {seconds:.2f} s)"
+        f"take MAX_TILE_VOXELS = {most:_}, OVERLAP = {overlap}: the fastest within {ALLOWED} of the best Dice, "
+        f"{best:.4f} ({dice:.4f}, {seconds:.2f} s)"
     )
 
 
@@ -159,11 +161,11 @@ def precisions(data: Path, cases: list[str]) -> None:
     """Mean Dice and network seconds by what the network computes in."""
     import torch
 
-    from abdoseg.inference import sliding_window as predict
+    from abdoseg.inference import sliding_window
 
     model, loaded = _loaded(data, cases)
     for dtype in (torch.float32, torch.int8, torch.bfloat16):
-        predict.precision = lambda model, dtype=dtype: dtype
+        sliding_window.precision = lambda model, dtype=dtype: dtype
         seconds, dice = scored(model, loaded)
         print(f"{dtype!s:<16} {seconds:>8.2f} s  {dice.mean():.4f}  {np.round(dice, 4)}", flush=True)
 
@@ -190,7 +192,7 @@ def scored(model, loaded) -> tuple[float, np.ndarray]:
     scores, seconds = [], 0.0
     for volume, truth in loaded:
         found = segment(volume, model)
-        seconds += found.record["seconds"]["network"]
+        seconds += found.record.seconds["network"]
         scores.append([dice(truth.mask(organ), found.labelmap.mask(organ)) for organ in found.labelmap.organs.values()])
     return seconds, np.nanmean(scores, axis=0)
 

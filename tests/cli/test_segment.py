@@ -230,7 +230,7 @@ def test_sizes_are_read_as_people_write_them():
 def test_short_memory_is_refused(path, tmp_path):
     result = run(path, "-o", tmp_path / "out", "--max-memory", "100M")
     assert result.return_value == 10
-    assert "--max-memory allows 0.1 GB" in result.stderr
+    assert "--max-memory allows 0.10 GB" in result.stderr
 
 
 def test_further_formats_come_in_one_go(path, tmp_path):

@@ -5,7 +5,6 @@ import subprocess
 import warnings
 from dataclasses import replace
 from itertools import permutations, product
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -13,6 +12,7 @@ import pytest
 from organs import relabelled
 from phantom_dicom import AXIAL, ENHANCED_CT, body, tilted, write_series
 from PIL import Image, ImageDraw
+from shared_data import SHARED_DATA
 
 from abdoseg.errors import GeometryError, OutputError, SeriesError
 from abdoseg.exporters.job import ExportOptions, Job, export
@@ -321,7 +321,7 @@ def test_headers_that_an_archive_emptied_do(tmp_path):
     assert all(frame.startswith("2.25") for frame in frames)
 
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "ct" / "dicom_series"
+REAL = SHARED_DATA / "ct" / "dicom_series"
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real DICOM series is not there")

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from phantom_balls import HU, ORGANS, model, scan
+from phantom_balls import HU, ORGANS, SPACING, model, scan
 
+from abdoseg.image.volume import Geometry
 from abdoseg.inference import coarse_to_fine as module
-from abdoseg.inference.coarse_to_fine import locate, predict_located
-from abdoseg.inference.sliding_window import body_box, predict
+from abdoseg.inference.coarse_to_fine import coarse_to_fine, region_of_interest
+from abdoseg.inference.sliding_window import body_box, sliding_window
 from abdoseg.segmentation import segment
 
 DELIVERED = ORGANS[:4]
@@ -22,7 +23,7 @@ def locating(**changes):
 
 @pytest.fixture(autouse=True)
 def _small_scans_are_worth_it(monkeypatch):
-    monkeypatch.setattr(module, "WORTH", 0)
+    monkeypatch.setattr(module, "WORTH_VOXELS", 0)
     monkeypatch.setattr(module, "MISSED_ML", 0)  # of four organs most of these scans have one
 
 
@@ -35,8 +36,12 @@ def body_with(*places, shape=(100, 90, 80)):
     return image
 
 
+def grid_of(image):
+    return Geometry(image.shape, np.diag([*SPACING, 1]))
+
+
 def region(known, image, organs=DELIVERED):
-    return locate(known, image, organs, body_box(image, FLOOR))
+    return region_of_interest(known, image, organs, body_box(image, FLOOR))
 
 
 def test_the_box_is_what_was_found_and_the_margin_within_the_body():
@@ -71,7 +76,7 @@ def test_where_nobody_measured_it_the_whole_body_is_looked_at(changes, organs):
 
 
 def test_a_small_scan_is_looked_at_whole(monkeypatch):
-    monkeypatch.setattr(module, "WORTH", 10**9)
+    monkeypatch.setattr(module, "WORTH_VOXELS", 10**9)
     image = body_with((60, 40, 32))
     assert region(locating(), image) == body_box(image, FLOOR)
 
@@ -104,9 +109,9 @@ def test_a_scan_gets_the_labels_that_it_would_have_got_without():
 
 def test_only_what_is_near_an_organ_is_looked_at():
     image = body_with((60, 40, 32))
-    values = predict_located(locating(), image, DELIVERED).values
+    values = coarse_to_fine(locating(), image, grid_of(image), DELIVERED).margins
     inside = region(locating(), image)
-    np.testing.assert_array_equal(values[:, *inside], predict(model(), image, within=inside).values[:, *inside])
+    np.testing.assert_array_equal(values[:, *inside], sliding_window(model(), image, region=inside)[:, *inside])
     assert (values[:, :45] == -1).all()
     assert (values[:, :, 63:] == -1).all()
 
@@ -115,7 +120,7 @@ def test_only_what_is_near_an_organ_is_looked_at():
 def test_an_organ_that_goes_on_beyond_the_box_is_followed_to_the_bodys_end(deep, followed):
     image = body_with((60, 40, 32))
     image[62, 30 : 30 + deep, 34:80] = HU["liver"]  # a sheet too thin for the coarse look, and longer than the margin
-    values = predict_located(locating(roi_downsampling=4), image, DELIVERED).values
+    values = coarse_to_fine(locating(roi_downsampling=4), image, grid_of(image), DELIVERED).margins
     assert region(locating(roi_downsampling=4), image)[2].stop < 60
     # its section is 120 mm2, or 80
     assert (values[0, 62, 30 : 30 + deep, 60:80] > 0).all() == followed

@@ -1,21 +1,22 @@
-"""Corrections of fields by anatomy, on boxes whose answer is worked by hand."""
+"""Corrections of organ maps by anatomy, on boxes whose answer is worked by hand."""
 
 import numpy as np
 import pytest
 
+from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.volume import Geometry
-from abdoseg.inference.postprocess import middle_of, part_sides, tidy
+from abdoseg.inference.postprocess import body_middle, postprocess, split_sides
 
 GRID = Geometry((40, 20, 20), np.diag([10.0, 10.0, 10.0, 1.0]))  # a voxel is 1 ml
 SOFT = np.full(GRID.shape, 40, np.float32)
 
 
-def fields(*boxes):
-    """A field of -1 with 2 in each box, an organ for each list of boxes."""
+def margins(*boxes):
+    """A margin of -1 with 2 in each box, an organ for each list of boxes."""
     values = np.full((len(boxes), *GRID.shape), -1, np.float16)
-    for field, parts in zip(values, boxes, strict=True):
+    for margin, parts in zip(values, boxes, strict=True):
         for box in parts:
-            field[tuple(slice(a, b) for a, b in box)] = 2
+            margin[tuple(slice(a, b) for a, b in box)] = 2
     return values
 
 
@@ -23,53 +24,53 @@ BIG, SMALL = ((4, 8), (4, 8), (4, 8)), ((14, 16), (4, 6), (4, 6))
 
 
 def test_the_largest_piece_stays_and_the_rest_is_turned_over():
-    values = fields([BIG, SMALL])
-    changes = tidy(values, ["liver"], SOFT, GRID, None)
+    values = margins([BIG, SMALL])
+    maps, changes = postprocess(OrganMaps(values, ("liver",), GRID), SOFT, None)
     assert (values > 0).sum() == 64
     assert values[0, 14, 4, 4] == -2
     assert changes["liver"].dropped_ml == pytest.approx(8)
     assert changes["liver"].sentences("liver") == ["liver: 8.0 ml lay apart from the largest piece and were dropped"]
-    assert changes["liver"].within == tuple(slice(*ends) for ends in BIG)
+    assert maps.box("liver") == tuple(slice(*ends) for ends in BIG)
 
 
 def test_a_hole_is_filled_but_not_where_another_organ_lies():
-    values = fields([BIG], [])
+    values = margins([BIG], [])
     values[0, 5, 5, 5] = values[0, 6, 6, 6] = -3
     values[1, 6, 6, 6] = 3
-    changes = tidy(values, ["liver", "spleen"], SOFT, GRID, None)
+    _, changes = postprocess(OrganMaps(values, ("liver", "spleen"), GRID), SOFT, None)
     assert values[0, 5, 5, 5] > 0
     assert values[0, 6, 6, 6] < 0
     assert changes["liver"].filled_ml == pytest.approx(1)
 
 
 def test_where_a_hole_is_filled_no_other_organ_may_win_between_the_voxels():
-    values = fields([BIG], [])
+    values = margins([BIG], [])
     values[:, 5:7, 5, 5] = [[-0.1, -3], [-0.1, 3]]  # of a hole of two voxels the second is a tumour's
-    tidy(values, ["liver", "liver_tumour"], SOFT, GRID, None)
+    postprocess(OrganMaps(values, ("liver", "liver_tumour"), GRID), SOFT, None)
     assert values[0, 5, 5, 5] > 0
     assert (values[:, 5:7, 5, 5].astype(np.float32).sum(axis=0) <= 0).all()
 
 
 @pytest.mark.parametrize("organs", [["liver", "spleen"], ["spleen", "liver"]])
 def test_a_hole_that_held_a_dropped_piece_is_filled_whichever_comes_first(organs):
-    values = fields([BIG], [SMALL])[:: 1 if organs[0] == "liver" else -1].copy()
+    values = margins([BIG], [SMALL])[:: 1 if organs[0] == "liver" else -1].copy()
     liver, spleen = values[organs.index("liver")], values[organs.index("spleen")]
     liver[5, 5, 5], spleen[5, 5, 5] = -3, 3
-    tidy(values, organs, SOFT, GRID, None)
+    postprocess(OrganMaps(values, tuple(organs), GRID), SOFT, None)
     assert liver[5, 5, 5] > 0 > spleen[5, 5, 5]
 
 
 def test_a_lesion_may_be_in_many_pieces():
-    values = fields([BIG, SMALL])
-    tidy(values, ["liver_tumour"], SOFT, GRID, None)
+    values = margins([BIG, SMALL])
+    postprocess(OrganMaps(values, ("liver_tumour",), GRID), SOFT, None)
     assert (values > 0).sum() == 72
 
 
 def test_a_piece_of_kidney_beyond_the_middle_changes_its_name():
     right, left = ((26, 30), (4, 8), (4, 8)), ((10, 14), (4, 8), (4, 8))
     stray = ((10, 14), (8, 10), (4, 8))  # under the right one's name, on the left one
-    values = fields([right, stray], [left])
-    changes = tidy(values, ["kidney_right", "kidney_left"], SOFT, GRID, 19.5)
+    values = margins([right, stray], [left])
+    _, changes = postprocess(OrganMaps(values, ("kidney_right", "kidney_left"), GRID), SOFT, 19.5)
     assert (values[0] > 0).sum() == 64
     assert (values[1] > 0).sum() == 64 + 32
     assert changes["kidney_left"].moved_ml == pytest.approx(32)
@@ -78,23 +79,23 @@ def test_a_piece_of_kidney_beyond_the_middle_changes_its_name():
 
 @pytest.mark.parametrize("middle", [None, 12.0])
 def test_a_kidney_near_the_middle_or_without_one_keeps_its_name(middle):
-    values = fields([((10, 14), (4, 8), (4, 8))], [])
-    tidy(values, ["kidney_right", "kidney_left"], SOFT, GRID, middle)
+    values = margins([((10, 14), (4, 8), (4, 8))], [])
+    postprocess(OrganMaps(values, ("kidney_right", "kidney_left"), GRID), SOFT, middle)
     assert (values[0] > 0).sum() == 64
 
 
 def test_the_middle_halves_a_body_and_is_unknown_for_one_that_is_cut():
     body = np.zeros((20, 10, 5), bool)
     body[4:11] = True
-    assert middle_of(body) == 7.0
+    assert body_middle(body) == 7.0
     body[:4] = True
-    assert middle_of(body) is None
-    assert middle_of(np.zeros((4, 4, 4), bool)) is None
+    assert body_middle(body) is None
+    assert body_middle(np.zeros((4, 4, 4), bool)) is None
 
 
 def test_one_field_of_both_kidneys_is_parted_by_their_pieces():
-    both = fields([((26, 30), (4, 8), (4, 8)), ((10, 14), (4, 8), (4, 8))])[0]
-    right, left = part_sides(both, 19.5)
+    both = margins([((26, 30), (4, 8), (4, 8)), ((10, 14), (4, 8), (4, 8))])[0]
+    right, left = split_sides(both, 19.5)
     assert (right > 0).sum() == (left > 0).sum() == 64
     assert right[27, 5, 5] == left[11, 5, 5] == 2
     assert right[11, 5, 5] == left[27, 5, 5] == -2
@@ -103,8 +104,8 @@ def test_one_field_of_both_kidneys_is_parted_by_their_pieces():
 
 def test_two_pieces_at_the_border_that_cuts_the_organ_are_both_kept():
     big, small = ((4, 8), (4, 8), (0, 4)), ((14, 16), (4, 6), (0, 2))
-    values = fields([big, small, ((20, 22), (4, 6), (3, 5)), ((30, 31), (4, 5), (0, 1))])
-    changes = tidy(values, ["liver"], SOFT, GRID, None)
+    values = margins([big, small, ((20, 22), (4, 6), (3, 5)), ((30, 31), (4, 5), (0, 1))])
+    _, changes = postprocess(OrganMaps(values, ("liver",), GRID), SOFT, None)
     assert (values > 0).sum() == 64 + 8  # the one away from the border goes, and the one of a single voxel
     assert changes["liver"].dropped_ml == pytest.approx(9)
 
@@ -119,7 +120,7 @@ SKULL = np.where((FROM_MIDDLE > 17) & (FROM_MIDDLE < 21), 700, BODY)
 def kept(image, field=BALL):
     """Voxels of the liver that stay, and millilitres that went for what encloses them."""
     values = field[None].copy()
-    changes = tidy(values, ["liver"], image, FINE, None)["liver"]
+    changes = postprocess(OrganMaps(values, ("liver",), FINE), image, None)[1]["liver"]
     return int((values > 0).sum()), changes.walled_ml
 
 
@@ -138,7 +139,9 @@ def test_what_lies_in_a_skull_is_dropped():
 def test_a_brain_that_the_scan_cuts_is_dropped_too(ends):
     field, grid = BALL[:, :, ends], Geometry(BALL[:, :, ends].shape, FINE.affine)
     values = field[None].copy()
-    changes = tidy(values, ["liver"], np.ascontiguousarray(SKULL[:, :, ends]), grid, None)["liver"]
+    changes = postprocess(OrganMaps(values, ("liver",), grid), np.ascontiguousarray(SKULL[:, :, ends]), None)[1][
+        "liver"
+    ]
     assert not (values > 0).any()
     assert changes.dropped_ml == changes.walled_ml > 0
 
@@ -162,7 +165,7 @@ def test_below_a_larger_piece_in_the_skull_the_organ_stays():
     field[20:30, 20:30, 20:30] = 2
     grid = Geometry(field.shape, FINE.affine)
     values = field[None].copy()
-    changes = tidy(values, ["liver"], image, grid, None)["liver"]
+    changes = postprocess(OrganMaps(values, ("liver",), grid), image, None)[1]["liver"]
     assert np.argwhere(values[0] > 0).max(axis=0).tolist() == [29, 29, 29]
     assert changes.pieces == 1
     assert changes.dropped_ml == changes.walled_ml > 0

@@ -1,4 +1,4 @@
-"""Fields from networks: fused and eager agree, tiles and the whole agree, organs never overlap, air is skipped."""
+"""Margins from networks: fused and eager agree, tiles and the whole agree, organs never overlap, air is skipped."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from abdoseg.inference.backend import fuse, precision
 from abdoseg.inference.onednn import FusedVNet
-from abdoseg.inference.sliding_window import body_box, lead, predict, tiles_of
+from abdoseg.inference.sliding_window import body_box, margins_of, sliding_window, tiles_of
 
 
 class Threshold(nn.Module):
@@ -64,8 +64,10 @@ def test_weights_laid_out_for_one_size_serve_another():
 def test_what_cannot_be_fused_runs_as_it_is(changes):
     network = random_network(**changes)
     assert fuse(network, torch.float32, (16, 16, 16)) is None
-    fields = predict(model_of(network), np.random.default_rng(0).normal(0, 100, (16, 16, 16)).astype(np.float32))
-    assert fields.values.shape == (4, 16, 16, 16)
+    margins = sliding_window(
+        model_of(network), np.random.default_rng(0).normal(0, 100, (16, 16, 16)).astype(np.float32)
+    )
+    assert margins.shape == (4, 16, 16, 16)
 
 
 def test_an_image_thinner_than_a_patch_is_seen_in_smaller_tiles(monkeypatch):
@@ -87,49 +89,50 @@ def test_logits_are_finished_a_part_at_a_time(monkeypatch):
     torch.testing.assert_close(parts, whole[:2], atol=1e-3, rtol=1e-3)
 
 
-def test_a_lead_is_over_the_best_other_channel():
+def test_a_margin_is_over_the_best_other_channel():
     logits = torch.tensor([[3.0, 2.0, 4.0], [2.0, 4.0, 4.0], [1.0, 5.0, 0.0], [0.0, 9.0, 1.0]])
-    assert lead(logits, 2).tolist() == [[1.0, -7.0, 0.0], [-1.0, -5.0, 0.0]]
+    assert margins_of(logits, 2).tolist() == [[1.0, -7.0, 0.0], [-1.0, -5.0, 0.0]]
 
 
 def test_at_most_one_organ_leads():
     logits = torch.randn(6, 1000)
-    fields = lead(logits, 4)
-    assert int((fields > 0).sum(0).max()) == 1
-    pairs = fields[:, None] + fields[None]
+    margins = margins_of(logits, 4)
+    assert int((margins > 0).sum(0).max()) == 1
+    pairs = margins[:, None] + margins[None]
     assert float(pairs[~torch.eye(4, dtype=bool)].max()) <= 1e-6
 
 
 def test_tiles_blend_into_what_one_tile_gives():
     model = model_of(Threshold())
     image = np.random.default_rng(1).uniform(-125, 275, (40, 50, 30)).astype(np.float32)
-    whole = predict(model, image, most_voxels=10**7)
-    tiles = predict(model, image, most_voxels=1)
-    np.testing.assert_allclose(tiles.values, whole.values, atol=0.3, rtol=0.02)
-    clear = np.abs(whole.values) > 0.5
-    np.testing.assert_array_equal((tiles.values > 0)[clear], (whole.values > 0)[clear])
+    whole = sliding_window(model, image, max_tile_voxels=10**7)
+    tiles = sliding_window(model, image, max_tile_voxels=1)
+    np.testing.assert_allclose(tiles, whole, atol=0.3, rtol=0.02)
+    clear = np.abs(whole) > 0.5
+    np.testing.assert_array_equal((tiles > 0)[clear], (whole > 0)[clear])
 
 
 def test_air_around_the_body_is_not_looked_at():
     image = np.full((64, 64, 32), -1000.0, np.float32)
     image[30:40, 30:42, 10:20] = 100.0
     assert body_box(image, -125.0) == (slice(22, 48), slice(22, 50), slice(2, 28))
-    values = predict(model_of(Threshold()), image).values
+    values = sliding_window(model_of(Threshold()), image)
     assert (values[:, 0] == -1).all()
     assert values.max() > 0
 
 
 def test_an_image_of_air_has_no_organ():
-    values = predict(model_of(random_network()), np.full((20, 20, 20), -1000.0, np.float32)).values
+    values = sliding_window(model_of(random_network()), np.full((20, 20, 20), -1000.0, np.float32))
     assert not (values > 0).any()
 
 
-def test_a_slab_of_two_slices_has_fields_of_its_own_shape():
+def test_a_slab_of_two_slices_has_margins_of_its_own_shape():
     image = np.random.default_rng(2).uniform(-125, 275, (20, 20, 2)).astype(np.float32)
-    assert predict(model_of(random_network()), image).values.shape == (4, 20, 20, 2)
+    assert sliding_window(model_of(random_network()), image).shape == (4, 20, 20, 2)
 
 
 def test_any_of_the_networks_organs_can_be_asked_for():
     image = np.full((16, 16, 16), 75.0, np.float32)
-    fields = predict(model_of(Threshold()), image, organs=("pancreas", "liver"))
-    assert fields.organs == ("pancreas", "liver")
+    pancreas, liver = sliding_window(model_of(Threshold()), image, organs=("pancreas", "liver"))
+    np.testing.assert_array_equal(liver, sliding_window(model_of(Threshold()), image, organs=("liver",))[0])
+    assert not np.array_equal(pancreas, liver)

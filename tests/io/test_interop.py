@@ -2,15 +2,15 @@
 
 import json
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_data import SHARED_DATA
 
 from abdoseg.errors import ScanError
 from abdoseg.io import read_scan
 
-ARCHIVE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "interop.zip"
+ARCHIVE = SHARED_DATA / "interop.zip"
 pytestmark = pytest.mark.skipif(not ARCHIVE.is_file(), reason="the shared data is not there")
 
 

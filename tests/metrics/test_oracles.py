@@ -1,15 +1,15 @@
 """Values that four other projects publish in their tests, from shared data; skipped where that is absent."""
 
 import json
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from shared_data import SHARED_DATA
 
 from abdoseg.metrics import confusion, dice, surface_distances
 
-FOLDER = Path(__file__).parents[3] / "shared" / "data" / "oracles"
+FOLDER = SHARED_DATA / "oracles"
 CASES = json.loads((FOLDER / "metrics.json").read_text())["cases"] if FOLDER.exists() else []
 pytestmark = pytest.mark.skipif(not CASES, reason="shared/data/oracles is not there")
 UPSTREAM = {  # upstream's name of a value, and ours; by convention

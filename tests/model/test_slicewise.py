@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from abdoseg.errors import ModelError
-from abdoseg.inference.sliding_window import predict
+from abdoseg.inference.sliding_window import sliding_window
 from abdoseg.model.device import to_device
 from abdoseg.model.plan import Plan
 from abdoseg.model.slicewise import ARCHITECTURES, SliceNet, SliceNetConfig
@@ -84,7 +84,7 @@ def test_the_librarys_networks_are_trained_saved_and_asked(architecture, tmp_pat
     path.write_bytes(to_bytes(network, plan))
     model = load_model(path, "cpu")
     image = np.random.default_rng(0).uniform(-100, 200, (70, 60, 5)).astype(np.float32)
-    alone = predict(Model(plan, model.network, CPU, ""), image, overlap=0.0).values
+    alone = sliding_window(Model(plan, model.network, CPU, ""), image, overlap=0.0)
     assert alone.shape == (1, 70, 60, 5)
-    one_slice = predict(model, image[:, :, 2:3], overlap=0.0).values
+    one_slice = sliding_window(model, image[:, :, 2:3], overlap=0.0)
     np.testing.assert_allclose(one_slice[..., 0], alone[..., 2], atol=0.1)  # no slice knows of its neighbours

@@ -1,20 +1,21 @@
-"""What a field and an image show of an organ, worked by hand."""
+"""What a margin and an image show of an organ, worked by hand."""
 
 import numpy as np
 import pytest
 
+from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.volume import Geometry
 from abdoseg.quality.evidence import examine, gaps_mm
 
 GRID = Geometry((20, 10, 10), np.diag([10.0, 10.0, 10.0, 1.0]))  # a voxel is 1 ml
 
 
-def examined(*boxes, lead=3.0):
-    fields = np.full((len(boxes), *GRID.shape), -2, np.float16)
-    for field, box in zip(fields, boxes, strict=True):
-        field[box] = lead
+def examined(*boxes, ahead=3.0):
+    margins = np.full((len(boxes), *GRID.shape), -2, np.float16)
+    for margin, box in zip(margins, boxes, strict=True):
+        margin[box] = ahead
     image = np.full(GRID.shape, 60, np.float32)
-    return examine(fields, ["liver", "spleen"][: len(boxes)], image, GRID)
+    return examine(OrganMaps(margins, ("liver", "spleen")[: len(boxes)], GRID), image)
 
 
 INSIDE = (slice(12, 16), slice(3, 7), slice(3, 7))
@@ -25,7 +26,7 @@ def test_confidence_is_the_mean_probability_against_the_next_organ_and_entropy_i
     sure = 1 / (1 + np.exp(-3))
     assert liver.confidence == pytest.approx(sure)
     assert liver.entropy == pytest.approx(-(sure * np.log2(sure) + (1 - sure) * np.log2(1 - sure)), abs=1e-5)
-    assert examined(INSIDE, lead=0.001)["liver"].entropy == pytest.approx(1, abs=1e-4)
+    assert examined(INSIDE, ahead=0.001)["liver"].entropy == pytest.approx(1, abs=1e-4)
 
 
 def test_volume_hu_and_place_are_those_of_the_box():
@@ -39,9 +40,9 @@ def test_volume_hu_and_place_are_those_of_the_box():
 
 def test_points_lie_four_mm_apart_however_fine_the_grid():
     fine = Geometry((24, 24, 24), np.diag([1.0, 2.0, 6.0, 1.0]))
-    field = np.full((1, *fine.shape), -3, np.float16)
-    field[0, 8:16, 8:16, 8:16] = 3
-    points = examine(field, ["liver"], np.zeros(fine.shape, np.float32), fine)["liver"].points_mm
+    margins = np.full((1, *fine.shape), -3, np.float16)
+    margins[0, 8:16, 8:16, 8:16] = 3
+    points = examine(OrganMaps(margins, ("liver",), fine), np.zeros(fine.shape, np.float32))["liver"].points_mm
     assert [sorted(set(axis)) for axis in points.T] == [[8, 12], [16, 20, 24, 28], [48, 54, 60, 66, 72, 78, 84, 90]]
 
 

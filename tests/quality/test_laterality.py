@@ -1,43 +1,44 @@
 """A scan that is its own mirror image: when the network is asked, and what is made of its answer."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_data import SHARED_DATA
 
+from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.volume import Geometry
-from abdoseg.inference.sliding_window import Fields
 from abdoseg.io import read_scan
 from abdoseg.model.weights import load_model
-from abdoseg.quality import laterality as mirrored
+from abdoseg.quality import laterality
 from abdoseg.quality.evidence import examine
-from abdoseg.quality.laterality import seems_mirrored
+from abdoseg.quality.laterality import mirrored_warning
 from abdoseg.segmentation import segment
 
-SCANS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "extra"
+SCANS = SHARED_DATA / "extra"
 GRID = Geometry((40, 30, 30), np.diag([3.0, 3.0, 3.0, 1.0]))
 IMAGE = np.zeros(GRID.shape, np.float32)
 LIVER, LARGE, SMALL = (slice(16, 28),) * 3, (slice(2, 12),) * 3, (slice(2, 7),) * 3
 
 
-def field(box, lead):
+def margin(box, ahead):
     values = np.full(GRID.shape, -1, np.float16)
-    values[box] = lead
+    values[box] = ahead
     return values
 
 
-def said(monkeypatch, spleen, lead, mirror_lead):
-    """What is said of a liver of some lead beside a spleen, and whether the mirror image was looked at."""
+def said(monkeypatch, spleen, ahead, mirror_ahead):
+    """What is said of a liver of some margin beside a spleen, and whether the mirror image was looked at."""
     looked = []
 
-    def predict_located(model, image, organs, most_voxels):
+    def coarse_to_fine(model, image, grid, organs, max_tile_voxels):
         looked.append(image)
-        return Fields(field(LIVER, mirror_lead)[None], organs)
+        return OrganMaps(margin(LIVER, mirror_ahead)[None], organs, grid)
 
-    monkeypatch.setattr(mirrored, "predict_located", predict_located)
-    evidence = examine(np.stack([field(LIVER, lead), field(spleen, 3)]), ("liver", "spleen"), IMAGE, GRID)
-    return seems_mirrored(None, IMAGE, GRID, evidence, 1), bool(looked)
+    monkeypatch.setattr(laterality, "coarse_to_fine", coarse_to_fine)
+    maps = OrganMaps(np.stack([margin(LIVER, ahead), margin(spleen, 3)]), ("liver", "spleen"), GRID)
+    evidence = examine(maps, IMAGE)
+    return mirrored_warning(None, IMAGE, GRID, evidence, 1), bool(looked)
 
 
 def test_a_spleen_of_usual_size_is_no_reason_to_look(monkeypatch):

@@ -9,7 +9,7 @@ from phantom_dicom import AXIAL, PATIENT, tilted, write_series
 
 from abdoseg.image.volume import Geometry, Stored, Volume
 from abdoseg.quality.body_coverage import coverage
-from abdoseg.quality.scan_check import expected_bytes, expected_seconds, judged, preflight
+from abdoseg.quality.scan_check import NETWORK_SPACING_MM, judged, preflight
 
 SPACING = (3.2, 3.2, 5.0)
 
@@ -121,16 +121,10 @@ def test_a_scan_that_cannot_be_read_is_unusable_with_the_readers_words(tmp_path)
     assert "no such file or folder" in report.reasons[0]
 
 
-@pytest.mark.parametrize("shape", [(200, 200, 100), (512, 512, 300), (512, 512, 900)])
-def test_time_and_memory_are_what_segmentation_expects_without_bfloat16(shape, monkeypatch):
-    import torch
-
+def test_time_and_memory_are_expected_on_the_bundled_weights_grid():
+    from abdoseg.inference.network_grid import network_grid
     from abdoseg.model.weights import load_model
-    from abdoseg.segmentation import estimate
 
-    monkeypatch.setattr("abdoseg.segmentation.fastest_float", lambda device: torch.float32)
-    plan = load_model(device="cpu").plan
-    geometry = Geometry(shape, np.diag([0.8, 0.8, 1.5, 1]))
-    seconds, size = estimate(geometry, plan)
-    assert expected_seconds(geometry) == pytest.approx(seconds, rel=0.05)
-    assert expected_bytes(geometry) == pytest.approx(size, rel=0.05)
+    geometry = Geometry((512, 512, 300), np.diag([0.8, 0.8, 1.5, 1]))
+    bundled = network_grid(geometry, load_model(device="cpu").plan)
+    assert geometry.resampled(NETWORK_SPACING_MM).matches(bundled)

@@ -1,10 +1,10 @@
 """Tissue maps from label maps: what is named, what is filled, what a scan adds."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_data import SHARED_DATA
 
 from abdoseg.anatomy.label_schemes import SCHEMES
 from abdoseg.anatomy.tissues import LUMEN_TIERS, Tissue
@@ -120,7 +120,7 @@ def test_lungs_reach_above_the_liver():
     assert wide[16, 18, 12] == Tissue.GAS
 
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "labelmaps"
+DATA = SHARED_DATA / "labelmaps"
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the research data is not here")
