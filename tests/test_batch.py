@@ -248,7 +248,7 @@ def test_a_scan_that_memory_does_not_allow_is_refused_by_its_header(cohort, tmp_
     def planes(*args):
         raise AssertionError("voxels were read")
 
-    monkeypatch.setattr("abdoseg.io.nifti.reader.planes", planes)
+    monkeypatch.setattr("abdoseg.io.nifti.reader.read_planes", planes)
     (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, BatchOptions(max_memory=2**27))
     assert result.error.exit_code == 10
     assert str(result.error).startswith(f"{cohort[0]}: a scan of")
