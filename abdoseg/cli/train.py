@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from abdoseg.training.data.collect import TrainingData
     from abdoseg.training.data.splits import Split
     from abdoseg.training.distributed import World
-    from abdoseg.training.experiments.runs import Setting
+    from abdoseg.training.experiments.runs import Experiment
     from abdoseg.training.recipes import TrainingConfig
 
 
@@ -34,11 +34,11 @@ class TrainOptions(DataFlags):
 
     run: Path
     recipe: str | None
-    begin_from: str | None
+    warm_start: str | None
     organs: tuple[str, ...]
     epochs: int | None
     time_budget: float | None
-    patience: int | None
+    early_stopping: int | None
     batch: int | None
     learning_rate: float | None
     synthetic: float | None
@@ -69,7 +69,7 @@ class TrainOptions(DataFlags):
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), default="run", show_default=True,
               help="The run's folder: weights, checkpoint, log, pictures, model card.")  # fmt: skip
 @click.option("--recipe", help="A recipe's name or JSON file.  [default: default, --from's network, or --resume's run]")
-@click.option("--from", "begin_from", metavar="FILE|NAME",
+@click.option("--from", "warm_start", metavar="FILE|NAME",
               help="Begin with these weights, or a bundled model's; take a low --learning-rate.")  # fmt: skip
 @click.option(
     "--organs", callback=param_types.words, metavar="LIST", help="Learn and deliver these organs, commas between."
@@ -78,7 +78,7 @@ class TrainOptions(DataFlags):
 @click.option(
     "--time-budget", callback=param_types.duration, metavar="2h", help="How long by the clock; the rate falls over it."
 )
-@click.option("--early-stopping", "patience", type=click.IntRange(min=1), metavar="N",
+@click.option("--early-stopping", type=click.IntRange(min=1), metavar="N",
               help="End after N epochs without a better one.")  # fmt: skip
 @click.option("--batch", type=click.IntRange(min=1), help="Patches a step and process.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="At its height.")
@@ -121,13 +121,14 @@ def train(given: TrainOptions) -> None:
     tune_process()
     from abdoseg.model.device import pick_device
     from abdoseg.training.distributed import joined
-    from abdoseg.training.experiments.runs import Setting
-    from abdoseg.training.fit import Terms
+    from abdoseg.training.experiments.runs import Experiment
+    from abdoseg.training.fit import RunOptions
+    from abdoseg.training.schedule import RunLimits
 
     _check(given)
     with joined(given.device) as world:
         talk = Talk(given.quiet or not world.leads)
-        where = world.own(pick_device(given.device))
+        where = world.own_device(pick_device(given.device))
         _set_torch_up(given)
         kept = _kept_recipe(given) if given.resume else None  # before the leading process writes anything
         if given.resume and not kept:
@@ -141,10 +142,11 @@ def train(given: TrainOptions) -> None:
         if given.dry_run:
             return
         with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:
-            terms = Terms(where, given.resume, given.time_budget, given.patience, stop, given.begin_from)
+            limits = RunLimits(given.time_budget, given.early_stopping, stop)
+            run_options = RunOptions(where, given.resume, given.warm_start, limits)
             command = shlex.join(["abdoseg", *sys.argv[1:]])
-            setting = Setting(data, config, terms, command, _watchers(talk, tables), world)
-            _train(setting, split, given, talk)
+            experiment = Experiment(data, config, run_options, command, _watchers(talk, tables), world)
+            _train(experiment, split, given, talk)
     if stop():
         raise click.Abort
 
@@ -211,11 +213,11 @@ def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
         own = ("organs", "output_organs", "class_weights", "seed")
         return replace(asked, **{name: getattr(recipe, name) for name in own}, **changed)
     recipe = find_recipe(given.recipe or "default")
-    if given.begin_from:
+    if given.warm_start:
         if given.recipe:
             recipe = replace(recipe, progressive=())
         else:
-            recipe = recipe.fitting(load_model(given.begin_from, "cpu").plan)
+            recipe = recipe.fitting(load_model(given.warm_start, "cpu").plan)
     check_recipe(recipe)
     return replace(recipe, **changed)
 
@@ -306,25 +308,25 @@ def _watchers(talk: Talk, tables: ExitStack) -> Callable[[Path, TrainingConfig],
     return watchers
 
 
-def _train(setting: Setting, split: Split, given: TrainOptions, talk: Talk) -> None:
+def _train(experiment: Experiment, split: Split, given: TrainOptions, talk: Talk) -> None:
     """Runs what was asked for, says how it went, and prints the weights' path."""
-    from abdoseg.training.experiments.model_card import summary
+    from abdoseg.training.experiments.model_card import summarise
     from abdoseg.training.experiments.runs import cross_validate, learning_curve, train_once
 
     if given.curve:
-        for point in learning_curve(setting, split, given.curve, given.seeds, given.run):
+        for point in learning_curve(experiment, split, given.curve, given.seeds, given.run):
             talk.say(point.text)
         return
     if given.folds and not given.fold:
-        rows = cross_validate(setting, given.folds, given.run)
+        rows = cross_validate(experiment, given.folds, given.run)
         weights = sorted(given.run.glob("fold*/best.safetensors"))
     else:
-        result = train_once(setting, split, given.run)
-        rows, weights = list(result.rows), [result.outcome.weights]
-        if result.outcome.ended == "patience":
-            talk.say(f"no better epoch for long enough: ended at step {result.outcome.progress.step}")
-    for organ, (dice, deviation, nsd, cases) in summary(rows).items():
-        talk.say(f"{organ}: Dice {dice:.3f} (sd {deviation:.3f}), NSD {nsd:.3f}, {cases} cases")
-    if setting.world.leads:
+        result = train_once(experiment, split, given.run)
+        rows, weights = list(result.rows), [result.fit.weights]
+        if result.fit.ended == "early stopping":
+            talk.say(f"no better epoch for long enough: ended at step {result.fit.progress.step}")
+    for organ, mean in summarise(rows).items():
+        talk.say(f"{organ}: Dice {mean.dice:.3f} (sd {mean.dice_sd:.3f}), NSD {mean.nsd:.3f}, {mean.cases} cases")
+    if experiment.world.leads:
         for path in weights:
             click.echo(path)

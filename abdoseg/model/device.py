@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -47,3 +50,19 @@ def fastest_float(device: torch.device) -> torch.dtype:
         able = (getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
         return torch.bfloat16 if any(able) else torch.float32
     return torch.float32
+
+
+@contextmanager
+def typed_memory_errors() -> Iterator[None]:
+    """Raises MemoryError where the block runs out of memory, on a GPU or a CPU.
+
+    PyTorch's CPU allocator raises a bare RuntimeError, which only the allocator's name in the message tells apart.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error)) from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise MemoryError(str(error)) from error

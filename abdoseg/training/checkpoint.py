@@ -1,4 +1,4 @@
-"""Checkpoints: all the state of a run in one safetensors file, written atomically, read without pickle."""
+"""Checkpoints: the state of a training run in one safetensors file, written atomically, read without pickle."""
 
 from __future__ import annotations
 
@@ -15,43 +15,65 @@ from torch.optim import Optimizer
 
 from abdoseg.errors import ResourceError, TrainingError
 
+# Fields of Progress, and keys of its `extra`, as format 1 had them.
+FORMER_FIELDS = {"losses": "loss_sum", "counted": "loss_count"}
+FORMER_LIMITS = {"patience": "early_stopping"}
+FORMER_EXTRA = {"began_from": "warm_start", "terms": "limits"}
+
 
 @dataclass
 class Progress:
-    """How far a run is. seconds: time spent training, all its sittings together.
+    """How far a run is.
 
-    losses, counted: the sum of the losses of the epoch that is under way, and their number.
-    best: the highest mean Dice of the output organs so far, and the step it was reached at.
-    validation_s, validated_s: how long the last validation took, and when in `seconds` it ended.
+    Attributes:
+        step: optimiser steps done.
+        seconds: time spent training, all sittings together.
+        best: the highest mean Dice of the output organs so far; best_step: where it was reached.
+        loss_sum, loss_count: the sum of the losses of the epoch that is under way, and their number.
+        validation_s: how long the last validation took; validated_s: when in `seconds` it ended.
+        extra: the run's limits, a digest of its data, and the weights that it began with.
     """
 
     step: int = 0
     seconds: float = 0.0
     best: float = -1.0
     best_step: int = 0
-    losses: float = 0.0
-    counted: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
     validation_s: float = 0.0
     validated_s: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, text: str) -> Progress:
+        """The progress in a checkpoint, of this format or the former. Raises ValueError, TypeError."""
+        values = _renamed(json.loads(text), FORMER_FIELDS)
+        extra = _renamed(values.get("extra", {}), FORMER_EXTRA)
+        if "limits" in extra:
+            extra["limits"] = _renamed(extra["limits"], FORMER_LIMITS)
+        return cls(**{**values, "extra": extra})
 
-def average(running: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
-    """Moves the running average of the weights towards the network's, in place; faster while it is young."""
+
+def _renamed(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+def update_ema(ema: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
+    """Moves the exponential moving average of the weights towards the network's, in place; faster at first."""
     decay = min(decay, (1 + step) / (10 + step))
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point():
-            running[name].lerp_(tensor.detach(), 1 - decay)
+            ema[name].lerp_(tensor.detach(), 1 - decay)
         else:
-            running[name].copy_(tensor)
+            ema[name].copy_(tensor)
 
 
 def save_checkpoint(
-    path: Path, network: nn.Module, running: dict[str, Tensor], optimiser: Optimizer, progress: Progress
+    path: Path, network: nn.Module, ema: dict[str, Tensor], optimiser: Optimizer, progress: Progress
 ) -> None:
-    """Writes everything that the next step depends on. Raises ResourceError; the former checkpoint is then intact."""
+    """Writes all that the next step depends on. Raises ResourceError; the former checkpoint is then intact."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in running.items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in ema.items()}
     for number, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
     tensors |= {f"random.{name}": state for name, state in _random_states().items()}
@@ -70,11 +92,15 @@ def save_checkpoint(
 def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], Progress]:
     """Puts a checkpoint's state into the network, the optimiser and the random generators.
 
-    Returns the running average and the progress. Raises TrainingError when the file is damaged or another network's.
+    Returns:
+        The moving average of the weights, and the progress.
+
+    Raises:
+        TrainingError: the file is damaged or another network's.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            progress = Progress.from_json(file.metadata()["progress"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         network.load_state_dict(_under("network.", tensors))
         state: dict[int, dict[str, Tensor]] = {}

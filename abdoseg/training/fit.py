@@ -1,11 +1,11 @@
-"""The training loop, all of it visible: batches in, weights out, a checkpoint and a log line an epoch."""
+"""The training loop: batches in, weights out, a checkpoint and a log line an epoch."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,31 +17,31 @@ from torch import Tensor, nn
 
 from abdoseg.errors import OutputError, ResourceError, TrainingError
 from abdoseg.inference.quantized import calibrate
-from abdoseg.model.device import fastest_float, to_device
+from abdoseg.model.device import fastest_float, to_device, typed_memory_errors
 from abdoseg.model.weights import build_network, to_bytes
 from abdoseg.runtime.files import ensure_writable, writing
 from abdoseg.training.augment.rng import CPU
 from abdoseg.training.augment.sampler import Batch, Sampler
-from abdoseg.training.checkpoint import Progress, average, load_checkpoint, save_checkpoint
+from abdoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint, update_ema
 from abdoseg.training.data.cache import Cache
 from abdoseg.training.distributed import ALONE, World
 from abdoseg.training.history import LOG_FILE, Epoch, Watcher, append, read_log
 from abdoseg.training.losses import mixed_loss
-from abdoseg.training.prefetch import drawn_ahead
+from abdoseg.training.prefetch import prefetch
 from abdoseg.training.recipes import TrainingConfig
-from abdoseg.training.schedule import Pace
+from abdoseg.training.schedule import RunClock, RunLimits, learning_rate
 from abdoseg.training.validation import mean_dice, mean_of, validate
 from abdoseg.training.warm_start import warm_start
 
 LOG = logging.getLogger("abdoseg")
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
-MEASURED = 8  # batches to come, on which the ranges of feature maps are measured
-Ended = Literal["done", "patience", "stopped"]
+CALIBRATION_BATCHES = 8  # to come, on which the activation ranges are measured
+Ended = Literal["done", "early stopping", "stopped"]
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is learnt from: cases of a cache. weights: how often a case is drawn, 1 unless named."""
+class TrainingSplit:
+    """Cases of a cache that train and that validate. weights: how often a case is drawn, 1 unless named."""
 
     cache: Cache
     train: tuple[str, ...]
@@ -50,39 +50,27 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Terms:
-    """How long and where. time_budget_s: the whole run's, all sittings; the schedule then follows the clock.
+class RunOptions:
+    """Where a run computes, what it begins with, and when it ends.
 
-    patience: epochs without a better validation after which it ends. stop: asked after each step whether to end.
-    begin_from: weights, a file or a bundled model's name, that a new run begins with.
+    Attributes:
+        resume: go on from the checkpoint in the run's folder, if there is one.
+        warm_start: weights, a file or a bundled model's name, that a new run begins with.
     """
 
     device: torch.device
     resume: bool = False
-    time_budget_s: float | None = None
-    patience: int | None = None
-    stop: Callable[[], bool] = lambda: False
-    begin_from: str | None = None
+    warm_start: str | None = None
+    limits: RunLimits = field(default_factory=RunLimits)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FitResult:
     """weights: the best by validation. ended: why."""
 
     weights: Path
     ended: Ended
     progress: Progress
-
-
-def learning_rate(config: TrainingConfig, step: int, share: float) -> float:
-    """The rate of a step; share: how much of the run is done, by steps or by time, 0 to 1."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    decay: float = {
-        "constant": 1.0,
-        "cosine": 0.5 * (1 + math.cos(math.pi * min(1.0, share))),
-        "poly": max(0.0, 1 - share) ** 0.9,
-    }[config.schedule]
-    return config.learning_rate * warm * decay
 
 
 def make_optimiser(config: TrainingConfig, network: nn.Module) -> torch.optim.Optimizer:
@@ -98,118 +86,136 @@ def make_optimiser(config: TrainingConfig, network: nn.Module) -> torch.optim.Op
 
 
 def fit(
-    task: Task, config: TrainingConfig, run: Path, terms: Terms, watchers: Sequence[Watcher] = (), world: World = ALONE
-) -> Outcome:
-    """Trains in the folder `run`, and returns the weights and why it ended.
+    split: TrainingSplit,
+    config: TrainingConfig,
+    run: Path,
+    options: RunOptions,
+    watchers: Sequence[Watcher] = (),
+    world: World = ALONE,
+) -> FitResult:
+    """Trains in the folder `run`.
 
-    Raises TrainingError, DatasetError, ResourceError, ModelError; the last checkpoint is then intact.
+    Returns:
+        The weights and why the run ended.
+
+    Raises:
+        TrainingError, DatasetError, ResourceError, ModelError: the last checkpoint is then intact.
     """
     ensure_writable(run)
     with _translated(run):
-        state, epochs = _begin(task, config, run, terms, world)
-    terms = _agreed(terms, config, state.progress)
-    progress, spread = state.progress, world.wrap(state.network)
-    drawn_on = terms.device if terms.device.type == "cuda" else CPU  # Metal has no float64
-    sampler = Sampler(task.cache, task.train, config, task.weights, world.rank, world.size, drawn_on)
-    epoch_steps = config.steps_an_epoch(len(task.train), world.size)
-    pace = Pace(progress, config.epochs * epoch_steps, terms.time_budget_s)
+        state, epochs = _begin(split, config, run, options, world)
+    limits = _agreed(options.limits, config, state.progress)
+    progress = state.progress
+    drawn_on = options.device if options.device.type == "cuda" else CPU  # Metal has no float64
+    sampler = Sampler(split.cache, split.train, config, split.weights, world.rank, world.size, drawn_on)
+    epoch_steps = config.steps_an_epoch(len(split.train), world.size)
+    clock = RunClock(progress, config.epochs * epoch_steps, limits.time_budget_s)
     ended: Ended = "done"
-    with drawn_ahead(sampler, progress.step) as batches, _translated(run):
-        (done,) = world.agree(pace.share())
+    with prefetch(sampler, progress.step) as batches, _translated(run):
+        (done,) = world.agree(clock.fraction())
         while done < 1.0 and ended == "done":
             rate = learning_rate(config, progress.step, done)
-            loss, norm = _differentiate(spread, next(batches), state, config)
+            loss, norm = _differentiate(next(batches), state, config, world)
             _check_finite(run, progress.step, loss, norm, world)
             for group in state.optimiser.param_groups:
                 group["lr"] = rate
             state.optimiser.step()
-            average(state.running, state.network, config.ema, progress.step)
-            progress.losses += loss
-            progress.counted += 1
-            pace.stepped()
-            done, stop, soon = world.agree(pace.share(), float(terms.stop()), float(world.leads and pace.too_soon()))
+            update_ema(state.ema, state.network, config.ema, progress.step)
+            progress.loss_sum += loss
+            progress.loss_count += 1
+            clock.count_step()
+            validate_later = world.leads and clock.is_too_soon()
+            done, stop, too_soon = world.agree(clock.fraction(), limits.stop(), validate_later)
             for watcher in watchers:
                 watcher.stepped(progress, done, loss)
-            if done >= 1.0 or (progress.step % epoch_steps == 0 and not soon):
+            if done >= 1.0 or (progress.step % epoch_steps == 0 and not too_soon):
                 if world.leads:
-                    with pace.validating():
-                        epochs.append(_epoch(task, config, run, terms.device, state, rate, sampler))
+                    with clock.validating():
+                        epochs.append(_epoch(split, config, run, options.device, state, rate, sampler))
                     state.save(run / CHECKPOINT)
                     for watcher in watchers:
                         watcher.epoch_done(epochs)
-                stale = (progress.step - progress.best_step) / epoch_steps
-                out_of_patience = world.leads and terms.patience is not None and stale >= terms.patience
-                done, tired = world.agree(pace.share(), float(out_of_patience))
-                ended = "patience" if tired else "done"
+                done, stale = world.agree(clock.fraction(), world.leads and _is_stale(progress, limits, epoch_steps))
+                ended = "early stopping" if stale else "done"
             if stop and done < 1.0:
                 if world.leads:
                     state.save(run / CHECKPOINT)
                 ended = "stopped"
-    return Outcome(run / BEST, ended, progress)
+    return FitResult(run / BEST, ended, progress)
+
+
+def _is_stale(progress: Progress, limits: RunLimits, epoch_steps: int) -> bool:
+    """Whether no epoch has been better for as many as early stopping says."""
+    stale = (progress.step - progress.best_step) / epoch_steps
+    return limits.early_stopping is not None and stale >= limits.early_stopping
 
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """All that a step changes. running: the average of the weights that is kept in the end."""
+    """All that a step changes. ema: the moving average of the weights, which is kept in the end."""
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
-    running: dict[str, Tensor]
+    ema: dict[str, Tensor]
     progress: Progress
 
     def save(self, path: Path) -> None:
-        save_checkpoint(path, self.network, self.running, self.optimiser, self.progress)
+        save_checkpoint(path, self.network, self.ema, self.optimiser, self.progress)
 
 
-def _agreed(terms: Terms, config: TrainingConfig, progress: Progress) -> Terms:
-    """The terms, those of a run that goes on where none are given: other epochs end its time budget."""
-    began = progress.extra.get("terms", {})
-    if terms.time_budget_s is None and began.get("epochs") == config.epochs:
-        terms = replace(terms, time_budget_s=began.get("time_budget_s"))
-    terms = replace(terms, patience=terms.patience or began.get("patience"))
-    held = {"epochs": config.epochs, "time_budget_s": terms.time_budget_s, "patience": terms.patience}
-    progress.extra["terms"] = held
-    return terms
+def _agreed(limits: RunLimits, config: TrainingConfig, progress: Progress) -> RunLimits:
+    """The limits; those that the run began with where none are given. Other epochs end its time budget."""
+    began = progress.extra.get("limits", {})
+    if limits.time_budget_s is None and began.get("epochs") == config.epochs:
+        limits = replace(limits, time_budget_s=began.get("time_budget_s"))
+    limits = replace(limits, early_stopping=limits.early_stopping or began.get("early_stopping"))
+    progress.extra["limits"] = {
+        "epochs": config.epochs, "time_budget_s": limits.time_budget_s, "early_stopping": limits.early_stopping,
+    }  # fmt: skip
+    return limits
 
 
-def _begin(task: Task, config: TrainingConfig, run: Path, terms: Terms, world: World) -> tuple[_State, list[Epoch]]:
+def _begin(
+    split: TrainingSplit, config: TrainingConfig, run: Path, options: RunOptions, world: World
+) -> tuple[_State, list[Epoch]]:
     """A new run's state, or where the one in `run` was; and the epochs that it has behind it."""
     torch.manual_seed(config.seed)
-    network = to_device(build_network(config.plan().network), terms.device).train()
+    network = to_device(build_network(config.plan().network), options.device).train()
     optimiser = make_optimiser(config, network)
-    data, epochs = task.cache.digest(), []
-    if terms.resume and (run / CHECKPOINT).is_file():
-        running, progress = load_checkpoint(run / CHECKPOINT, network, optimiser)
+    data, epochs = split.cache.digest(), []
+    if options.resume and (run / CHECKPOINT).is_file():
+        ema, progress = load_checkpoint(run / CHECKPOINT, network, optimiser)
         epochs = read_log(run / LOG_FILE, progress.step) if world.leads else []
         if progress.extra.get("data") not in (None, data):
             LOG.warning("%s: the training data is not what this run began with", run)
     else:
         progress = Progress(extra={"data": data})
-        if terms.begin_from:
-            progress.extra["began_from"] = warm_start(network, config.plan(), terms.begin_from)
-        running = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        if options.warm_start:
+            progress.extra["warm_start"] = warm_start(network, config.plan(), options.warm_start)
+        ema = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     if world.rank:
         torch.manual_seed(config.seed + world.rank + progress.step)  # other processes drop other channels
-    return _State(network, optimiser, running, progress), epochs
+    return _State(network, optimiser, ema, progress), epochs
 
 
-def _differentiate(spread: nn.Module, batch: Batch, state: _State, config: TrainingConfig) -> tuple[float, float]:
-    """Leaves the clipped gradient of a batch in the network's parameters; gives the loss and the gradient's norm."""
+def _differentiate(batch: Batch, state: _State, config: TrainingConfig, world: World) -> tuple[float, float]:
+    """Leaves the clipped gradient of a batch in the network's parameters; returns the loss and the gradient's norm."""
     device = next(state.network.parameters()).device
     dtype = fastest_float(device)
     image = batch.image.to(device, memory_format=torch.channels_last_3d)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        logits = spread(image)  # (B, C, I, J, K)
+        logits = state.network(image)  # (B, C, I, J, K)
     target, annotated = batch.target.to(device), batch.annotated.to(device)
     loss = mixed_loss(logits, target, annotated, config.loss_weights, config.dice_weights)
     state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    world.average_gradients(state.network)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), config.clip or math.inf)
     return loss.item(), norm.item()
 
 
 def _epoch(
-    task: Task,
+    split: TrainingSplit,
     config: TrainingConfig,
     run: Path,
     device: torch.device,
@@ -219,20 +225,28 @@ def _epoch(
 ) -> Epoch:
     """Validates, writes the weights and the log line, and notes in the progress what was best."""
     progress = state.progress
-    scores = validate(state.running, config, task.cache, task.validate, device)
+    scores = validate(state.ema, config, split.cache, split.validate, device)
     dice = mean_dice(scores)
     mean = float(np.mean([dice[organ] for organ in config.output_organs if organ in dice] or [-1.0]))
     best = mean >= progress.best
     if best:
         progress.best, progress.best_step = mean, progress.step
     epoch = Epoch(
-        progress.step, progress.seconds, progress.losses / max(1, progress.counted), rate, dice,
-        mean_of([s.accuracy for s in scores]), mean_of([s.iou for s in scores if s.dice]),
-        mean_of([s.iou_at_half for s in scores if s.dice]), digest_of(state.running), best, tuple(scores),
-    )  # fmt: skip
-    progress.losses, progress.counted = 0.0, 0
-    images = (sampler.batch(progress.step + n).image.to(device) for n in range(MEASURED))
-    content = _weights(state.running, config, progress, images, device)
+        step=progress.step,
+        seconds=progress.seconds,
+        loss=progress.loss_sum / max(1, progress.loss_count),
+        learning_rate=rate,
+        dice=dice,
+        accuracy=mean_of([score.accuracy for score in scores]),
+        iou=mean_of([score.iou for score in scores if score.dice]),
+        iou_at_half=mean_of([score.iou_at_half for score in scores if score.dice]),
+        digest=digest_of(state.ema),
+        best=best,
+        scores=tuple(scores),
+    )
+    progress.loss_sum, progress.loss_count = 0.0, 0
+    images = (sampler.batch(progress.step + n).image.to(device) for n in range(CALIBRATION_BATCHES))
+    content = _weights(state.ema, config, progress, images, device)
     for name in (BEST, LAST) if best else (LAST,):
         with writing(run / name, overwrite=True) as temporary:
             temporary.write_bytes(content)
@@ -247,7 +261,7 @@ def _weights(
     images: Iterable[Tensor],
     device: torch.device,
 ) -> bytes:
-    """A weights file's content, with what the feature maps of some images reach."""
+    """A weights file's content, with the activation ranges that some images give."""
     network = build_network(config.plan().network)
     network.load_state_dict(weights)
     plan = replace(config.plan(), activation_ranges=calibrate(to_device(network, device), images) or None)
@@ -281,17 +295,15 @@ def _resumable(run: Path) -> str:
 def _translated(run: Path) -> Iterator[None]:
     """Foreign failures of a run in our words: no memory, no disk."""
     try:
-        yield
+        with typed_memory_errors():
+            yield
     except OutputError as error:
         raise ResourceError(f"{error}{_resumable(run)}") from error
     except OSError as error:
         raise ResourceError(
             f"{run}: cannot be written ({error.strerror or error}); free some space{_resumable(run)}"
         ) from error
-    except (MemoryError, RuntimeError) as error:
-        full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not full:
-            raise
+    except MemoryError as error:
         raise ResourceError(
             f"{run}: there is not enough memory for a step; take a smaller --batch, or a smaller patch in a recipe file"
         ) from error

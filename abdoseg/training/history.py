@@ -1,4 +1,4 @@
-"""What a run has been through, an epoch a row: log.csv, and those who want to be told."""
+"""History of a run: log.csv, an epoch a row, and the watchers that are told after each step and epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ LOG_FILE = "log.csv"
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch's outcome. dice: mean by organ; digest: SHA-256 of the averaged weights; best: the best so far."""
+    """What an epoch reached.
+
+    Attributes:
+        seconds: since the run began, all sittings together.
+        loss: mean over the epoch's steps.
+        dice: by organ, the mean over the validation cases; accuracy, iou, iou_at_half: means of the cases' own.
+        digest: SHA-256 of the weights' moving average.
+        best: whether no epoch before was better.
+    """
 
     step: int
     seconds: float
@@ -44,10 +52,10 @@ class Epoch:
 
 
 class Watcher(Protocol):
-    """Someone who is told how a run goes; the loop knows no more of them."""
+    """Is told how a run goes."""
 
-    def stepped(self, progress: Progress, share: float, loss: float) -> None:
-        """After each step; share: how much of the run is done."""
+    def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
+        """After each step. fraction: how much of the run is done."""
 
     def epoch_done(self, epochs: Sequence[Epoch]) -> None:
         """After each epoch: all of them, the last one last."""
@@ -88,10 +96,16 @@ def read_log(path: Path, until_step: int) -> list[Epoch]:
 def _epoch(row: Mapping[str, str]) -> Epoch:
     dice = {name.removeprefix("dice_"): float(value) for name, value in row.items() if name[:5] == "dice_" and value}
     return Epoch(
-        int(row["step"]), float(row["seconds"]), float(row["loss"]), float(row["learning_rate"]), dice,
-        float(row["accuracy"] or "nan"), float(row["mean_iou"] or "nan"), float(row.get("iou_at_0.5") or "nan"),
-        row["weights"],
-    )  # fmt: skip
+        step=int(row["step"]),
+        seconds=float(row["seconds"]),
+        loss=float(row["loss"]),
+        learning_rate=float(row["learning_rate"]),
+        dice=dice,
+        accuracy=float(row["accuracy"] or "nan"),
+        iou=float(row["mean_iou"] or "nan"),
+        iou_at_half=float(row.get("iou_at_0.5") or "nan"),
+        digest=row["weights"],
+    )
 
 
 def _number(value: float) -> str:

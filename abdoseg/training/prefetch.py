@@ -1,4 +1,4 @@
-"""Batches drawn while the network is busy with the ones before them."""
+"""Prefetch: batches are drawn by threads while the network trains on the ones before them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 
 from abdoseg.training.augment.sampler import Batch, Sampler
 
-# That draw on a GPU: while one waits for a number the other launches; a third would wait for the interpreter, which
-# the training step needs too. A CPU has better things to do, and gets one.
+# Threads that draw on a GPU: while one waits for a number the other launches kernels; a third would wait for the
+# interpreter, which the training step needs too. A CPU computes the step as well, and gets one.
 WORKERS = 2
 
 
 @contextmanager
-def drawn_ahead(sampler: Sampler, step: int) -> Iterator[Iterator[Batch]]:
-    """Batches from `step` on, drawn while the network is busy; their order doesn't depend on the workers.
+def prefetch(sampler: Sampler, step: int) -> Iterator[Iterator[Batch]]:
+    """Batches from `step` on, in their order, drawn while the network trains.
 
     On a GPU each worker has a stream of its own, or it would wait for the training step whenever it waits at all.
     """

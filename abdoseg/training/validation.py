@@ -1,4 +1,4 @@
-"""How good weights are on the validation cases: whole scans on the network's grid."""
+"""Validation: predictions for whole scans on the network's grid, and their scores."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from abdoseg.training.augment.transforms import AIR_HU
 from abdoseg.training.data.cache import Cache, PreparedCase
 from abdoseg.training.recipes import TrainingConfig
 
-SLAB_VOXELS = 24_000_000  # more than this at a time would not fit 8 GB
-MARGIN = 32  # voxels by which slabs overlap on each side
+SLAB_VOXELS = 24_000_000  # at a time; more would not fit 8 GB
+MARGIN = 32  # voxels of overlap of the slabs, on each side
 
 
 @dataclass(frozen=True, eq=False)
 class CaseScore:
-    """dice: by organ, those that are annotated and there. accuracy: share of voxels; iou: mean over those organs.
+    """Scores of one validation case.
 
-    iou_at_half: the same where only voxels count whose probability is at least 0.5.
-    guess: (I, J, K) channels, kept for pictures.
+    Attributes:
+        dice: by organ, those that are annotated and there.
+        accuracy: fraction of voxels whose channel is right.
+        iou: mean over those organs; iou_at_half: counting only voxels whose probability is at least 0.5.
+        predicted: (I, J, K) channels, kept for pictures.
     """
 
     case: str
@@ -35,15 +38,15 @@ class CaseScore:
     accuracy: float
     iou: float
     iou_at_half: float
-    guess: npt.NDArray[np.uint8] = field(repr=False)
+    predicted: npt.NDArray[np.uint8] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Guess:
-    """channels: (I, J, K) uint8, each voxel's likeliest. sure: bool, where its probability is at least 0.5."""
+class Prediction:
+    """channels: (I, J, K) uint8, each voxel's likeliest. confident: bool, where its probability is at least 0.5."""
 
     channels: npt.NDArray[np.uint8]
-    sure: npt.NDArray[np.bool_]
+    confident: npt.NDArray[np.bool_]
 
 
 def validate(
@@ -57,7 +60,7 @@ def validate(
             for case in cases]  # fmt: skip
 
 
-def predict(network: nn.Module, prepared: PreparedCase, config: TrainingConfig, device: torch.device) -> Guess:
+def predict(network: nn.Module, prepared: PreparedCase, config: TrainingConfig, device: torch.device) -> Prediction:
     """The likeliest channel of each voxel; long scans in slabs that overlap."""
     image = apply_window(torch.from_numpy(np.array(prepared.array("image"), dtype=np.float32)), config)
     depth = max(4 * MARGIN, SLAB_VOXELS // (image.shape[0] * image.shape[1]) // MARGIN * MARGIN)
@@ -66,8 +69,8 @@ def predict(network: nn.Module, prepared: PreparedCase, config: TrainingConfig, 
         low, high = max(0, start - MARGIN), min(image.shape[2], start + depth + MARGIN)
         both = _likeliest(network, image[:, :, low:high], config, device)
         parts.append(both[..., start - low : min(start + depth, image.shape[2]) - low])
-    channels, sure = np.concatenate(parts, axis=3)
-    return Guess(channels, sure.astype(bool))
+    channels, confident = np.concatenate(parts, axis=3)
+    return Prediction(channels, confident.astype(bool))
 
 
 def _likeliest(
@@ -82,20 +85,20 @@ def _likeliest(
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         logits = network(padded.to(device, memory_format=torch.channels_last_3d))  # (1, C, I, J, K)
     i, j, k = image.shape
-    found = torch.empty((2, i, j, k), dtype=torch.uint8, device=device)
-    for row, part in zip(found.unbind(dim=1), logits[0, :, :i, :j, :k].unbind(dim=1), strict=True):  # memory stays flat
+    both = torch.empty((2, i, j, k), dtype=torch.uint8, device=device)
+    for row, part in zip(both.unbind(dim=1), logits[0, :, :i, :j, :k].unbind(dim=1), strict=True):  # memory stays flat
         p, channel = part.float().softmax(dim=0).max(dim=0)  # (J, K)
         row[0], row[1] = channel, p >= 0.5
-    return np.asarray(found.cpu().numpy())
+    return np.asarray(both.cpu().numpy())
 
 
-def score_case(guess: Guess, prepared: PreparedCase, config: TrainingConfig) -> CaseScore:
+def score_case(predicted: Prediction, prepared: PreparedCase, config: TrainingConfig) -> CaseScore:
     """Compares a prediction with the case's labels, organs that are annotated and there."""
     truth = channel_table(config.organs)[prepared.array("labels")]
     classes = len(config.organs) + 1
-    pairs = (guess.sure * np.int64(classes) + truth) * classes + guess.channels
-    unsure, sure = np.bincount(pairs.ravel(), minlength=2 * classes**2).reshape(2, classes, classes)
-    table = unsure + sure  # (truth, prediction)
+    pairs = (predicted.confident * np.int64(classes) + truth) * classes + predicted.channels
+    rest, confident = np.bincount(pairs.ravel(), minlength=2 * classes**2).reshape(2, classes, classes)
+    table = rest + confident  # (truth, prediction)
     dice, iou, iou_at_half = {}, [], []
     for channel, organ in enumerate(config.organs, start=1):
         there = table[channel].sum()
@@ -103,10 +106,17 @@ def score_case(guess: Guess, prepared: PreparedCase, config: TrainingConfig) -> 
             both, either = table[channel, channel], there + table[:, channel].sum()
             dice[organ] = float(2 * both / either)
             iou.append(float(both / (either - both)))
-            both, either = sure[channel, channel], there + sure[:, channel].sum()
+            both, either = confident[channel, channel], there + confident[:, channel].sum()
             iou_at_half.append(float(both / (either - both)))
     accuracy = float(np.trace(table) / table.sum())
-    return CaseScore(prepared.case, dice, accuracy, mean_of(iou), mean_of(iou_at_half), guess.channels)
+    return CaseScore(
+        case=prepared.case,
+        dice=dice,
+        accuracy=accuracy,
+        iou=mean_of(iou),
+        iou_at_half=mean_of(iou_at_half),
+        predicted=predicted.channels,
+    )
 
 
 def mean_of(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""A warm start: a network begins with what the weights of another run have learnt."""
+"""Warm start: a new run begins with the weights of another."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ LOG = logging.getLogger("abdoseg")
 
 
 def warm_start(network: nn.Module, plan: Plan, name: str) -> str:
-    """Puts the tensors of a weights file, or of a bundled model, into a network that `plan` describes; says which.
+    """Puts the tensors of a weights file, or of a bundled model, into a network that `plan` describes.
 
-    Of the head, the channels of organs that both know are taken over; organs that are new begin anew. Weights of a grid
-    in mm may go on on another; the log says both. Raises ModelError when the file's network or HU window is another, or
-    one resizes whole scans and the other does not.
+    Of the head, the channels of organs that both know are taken over; new organs start at random. The grid in mm may
+    be another than the weights were trained on; the log says both.
+
+    Returns:
+        The weights' name and SHA-256, for the model card.
+
+    Raises:
+        ModelError: the file's network or HU window is another, or one resizes whole scans and the other does not.
     """
     model = load_model(name, "cpu")
     theirs, ours = _needs(model.plan), _needs(plan)

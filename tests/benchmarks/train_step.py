@@ -48,7 +48,7 @@ def ours(steps: int) -> list[tuple[float, float]]:
     times = [now()]
 
     class Clock:
-        def stepped(self, progress, share, loss):
+        def stepped(self, progress, fraction, loss):
             times.append(now())
 
         def epoch_done(self, epochs):
@@ -59,8 +59,8 @@ def ours(steps: int) -> list[tuple[float, float]]:
         cases, _ = prepare_cases(Path(folder), [CaseSource("phantom", "", organs)], lambda case: contents)
         config = replace(TrainingConfig(), organs=organs, epochs=1, epoch_steps=steps + 2)
         assert config.patch == PATCH and config.batch == BATCH and len(config.organs) + 1 == CLASSES
-        task = fit.Task(Cache(cases), ("phantom",), ())
-        fit.fit(task, config, Path(folder) / "run", fit.Terms(torch.device("cpu")), [Clock()])
+        split = fit.TrainingSplit(Cache(cases), ("phantom",), ())
+        fit.fit(split, config, Path(folder) / "run", fit.RunOptions(torch.device("cpu")), [Clock()])
     return [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(times[2:])]
 
 

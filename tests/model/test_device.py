@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from abdoseg.errors import ResourceError
-from abdoseg.model.device import fastest_float, pick_device, to_device
+from abdoseg.model.device import fastest_float, pick_device, to_device, typed_memory_errors
 from abdoseg.model.vnet import VNet, VNetConfig
 
 
@@ -22,6 +22,15 @@ def test_a_device_that_is_not_there_is_told():
 def test_the_type_is_one_the_hardware_computes_in():
     assert fastest_float(torch.device("cpu")) in (torch.bfloat16, torch.float32)
     assert fastest_float(torch.device("mps")) == torch.float32
+
+
+def test_memory_that_ran_out_is_a_memory_error_and_a_bug_stays_what_it_is():
+    with pytest.raises(MemoryError, match="allocate"), typed_memory_errors():
+        torch.empty(10**16)
+    with pytest.raises(MemoryError, match="CUDA"), typed_memory_errors():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"), typed_memory_errors():
+        torch.zeros(2) @ torch.zeros(3)
 
 
 def test_a_network_on_a_device_has_channels_last_kernels():

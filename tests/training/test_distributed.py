@@ -30,12 +30,12 @@ from abdoseg.training.distributed import joined
 
 root, rank = Path({root!r}), int(os.environ["RANK"])
 kept, seen = [], []
-average, loss = fit.average, fit.mixed_loss
-fit.average = lambda running, network, decay, step: (kept.append(network), average(running, network, decay, step))
+update_ema, loss = fit.update_ema, fit.mixed_loss
+fit.update_ema = lambda ema, network, decay, step: (kept.append(network), update_ema(ema, network, decay, step))
 fit.mixed_loss = lambda logits, target, *rest: (seen.append(target), loss(logits, target, *rest))[1]
 
 class Death:
-    def stepped(self, progress, share, value):
+    def stepped(self, progress, fraction, value):
         if rank == 1:
             os._exit(7)
     def epoch_done(self, epochs):
@@ -43,16 +43,16 @@ class Death:
 
 cache = packed(root / f"cache{{rank}}")
 config = replace(RECIPE, network={{**RECIPE.network, "norm": "none"}}, epochs=2)
-task = fit.Task(cache, ("case0", "case1"), ("case2",))
-terms = fit.Terms(torch.device("cpu"))
+split = fit.TrainingSplit(cache, ("case0", "case1"), ("case2",))
+options = fit.RunOptions(torch.device("cpu"))
 with joined("cpu") as world:
-    fit.fit(task, config, root / "run", terms, (), world)
+    fit.fit(split, config, root / "run", options, (), world)
 (root / f"rank{{rank}}.txt").write_text(fit.digest_of(dict(kept[-1].named_parameters())))
 (root / f"seen{{rank}}.bin").write_bytes(torch.stack(seen).to(torch.uint8).numpy().tobytes())
 os.environ["MASTER_PORT"] = {second!r}
 try:
     with joined("cpu") as world:
-        fit.fit(task, config, root / "dead", terms, [Death()], world)
+        fit.fit(split, config, root / "dead", options, [Death()], world)
 except TrainingError as error:
     print(error)
     sys.exit(error.exit_code)

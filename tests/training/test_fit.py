@@ -10,23 +10,25 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tiny import RECIPE, packed
 
 import abdoseg
 from abdoseg.errors import ResourceError, TrainingError
 from abdoseg.model.weights import load_model
-from abdoseg.training import checkpoint, fit, history
-from abdoseg.training import schedule as pace
+from abdoseg.training import checkpoint, fit, history, schedule
 from abdoseg.training.augment.sampler import Sampler
-from abdoseg.training.fit import BEST, CHECKPOINT, LAST, Task, Terms, learning_rate
+from abdoseg.training.fit import BEST, CHECKPOINT, LAST, RunOptions, TrainingSplit
+from abdoseg.training.schedule import RunLimits
 
 CPU = torch.device("cpu")
 DROPPING = replace(RECIPE, network={**RECIPE.network, "dropout": 0.3}, epochs=3)
 
 
 @pytest.fixture
-def task(tmp_path):
-    return Task(packed(tmp_path / "cache"), ("case0", "case1"), ("case2",))
+def split(tmp_path):
+    return TrainingSplit(packed(tmp_path / "cache"), ("case0", "case1"), ("case2",))
 
 
 def log(run: Path) -> list[dict[str, str]]:
@@ -61,8 +63,8 @@ def stopping_at(step: int):
     return stop
 
 
-def test_a_run_leaves_weights_checkpoint_and_log(task, tmp_path):
-    outcome = fit.fit(task, RECIPE, tmp_path / "run", Terms(CPU))
+def test_a_run_leaves_weights_checkpoint_and_log(split, tmp_path):
+    outcome = fit.fit(split, RECIPE, tmp_path / "run", RunOptions(CPU))
     assert outcome.ended == "done" and outcome.progress.step == 4
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [BEST, CHECKPOINT, LAST, "log.csv"]
     rows = log(tmp_path / "run")
@@ -74,25 +76,25 @@ def test_a_run_leaves_weights_checkpoint_and_log(task, tmp_path):
     assert best.plan.training["steps"] == outcome.progress.best_step
 
 
-def test_two_runs_are_the_same_bit_for_bit(task, tmp_path):
+def test_two_runs_are_the_same_bit_for_bit(split, tmp_path):
     for name in "ab":
-        fit.fit(task, DROPPING, tmp_path / name, Terms(CPU))
+        fit.fit(split, DROPPING, tmp_path / name, RunOptions(CPU))
     assert_same_run(tmp_path / "a", tmp_path / "b")
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
-def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(step, task, tmp_path):
+def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(step, split, tmp_path):
     """Stopped within an epoch or at its end, dropout and all."""
-    fit.fit(task, DROPPING, tmp_path / "whole", Terms(CPU))
-    stopped = fit.fit(task, DROPPING, tmp_path / "broken", Terms(CPU, stop=stopping_at(step)))
+    fit.fit(split, DROPPING, tmp_path / "whole", RunOptions(CPU))
+    stopped = fit.fit(split, DROPPING, tmp_path / "broken", RunOptions(CPU, limits=RunLimits(stop=stopping_at(step))))
     assert stopped.ended == "stopped" and stopped.progress.step == step
     torch.manual_seed(99)
-    fit.fit(task, DROPPING, tmp_path / "broken", Terms(CPU, resume=True))
+    fit.fit(split, DROPPING, tmp_path / "broken", RunOptions(CPU, resume=True))
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
 
 
-def test_a_run_killed_between_log_and_checkpoint_resumes_to_the_same(task, tmp_path, monkeypatch):
-    fit.fit(task, DROPPING, tmp_path / "whole", Terms(CPU))
+def test_a_run_killed_between_log_and_checkpoint_resumes_to_the_same(split, tmp_path, monkeypatch):
+    fit.fit(split, DROPPING, tmp_path / "whole", RunOptions(CPU))
     real, calls = fit.save_checkpoint, []
 
     def killed(*args):
@@ -103,35 +105,35 @@ def test_a_run_killed_between_log_and_checkpoint_resumes_to_the_same(task, tmp_p
 
     monkeypatch.setattr(fit, "save_checkpoint", killed)
     with pytest.raises(KeyboardInterrupt):
-        fit.fit(task, DROPPING, tmp_path / "killed", Terms(CPU))
+        fit.fit(split, DROPPING, tmp_path / "killed", RunOptions(CPU))
     assert len(log(tmp_path / "killed")) == 2  # one more than the checkpoint knows
     monkeypatch.setattr(fit, "save_checkpoint", real)
-    fit.fit(task, DROPPING, tmp_path / "killed", Terms(CPU, resume=True))
+    fit.fit(split, DROPPING, tmp_path / "killed", RunOptions(CPU, resume=True))
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_resuming_a_finished_run_changes_nothing_and_more_epochs_go_on(task, tmp_path):
-    fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+def test_resuming_a_finished_run_changes_nothing_and_more_epochs_go_on(split, tmp_path):
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
     before = log(tmp_path)
-    assert fit.fit(task, RECIPE, tmp_path, Terms(CPU, resume=True)).progress.step == 4
+    assert fit.fit(split, RECIPE, tmp_path, RunOptions(CPU, resume=True)).progress.step == 4
     assert log(tmp_path) == before
     longer = replace(RECIPE, epochs=3)
-    assert fit.fit(task, longer, tmp_path, Terms(CPU, resume=True)).progress.step == 6
+    assert fit.fit(split, longer, tmp_path, RunOptions(CPU, resume=True)).progress.step == 6
     assert log(tmp_path)[:2] == before
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_the_checkpoint_intact(task, tmp_path, monkeypatch):
-    fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+def test_a_loss_that_is_no_number_ends_the_run_with_the_checkpoint_intact(split, tmp_path, monkeypatch):
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
     before = (tmp_path / CHECKPOINT).read_bytes()
     monkeypatch.setattr(fit, "mixed_loss", lambda logits, *rest: logits.sum() * float("nan"))
     with pytest.raises(TrainingError, match=r"at step 5 the loss is nan.*--resume it with a lower --learning-rate"):
-        fit.fit(task, replace(RECIPE, epochs=9), tmp_path, Terms(CPU, resume=True))
+        fit.fit(split, replace(RECIPE, epochs=9), tmp_path, RunOptions(CPU, resume=True))
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
 @pytest.mark.parametrize("what", ["checkpoint", "weights", "log"])
-def test_a_full_disk_ends_the_run_with_the_checkpoint_intact(what, task, tmp_path, monkeypatch):
-    fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+def test_a_full_disk_ends_the_run_with_the_checkpoint_intact(what, split, tmp_path, monkeypatch):
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
     before = (tmp_path / CHECKPOINT).read_bytes()
 
     def full(*args, **kwargs):
@@ -140,50 +142,75 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_intact(what, task, tmp_pat
     place = {"checkpoint": (checkpoint, "save_file"), "weights": (Path, "write_bytes"), "log": (history.os, "fsync")}
     monkeypatch.setattr(*place[what], full)
     with pytest.raises(ResourceError, match=r"(?i)(space|disk).*--resume"):
-        fit.fit(task, replace(RECIPE, epochs=9), tmp_path, Terms(CPU, resume=True))
+        fit.fit(split, replace(RECIPE, epochs=9), tmp_path, RunOptions(CPU, resume=True))
     monkeypatch.undo()
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert not [path.name for path in tmp_path.iterdir() if "part" in path.name or path.name.startswith(".")]
-    fit.fit(task, replace(RECIPE, epochs=3), tmp_path, Terms(CPU, resume=True))
+    fit.fit(split, replace(RECIPE, epochs=3), tmp_path, RunOptions(CPU, resume=True))
 
 
-def test_no_memory_is_told_with_a_remedy(task, tmp_path, monkeypatch):
+def test_no_memory_is_told_with_a_remedy(split, tmp_path, monkeypatch):
     def too_much(*args):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        torch.empty(10**16)
 
     monkeypatch.setattr(fit, "mixed_loss", too_much)
     with pytest.raises(ResourceError, match="smaller --batch"):
-        fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+        fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
 
 
-def test_a_checkpoint_of_another_network_or_a_damaged_one_is_refused(task, tmp_path):
-    fit.fit(task, RECIPE, tmp_path, Terms(CPU))
+def test_a_bug_keeps_its_own_error(split, tmp_path, monkeypatch):
+    def mistaken(*args):
+        torch.zeros(2) @ torch.zeros(3)
+
+    monkeypatch.setattr(fit, "mixed_loss", mistaken)
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
+
+
+def test_a_checkpoint_of_the_former_format_goes_on_to_the_same_end(split, tmp_path):
+    """Its progress has other names; with them the run ends as the unbroken one does, bit for bit."""
+    fit.fit(split, DROPPING, tmp_path / "whole", RunOptions(CPU))
+    fit.fit(split, DROPPING, tmp_path / "former", RunOptions(CPU, limits=RunLimits(stop=stopping_at(3))))
+    path = tmp_path / "former" / CHECKPOINT
+    with safe_open(path, "pt") as file:
+        text, tensors = file.metadata()["progress"], {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    former = {"loss_sum": "losses", "loss_count": "counted", "limits": "terms", "early_stopping": "patience"}
+    for new, old in former.items():
+        assert f'"{new}"' in text
+        text = text.replace(f'"{new}"', f'"{old}"')
+    save_file(tensors, path, {"progress": text})
+    fit.fit(split, DROPPING, tmp_path / "former", RunOptions(CPU, resume=True))
+    assert_same_run(tmp_path / "whole", tmp_path / "former")
+
+
+def test_a_checkpoint_of_another_network_or_a_damaged_one_is_refused(split, tmp_path):
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
     wider = replace(RECIPE, network={**RECIPE.network, "widths": (8, 8)})
     with pytest.raises(TrainingError, match="no checkpoint of this recipe"):
-        fit.fit(task, wider, tmp_path, Terms(CPU, resume=True))
+        fit.fit(split, wider, tmp_path, RunOptions(CPU, resume=True))
     content = (tmp_path / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
     with pytest.raises(TrainingError, match="--overwrite it"):
-        fit.fit(task, RECIPE, tmp_path, Terms(CPU, resume=True))
+        fit.fit(split, RECIPE, tmp_path, RunOptions(CPU, resume=True))
 
 
-def test_other_data_on_resuming_is_noticed(task, tmp_path, caplog):
-    fit.fit(task, RECIPE, tmp_path / "run", Terms(CPU))
+def test_other_data_on_resuming_is_noticed(split, tmp_path, caplog):
+    fit.fit(split, RECIPE, tmp_path / "run", RunOptions(CPU))
     shutil.rmtree(tmp_path / "cache")
-    other = Task(packed(tmp_path / "cache", 3, ("liver",)), task.train, task.validate)
+    other = TrainingSplit(packed(tmp_path / "cache", 3, ("liver",)), split.train, split.validate)
     with caplog.at_level("WARNING", "abdoseg"):
-        fit.fit(other, RECIPE, tmp_path / "run", Terms(CPU, resume=True))
+        fit.fit(other, RECIPE, tmp_path / "run", RunOptions(CPU, resume=True))
     assert "not what this run began with" in caplog.text
 
 
-def test_patience_ends_a_run_that_gets_no_better(task, tmp_path, monkeypatch):
+def test_early_stopping_ends_a_run_that_gets_no_better(split, tmp_path, monkeypatch):
     real = fit.validate
     monkeypatch.setattr(
         fit, "validate", lambda *args: [replace(s, dice=dict.fromkeys(s.dice, 0.5)) for s in real(*args)]
     )
     monkeypatch.setattr(fit, "mean_dice", _falling())
-    outcome = fit.fit(task, replace(RECIPE, epochs=9), tmp_path, Terms(CPU, patience=2))
-    assert outcome.ended == "patience" and outcome.progress.step == 6 and outcome.progress.best_step == 2
+    outcome = fit.fit(split, replace(RECIPE, epochs=9), tmp_path, RunOptions(CPU, limits=RunLimits(early_stopping=2)))
+    assert outcome.ended == "early stopping" and outcome.progress.step == 6 and outcome.progress.best_step == 2
 
 
 def _falling():
@@ -191,14 +218,14 @@ def _falling():
     return lambda scores: {"liver": next(values)}
 
 
-def test_a_time_budget_ends_by_the_clock_and_counts_all_sittings(task, tmp_path):
-    terms = Terms(CPU, time_budget_s=1.0)
-    outcome = fit.fit(task, RECIPE, tmp_path, terms)
+def test_a_time_budget_ends_by_the_clock_and_counts_all_sittings(split, tmp_path):
+    options = RunOptions(CPU, limits=RunLimits(time_budget_s=1.0))
+    outcome = fit.fit(split, RECIPE, tmp_path, options)
     assert 0.5 <= outcome.progress.seconds < 10 and outcome.progress.step > 0  # the last validation has its share
-    assert fit.fit(task, RECIPE, tmp_path, replace(terms, resume=True)).progress.step == outcome.progress.step
+    assert fit.fit(split, RECIPE, tmp_path, replace(options, resume=True)).progress.step == outcome.progress.step
 
 
-def test_by_the_clock_validations_keep_their_distance_and_time_is_kept_for_the_last(task, tmp_path, monkeypatch):
+def test_by_the_clock_validations_keep_their_distance_and_time_is_kept_for_the_last(split, tmp_path, monkeypatch):
     """A clock on which a step takes 1 s and a validation 3: the first at once, the next 27 s on, the last at 55 s."""
     now = [0.0]
     real = fit.validate
@@ -207,37 +234,31 @@ def test_by_the_clock_validations_keep_their_distance_and_time_is_kept_for_the_l
         now[0] += seconds
         return False
 
-    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(fit, "validate", lambda *args: tick(3) or real(*args))
     config = replace(RECIPE, epoch_steps=1)
-    outcome = fit.fit(task, config, tmp_path / "run", Terms(CPU, time_budget_s=60, stop=lambda: tick(1)))
+    limits = RunLimits(time_budget_s=60, stop=lambda: tick(1))
+    outcome = fit.fit(split, config, tmp_path / "run", RunOptions(CPU, limits=limits))
     assert [row["step"] for row in log(tmp_path / "run")] == ["1", "29", "49"]
     assert outcome.progress.seconds == 58 and outcome.ended == "done"
-    short = fit.fit(task, config, tmp_path / "short", Terms(CPU, time_budget_s=0.5, stop=lambda: tick(1)))
+    short = fit.fit(split, config, tmp_path / "short", RunOptions(CPU, limits=replace(limits, time_budget_s=0.5)))
     assert [row["step"] for row in log(tmp_path / "short")] == ["1"] and short.progress.step == 1
 
 
-def test_a_run_may_begin_with_the_weights_of_another_and_resumes_from_its_own(task, tmp_path):
-    first = fit.fit(task, RECIPE, tmp_path / "first", Terms(CPU)).weights
-    terms = Terms(CPU, begin_from=str(first))
-    fit.fit(task, DROPPING, tmp_path / "whole", terms)
-    fit.fit(task, DROPPING, tmp_path / "broken", replace(terms, stop=stopping_at(2)))
-    outcome = fit.fit(task, DROPPING, tmp_path / "broken", replace(terms, resume=True))
+def test_a_run_may_begin_with_the_weights_of_another_and_resumes_from_its_own(split, tmp_path):
+    first = fit.fit(split, RECIPE, tmp_path / "first", RunOptions(CPU)).weights
+    options = RunOptions(CPU, warm_start=str(first))
+    fit.fit(split, DROPPING, tmp_path / "whole", options)
+    fit.fit(split, DROPPING, tmp_path / "broken", replace(options, limits=RunLimits(stop=stopping_at(2))))
+    outcome = fit.fit(split, DROPPING, tmp_path / "broken", replace(options, resume=True))
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
-    assert outcome.progress.extra["began_from"].startswith(f"{first}, SHA-256")
+    assert outcome.progress.extra["warm_start"].startswith(f"{first}, SHA-256")
 
 
-def test_the_rate_warms_up_and_falls_to_nothing():
-    config = replace(RECIPE, warmup_steps=10, learning_rate=1.0)
-    assert [learning_rate(config, 4, 0.0), learning_rate(config, 50, 0.5)] == pytest.approx([0.5, 0.5])
-    for schedule, end in (("cosine", 0.0), ("poly", 0.0), ("constant", 1.0)):
-        assert learning_rate(replace(config, schedule=schedule), 99, 1.0) == pytest.approx(end)
-
-
-def test_the_average_of_weights_is_what_is_kept(task, tmp_path):
+def test_the_average_of_weights_is_what_is_kept(split, tmp_path):
     from safetensors.torch import load_file
 
-    fit.fit(task, replace(RECIPE, ema=0.5, epochs=1), tmp_path, Terms(CPU))
+    fit.fit(split, replace(RECIPE, ema=0.5, epochs=1), tmp_path, RunOptions(CPU))
     tensors, kept = state(tmp_path), load_file(tmp_path / fit.LAST)
     apart = 0
     for name, tensor in kept.items():
@@ -246,22 +267,25 @@ def test_the_average_of_weights_is_what_is_kept(task, tmp_path):
     assert apart
 
 
-def test_a_run_that_goes_on_keeps_its_patience_and_time_budget(task, tmp_path):
-    began = Terms(CPU, time_budget_s=3600.0, patience=5, stop=stopping_at(1))
-    fit.fit(task, RECIPE, tmp_path, began)
-    outcome = fit.fit(task, RECIPE, tmp_path, Terms(CPU, resume=True, stop=stopping_at(2)))
+def test_a_run_that_goes_on_keeps_its_early_stopping_and_time_budget(split, tmp_path):
+    began = RunLimits(time_budget_s=3600.0, early_stopping=5, stop=stopping_at(1))
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU, limits=began))
+    going_on = RunOptions(CPU, resume=True, limits=RunLimits(stop=stopping_at(2)))
+    outcome = fit.fit(split, RECIPE, tmp_path, going_on)
     assert outcome.ended == "stopped"  # and not done, as it would be by steps
-    assert outcome.progress.extra["terms"] == {"epochs": RECIPE.epochs, "time_budget_s": 3600.0, "patience": 5}
-    outcome = fit.fit(task, replace(RECIPE, epochs=RECIPE.epochs + 1), tmp_path, Terms(CPU, resume=True))
-    assert outcome.progress.extra["terms"]["time_budget_s"] is None
+    assert outcome.progress.extra["limits"] == {
+        "epochs": RECIPE.epochs, "time_budget_s": 3600.0, "early_stopping": 5,
+    }  # fmt: skip
+    outcome = fit.fit(split, replace(RECIPE, epochs=RECIPE.epochs + 1), tmp_path, RunOptions(CPU, resume=True))
+    assert outcome.progress.extra["limits"]["time_budget_s"] is None
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
-def test_every_optimiser_resumes(optimiser, task, tmp_path):
+def test_every_optimiser_resumes(optimiser, split, tmp_path):
     config = replace(RECIPE, optimiser=optimiser, epochs=2)
-    fit.fit(task, config, tmp_path / "whole", Terms(CPU))
-    fit.fit(task, config, tmp_path / "broken", Terms(CPU, stop=stopping_at(1)))
-    fit.fit(task, config, tmp_path / "broken", Terms(CPU, resume=True))
+    fit.fit(split, config, tmp_path / "whole", RunOptions(CPU))
+    fit.fit(split, config, tmp_path / "broken", RunOptions(CPU, limits=RunLimits(stop=stopping_at(1))))
+    fit.fit(split, config, tmp_path / "broken", RunOptions(CPU, resume=True))
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
 
 
@@ -275,21 +299,23 @@ def test_no_pickle_is_ever_read_or_written():
 
 def test_one_class_of_an_organ_nobody_annotated_still_trains(tmp_path):
     cache = packed(tmp_path / "cache", 2, ("liver",))
-    outcome = fit.fit(Task(cache, ("case0",), ("case1",)), RECIPE, tmp_path / "run", Terms(CPU))
+    outcome = fit.fit(TrainingSplit(cache, ("case0",), ("case1",)), RECIPE, tmp_path / "run", RunOptions(CPU))
     assert outcome.progress.step == 4
 
 
-def test_weights_hold_the_ranges_of_feature_maps_that_may_be_bytes(task, tmp_path):
+def test_weights_hold_the_ranges_of_feature_maps_that_may_be_bytes(split, tmp_path):
     recipe = replace(RECIPE, network={**RECIPE.network, "stem": 2, "depths": (2, 1)}, epochs=1)
-    outcome = fit.fit(task, recipe, tmp_path / "run", Terms(CPU))
+    outcome = fit.fit(split, recipe, tmp_path / "run", RunOptions(CPU))
     model = load_model(outcome.weights, "cpu")
-    sampler = Sampler(task.cache, task.train, recipe)
+    sampler = Sampler(split.cache, split.train, recipe)
     with torch.inference_mode():
-        stems = [model.network.stem(sampler.batch(outcome.progress.step + n).image) for n in range(fit.MEASURED)]
+        stems = [
+            model.network.stem(sampler.batch(outcome.progress.step + n).image) for n in range(fit.CALIBRATION_BATCHES)
+        ]
     ends = min(float(s.min()) for s in stems), max(float(s.max()) for s in stems)
     ranges = model.plan.activation_ranges
     assert ranges["stem"] == pytest.approx(ends, abs=0.01)  # the weights are stored in half precision
     assert set(ranges) == {"stem", "encoder.0", "encoder.0.activations.0", "downs.0", "ups.0",
                            "decoder.0.activations.0"}  # fmt: skip
-    plain = fit.fit(task, RECIPE, tmp_path / "plain", Terms(CPU))
+    plain = fit.fit(split, RECIPE, tmp_path / "plain", RunOptions(CPU))
     assert load_model(plain.weights, "cpu").plan.activation_ranges is None

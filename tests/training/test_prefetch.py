@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from abdoseg.training.prefetch import WORKERS, drawn_ahead
+from abdoseg.training.prefetch import WORKERS, prefetch
 
 
 class Stream:
@@ -29,7 +29,7 @@ class Drawn:
 
 def test_batches_come_in_order_from_the_step_on():
     sampler = SimpleNamespace(device=torch.device("cpu"), batch=lambda step: step)
-    with drawn_ahead(sampler, 7) as batches:
+    with prefetch(sampler, 7) as batches:
         assert [next(batches) for _ in range(5)] == [7, 8, 9, 10, 11]
 
 
@@ -41,7 +41,7 @@ def test_on_a_gpu_a_batch_is_finished_on_its_workers_own_stream_and_bound_to_the
     sampler = SimpleNamespace(
         device=torch.device("cuda"), batch=lambda step: Drawn(step, torch.cuda.current_stream(None))
     )
-    with drawn_ahead(sampler, 3) as batches:
+    with prefetch(sampler, 3) as batches:
         taken = [next(batches) for _ in range(9)]
     assert [batch.step for batch in taken] == list(range(3, 12))
     assert all(batch.step in batch.stream.finished and batch.user is training for batch in taken)

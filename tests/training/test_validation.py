@@ -12,8 +12,11 @@ from abdoseg.model.weights import build_network
 from abdoseg.training import validation
 from abdoseg.training.data.cache import PreparedCase
 from abdoseg.training.history import Epoch, append, read_log
-from abdoseg.training.validation import Guess, mean_of, predict, score_case
+from abdoseg.training.validation import Prediction, mean_of, predict, score_case
 
+LAST = Epoch(
+    step=4, seconds=3.0, loss=0.5, learning_rate=1e-3, dice={"liver": 0.7}, accuracy=0.9, iou=0.5, iou_at_half=0.4
+)
 TWO = replace(RECIPE, organs=("liver", "spleen"), output_organs=("liver", "spleen"))
 
 
@@ -24,8 +27,8 @@ def case(tmp_path: Path, labels: list[int]) -> PreparedCase:
     )
 
 
-def guess(channels: list[int], sure: list[bool]) -> Guess:
-    return Guess(np.array(channels, np.uint8).reshape(-1, 1, 1), np.array(sure).reshape(-1, 1, 1))
+def guess(channels: list[int], sure: list[bool]) -> Prediction:
+    return Prediction(np.array(channels, np.uint8).reshape(-1, 1, 1), np.array(sure).reshape(-1, 1, 1))
 
 
 def test_dice_iou_and_accuracy_count_the_likeliest_and_iou_at_half_only_what_is_sure(tmp_path):
@@ -50,8 +53,8 @@ def test_a_long_scan_in_slabs_is_guessed_as_in_one_piece_where_the_margin_suffic
     monkeypatch.setattr(validation, "MARGIN", 2)
     monkeypatch.setattr(validation, "SLAB_VOXELS", 1)
     parts = predict(network, one, RECIPE, torch.device("cpu"))
-    assert whole.channels.shape == parts.channels.shape == one.shape and whole.sure.dtype == bool
-    assert (whole.channels == parts.channels).mean() > 0.95 and (whole.sure == parts.sure).mean() > 0.95
+    assert whole.channels.shape == parts.channels.shape == one.shape and whole.confident.dtype == bool
+    assert (whole.channels == parts.channels).mean() > 0.95 and (whole.confident == parts.confident).mean() > 0.95
 
 
 def test_a_log_from_before_a_column_was_added_is_read_and_goes_on_with_it(tmp_path):
@@ -62,7 +65,7 @@ def test_a_log_from_before_a_column_was_added_is_read_and_goes_on_with_it(tmp_pa
     )
     epochs = read_log(path, until_step=2)
     assert [(e.step, e.iou, e.dice) for e in epochs] == [(2, 0.5, {"liver": 0.6})]
-    append(path, Epoch(4, 3.0, 0.5, 1e-3, {"liver": 0.7}, 0.9, 0.5, 0.4), ["liver"])
+    append(path, LAST, ["liver"])
     lines = path.read_text().splitlines()
     assert (
         lines[0].split(",")[6] == "iou_at_0.5" and lines[1].split(",")[6] == "" and lines[2].split(",")[6] == "0.4000"

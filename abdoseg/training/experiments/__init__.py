@@ -1,1 +1,1 @@
-"""Whole runs: cross-validation, learning curves, model card, curves, TensorBoard."""
+"""Experiments: a training with its outputs, cross-validation, learning curves, model card, curves, TensorBoard."""

@@ -1,4 +1,4 @@
-"""A run in pictures, with Pillow alone: curves of loss and Dice, and validation cases with their contours."""
+"""Pictures of a run, drawn with Pillow: curves of loss and Dice, and validation cases with their contours."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Curves:
     def __init__(self, run: Path, config: TrainingConfig) -> None:
         self.run, self.config = run, config
 
-    def stepped(self, progress: Progress, share: float, loss: float) -> None:
+    def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
         """Nothing to draw within an epoch."""
 
     def epoch_done(self, epochs: Sequence[Epoch]) -> None:
@@ -56,7 +56,7 @@ class Slices:
     def __init__(self, run: Path, config: TrainingConfig, cache: Cache) -> None:
         self.run, self.config, self.cache = run, config, cache
 
-    def stepped(self, progress: Progress, share: float, loss: float) -> None:
+    def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
         """Nothing to draw within an epoch."""
 
     def epoch_done(self, epochs: Sequence[Epoch]) -> None:
@@ -79,7 +79,7 @@ def draw_case(score: CaseScore, prepared: PreparedCase, config: TrainingConfig) 
         return Labelmap((numbers * kept)[channels].astype(np.uint8), geometry, Stored(geometry), shown)
 
     volume = Volume(np.array(prepared.array("image")), geometry, Stored(geometry))
-    return preview(volume, labelmap(score.guess), labelmap(truth))
+    return preview(volume, labelmap(score.predicted), labelmap(truth))
 
 
 def colour_of(organ: str) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""How good finished weights are, case by case, and the model card that says so."""
+"""Model card: the scores of finished weights by case and organ, and how they were trained."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ TERMS = (
 
 
 @dataclass(frozen=True)
-class Row:
-    """One organ of one validation case, on the network's grid. nsd: at the organ's tolerance.
+class OrganScore:
+    """Scores of one organ of one validation case, on the network's grid.
 
-    volume_error: prediction over truth, less 1. run: which fold or trial, empty for a run by itself.
+    Attributes:
+        nsd: normalised surface distance at the organ's tolerance.
+        volume_error: volume predicted over true volume, less 1.
+        run: which fold, empty for a run by itself.
     """
 
     case: str
@@ -48,50 +51,68 @@ class Row:
 
 def assess(
     weights: Path, config: TrainingConfig, cache: Cache, cases: Sequence[str], device: torch.device
-) -> list[Row]:
+) -> list[OrganScore]:
     """Scores a weights file on cases of the cache: output organs that are annotated and there."""
     network = to_device(load_model(weights, str(device)).network, device)
     table = channel_table(config.organs)
     rows = []
     for case in cases:
         prepared = cache.by_name[case]
-        guess, truth = predict(network, prepared, config, device).channels, table[prepared.array("labels")]
+        predicted, truth = predict(network, prepared, config, device).channels, table[prepared.array("labels")]
         for organ in config.output_organs:
             channel = config.organs.index(organ) + 1
-            there, found = truth == channel, guess == channel
+            there, found = truth == channel, predicted == channel
             if not is_annotated(prepared, organ) or not there.any():
                 continue
             distances = surface_distances(there, found, prepared.spacing_mm)
-            tolerance_mm = BY_NAME[members(organ)[0]].nsd_tolerance_mm
             both, one, other = (int(mask.sum()) for mask in (there & found, there, found))
-            rows.append(
-                Row(case, organ, 2 * both / (one + other), distances.nsd(tolerance_mm), distances.hausdorff(95.0),
-                    other / one - 1)
-            )  # fmt: skip
+            score = OrganScore(
+                case=case,
+                organ=organ,
+                dice=2 * both / (one + other),
+                nsd=distances.nsd(BY_NAME[members(organ)[0]].nsd_tolerance_mm),
+                hd95_mm=distances.hausdorff(95.0),
+                volume_error=other / one - 1,
+            )
+            rows.append(score)
     return rows
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def write_rows(path: Path, rows: Sequence[OrganScore]) -> None:
     """The rows as CSV."""
     with writing(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([f.name for f in fields(Row)])
+        writer.writerow([f.name for f in fields(OrganScore)])
         for row in rows:
             writer.writerow([value if isinstance(value, str) else f"{value:.4f}" for value in astuple(row)])
 
 
-def summary(rows: Sequence[Row]) -> dict[str, tuple[float, float, float, int]]:
-    """By organ: mean Dice, its standard deviation over cases, mean NSD, and the number of cases."""
+@dataclass(frozen=True)
+class OrganSummary:
+    """An organ over the cases that have it: mean Dice and its standard deviation, mean NSD, number of cases."""
+
+    dice: float
+    dice_sd: float
+    nsd: float
+    cases: int
+
+
+def summarise(rows: Sequence[OrganScore]) -> dict[str, OrganSummary]:
+    """Means over the cases, by organ. The standard deviation of a single case is 0."""
     found = {}
     for organ in dict.fromkeys(row.organ for row in rows):
         dice = np.array([row.dice for row in rows if row.organ == organ])
         nsd = np.array([row.nsd for row in rows if row.organ == organ])
-        deviation = float(dice.std(ddof=1)) if len(dice) > 1 else 0.0
-        found[organ] = float(dice.mean()), deviation, float(nsd.mean()), len(dice)
+        found[organ] = OrganSummary(
+            dice=float(dice.mean()),
+            dice_sd=float(dice.std(ddof=1)) if len(dice) > 1 else 0.0,
+            nsd=float(nsd.mean()),
+            cases=len(dice),
+        )
     return found
 
 
-def table_of(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[OrganScore]) -> str:
     """Markdown: Dice and NSD, a case a line and an organ a column; the mean and the deviation below."""
     organs = list(dict.fromkeys(row.organ for row in rows))
     if not organs:
@@ -101,9 +122,9 @@ def table_of(rows: Sequence[Row]) -> str:
     for case in dict.fromkeys(row.case for row in rows):
         cells = [found.get((case, organ)) for organ in organs]
         lines.append(f"| {case} | {' | '.join(f'{c.dice:.3f} / {c.nsd:.3f}' if c else '' for c in cells)} |")
-    means = summary(rows)
-    lines.append(f"| **mean** | {' | '.join(f'**{means[o][0]:.3f} / {means[o][2]:.3f}**' for o in organs)} |")
-    lines.append(f"| sd of Dice | {' | '.join(f'{means[o][1]:.3f}' for o in organs)} |")
+    means = summarise(rows)
+    lines.append(f"| **mean** | {' | '.join(f'**{means[o].dice:.3f} / {means[o].nsd:.3f}**' for o in organs)} |")
+    lines.append(f"| sd of Dice | {' | '.join(f'{means[o].dice_sd:.3f}' for o in organs)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -112,10 +133,10 @@ def write_card(
     config: TrainingConfig,
     data: TrainingData,
     split: Split,
-    rows: Sequence[Row],
+    rows: Sequence[OrganScore],
     facts: dict[str, str],
 ) -> None:
-    """The model card: data, terms, recipe, split, seed, what was reached. facts: further lines, name and value."""
+    """Writes the model card: data, terms, recipe, split, seed, scores. facts: further lines, name to value."""
     grid = f"{' x '.join(f'{s:g}' for s in config.spacing_mm)} mm" if config.spacing_mm else "whole scans"
     tolerances = ", ".join(f"{o} {BY_NAME[members(o)[0]].nsd_tolerance_mm:g} mm" for o in config.output_organs)
     lines = [
@@ -143,7 +164,7 @@ def write_card(
         f"Dice / NSD ({tolerances}) on the network's grid, without postprocessing.",
         "The best epoch was chosen on the same cases, so that unseen scans may do worse.",
         "",
-        table_of(rows),
+        markdown_table(rows),
     ]
     with writing(path, overwrite=True) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Whole runs: one training with its outputs, the folds of a cross-validation, a learning curve."""
+"""Runs: one training with its outputs, cross-validation, learning curves."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ from abdoseg.training.data.collect import TrainingData
 from abdoseg.training.data.splits import Split, by_fold, subsample
 from abdoseg.training.distributed import ALONE, World
 from abdoseg.training.experiments.curves import PAPER, SIZE, Curves, Slices, colour_of, draw_panel
-from abdoseg.training.experiments.model_card import CARD, Row, assess, summary, table_of, write_card, write_rows
-from abdoseg.training.fit import Outcome, Task, Terms, fit
+from abdoseg.training.experiments.model_card import (
+    CARD,
+    OrganScore,
+    assess,
+    markdown_table,
+    summarise,
+    write_card,
+    write_rows,
+)
+from abdoseg.training.fit import FitResult, RunOptions, TrainingSplit, fit
 from abdoseg.training.history import LOG_FILE, Watcher
 from abdoseg.training.recipes import TrainingConfig
 
@@ -26,71 +34,71 @@ SPLIT = "split.json"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What all runs of one command share. watchers: for a run's folder, who is told how it goes."""
+class Experiment:
+    """What all runs of one command have in common. watchers: makes those of a run in its folder."""
 
     data: TrainingData
     config: TrainingConfig
-    terms: Terms
+    options: RunOptions
     command: str
     watchers: Callable[[Path, TrainingConfig], Sequence[Watcher]] = lambda run, config: ()
     world: World = ALONE
 
 
 @dataclass(frozen=True)
-class Result:
-    """A run's end: its outcome and, by case and organ, how good the best weights are. Rows only where rank 0 is."""
+class RunResult:
+    """How a run ended, and the scores of its best weights; rank 0 alone has scores."""
 
-    outcome: Outcome
-    rows: tuple[Row, ...]
+    fit: FitResult
+    rows: tuple[OrganScore, ...]
 
 
-def train_once(setting: Setting, split: Split, run: Path) -> Result:
+def train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
     """One training into `run`: weights, checkpoint, log.csv, pictures, scores.csv and the model card."""
-    config, data, world = setting.config, setting.data, setting.world
+    config, data, world = experiment.config, experiment.data, experiment.world
     watchers: list[Watcher] = []
     if world.leads:
         for name, content in (("recipe.json", config.to_json()), (SPLIT, split.to_json())):
             with writing(run / name, overwrite=True) as path:
                 path.write_text(content, encoding="utf-8")
-        if not setting.terms.resume:
+        if not experiment.options.resume:
             (run / LOG_FILE).unlink(missing_ok=True)
-        watchers = [Curves(run, config), Slices(run, config, data.cache), *setting.watchers(run, config)]
+        watchers = [Curves(run, config), Slices(run, config, data.cache), *experiment.watchers(run, config)]
     weights = {case: weight for case, weight in data.weights.items() if weight != 1.0}
-    task = Task(data.cache, split.train, split.validate, weights)
-    outcome = fit(task, config, run, setting.terms, watchers, world)
+    training = TrainingSplit(data.cache, split.train, split.validate, weights)
+    outcome = fit(training, config, run, experiment.options, watchers, world)
     if not world.leads or outcome.ended == "stopped":
-        return Result(outcome, ())
-    rows = assess(outcome.weights, config, data.cache, split.validate, setting.terms.device)
+        return RunResult(outcome, ())
+    rows = assess(outcome.weights, config, data.cache, split.validate, experiment.options.device)
     write_rows(run / "scores.csv", rows)
     progress = outcome.progress
     facts = {
-        "command": f"`{setting.command}`",
-        "trained": f"{progress.step} steps in {progress.seconds / 60:.0f} minutes on {setting.terms.device.type}"
+        "command": f"`{experiment.command}`",
+        "trained": f"{progress.step} steps in {progress.seconds / 60:.0f} minutes on {experiment.options.device.type}"
         f"{f', {world.size} processes' if world.size > 1 else ''}; kept: step {progress.best_step}",
         "training data, SHA-256": f"`{data.cache.digest()}`",
     }
-    if began_from := progress.extra.get("began_from"):
-        facts["began from"] = began_from
+    if warm_start := progress.extra.get("warm_start"):
+        facts["began from"] = warm_start
     write_card(run / CARD, config, data, split, rows, facts)
-    return Result(outcome, tuple(rows))
+    return RunResult(outcome, tuple(rows))
 
 
-def cross_validate(setting: Setting, folds: int, run: Path) -> list[Row]:
+def cross_validate(experiment: Experiment, folds: int, run: Path) -> list[OrganScore]:
     """A training a fold into run/foldN; crossvalidation.csv and .md over all cases. Stops where it is told to."""
-    rows: list[Row] = []
+    rows: list[OrganScore] = []
     for fold in range(1, folds + 1):
         name = f"fold{fold}"
-        split = completed(setting.data, by_fold(setting.data.scans(), folds, fold, setting.config.seed))
-        result = train_once(setting, split, run / name)
-        if result.outcome.ended == "stopped":
+        split = completed(experiment.data, by_fold(experiment.data.scans(), folds, fold, experiment.config.seed))
+        result = train_once(experiment, split, run / name)
+        if result.fit.ended == "stopped":
             return rows
         rows += [replace(row, run=name) for row in result.rows]
-    if setting.world.leads:
+    if experiment.world.leads:
         write_rows(run / "crossvalidation.csv", rows)
-        title = f"# {folds}-fold cross-validation of {setting.config.recipe}\n\nDice / NSD, every case once.\n\n"
+        title = f"# {folds}-fold cross-validation of {experiment.config.recipe}\n\nDice / NSD, every case once.\n\n"
         with writing(run / "crossvalidation.md", overwrite=True) as path:
-            path.write_text(title + table_of(rows), encoding="utf-8")
+            path.write_text(title + markdown_table(rows), encoding="utf-8")
     return rows
 
 
@@ -103,7 +111,7 @@ def completed(data: TrainingData, split: Split) -> Split:
 
 @dataclass(frozen=True)
 class Point:
-    """Mean Dice of an organ after training on `cases` cases; ci95: half the confidence interval over the seeds."""
+    """Mean Dice of an organ after training on `cases` cases. ci95: half the confidence interval over the seeds."""
 
     cases: int
     organ: str
@@ -118,26 +126,26 @@ class Point:
         return f"{self.cases} cases, {self.organ}: Dice {self.dice:.3f}{interval}"
 
 
-def learning_curve(setting: Setting, split: Split, counts: Sequence[int], seeds: int, run: Path) -> list[Point]:
+def learning_curve(experiment: Experiment, split: Split, counts: Sequence[int], seeds: int, run: Path) -> list[Point]:
     """Dice against the number of training cases: a run for each count and seed, the validation cases always the same.
 
     With one seed the smaller sets lie within the larger; each seed draws its own. Writes learning-curve.csv and .png.
     """
     found: dict[tuple[int, str], list[float]] = {}
     for count in counts:  # before the first run, what the last one would fail for
-        subsample(split, setting.data.patients, count, setting.config.seed)
+        subsample(split, experiment.data.patients, count, experiment.config.seed)
     points: list[Point] = []
     for count in counts:
         for seed in range(seeds):
-            config = replace(setting.config, seed=setting.config.seed + seed)
-            few = subsample(split, setting.data.patients, count, config.seed)
-            result = train_once(replace(setting, config=config), few, run / f"cases{count}-seed{config.seed}")
-            if result.outcome.ended == "stopped":
+            config = replace(experiment.config, seed=experiment.config.seed + seed)
+            few = subsample(split, experiment.data.patients, count, config.seed)
+            result = train_once(replace(experiment, config=config), few, run / f"cases{count}-seed{config.seed}")
+            if result.fit.ended == "stopped":
                 return []
-            for organ, (dice, *_) in summary(result.rows).items():
-                found.setdefault((count, organ), []).append(dice)
+            for organ, mean in summarise(result.rows).items():
+                found.setdefault((count, organ), []).append(mean.dice)
         points = [Point(count, organ, *interval(values), len(values)) for (count, organ), values in found.items()]
-        if setting.world.leads:
+        if experiment.world.leads:
             _write_points(run, points)
     return points
 

@@ -26,7 +26,7 @@ class Events:
 
             self.writer = SummaryWriter(str(run / "events"))
 
-    def stepped(self, progress: Progress, share: float, loss: float) -> None:
+    def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
         """The loss of each step."""
         self.writer.add_scalar("loss/step", loss, progress.step)
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -13,47 +13,47 @@ from tiny import RECIPE, flare
 from abdoseg.training.data.collect import DatasetRequest, collect_datasets
 from abdoseg.training.data.splits import by_names
 from abdoseg.training.experiments.curves import Curves
-from abdoseg.training.experiments.model_card import Row, summary, table_of
+from abdoseg.training.experiments.model_card import OrganScore, OrganSummary, markdown_table, summarise
 from abdoseg.training.experiments.runs import (
+    Experiment,
     Point,
-    Setting,
     completed,
     cross_validate,
     interval,
     learning_curve,
     train_once,
 )
-from abdoseg.training.fit import Terms
+from abdoseg.training.fit import RunOptions
 from abdoseg.training.history import Epoch
 
 SHORT = replace(RECIPE, epochs=1)
 
 
 @pytest.fixture
-def setting(tmp_path):
+def experiment(tmp_path):
     collected = collect_datasets([DatasetRequest(flare(tmp_path / "data", 4))], SHORT, tmp_path / "cache")
-    return Setting(collected, SHORT, Terms(torch.device("cpu")), "abdoseg train --data data")
+    return Experiment(collected, SHORT, RunOptions(torch.device("cpu")), "abdoseg train --data data")
 
 
 def rows(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
-def test_a_run_leaves_its_pictures_scores_and_model_card(setting, tmp_path):
+def test_a_run_leaves_its_pictures_scores_and_model_card(experiment, tmp_path):
     run = tmp_path / "run"
-    result = train_once(setting, by_names(setting.data.scans(), ["case3"]), run)
+    result = train_once(experiment, by_names(experiment.data.scans(), ["case3"]), run)
     with Image.open(run / "curves.png") as curves, Image.open(run / "validation" / "case3.png") as sheet:
         assert curves.size == (1280, 560) and sheet.width > 500
     assert {row["organ"] for row in rows(run / "scores.csv")} == set(SHORT.organs) and len(result.rows) == 4
     assert json.loads((run / "split.json").read_text())["validate"] == ["case3"]
     card = (run / "MODEL_CARD.md").read_text()
     for words in ("abdoseg train --data data", "seed 0", "case0, case1, case2", "no medical device", "| case3 |",
-                  "under the terms of the data", setting.data.cache.digest()):  # fmt: skip
+                  "under the terms of the data", experiment.data.cache.digest()):  # fmt: skip
         assert words in card
 
 
-def test_folds_score_every_case_once(setting, tmp_path):
-    found = cross_validate(setting, 2, tmp_path / "run")
+def test_folds_score_every_case_once(experiment, tmp_path):
+    found = cross_validate(experiment, 2, tmp_path / "run")
     assert sorted({row.case for row in found}) == ["case0", "case1", "case2", "case3"]
     assert len(rows(tmp_path / "run" / "crossvalidation.csv")) == len(found) == 16
     text = (tmp_path / "run" / "crossvalidation.md").read_text()
@@ -61,9 +61,9 @@ def test_folds_score_every_case_once(setting, tmp_path):
     assert (tmp_path / "run" / "fold1" / "best.safetensors").exists()
 
 
-def test_a_learning_curve_has_a_point_for_each_count(setting, tmp_path):
-    split = by_names(setting.data.scans(), ["case3"])
-    points = learning_curve(setting, split, [1, 2], 2, tmp_path / "run")
+def test_a_learning_curve_has_a_point_for_each_count(experiment, tmp_path):
+    split = by_names(experiment.data.scans(), ["case3"])
+    points = learning_curve(experiment, split, [1, 2], 2, tmp_path / "run")
     assert {(p.cases, p.seeds) for p in points} == {(1, 2), (2, 2)} and len(points) == 8
     assert len(rows(tmp_path / "run" / "learning-curve.csv")) == 8
     assert (tmp_path / "run" / "learning-curve.png").exists()
@@ -83,25 +83,26 @@ def test_a_curve_of_one_seed_has_no_interval():
     assert Point(4, "liver", *interval([0.8, 0.9]), 2).text == "4 cases, liver: Dice 0.850 +- 0.635"
 
 
-def test_label_maps_train_and_never_validate(setting):
-    collected = replace(setting.data, patients={**setting.data.patients, "map": "map", "twin": "case3"})
-    split = completed(collected, by_names(setting.data.scans(), ["case3"]))
+def test_label_maps_train_and_never_validate(experiment):
+    collected = replace(experiment.data, patients={**experiment.data.patients, "map": "map", "twin": "case3"})
+    split = completed(collected, by_names(experiment.data.scans(), ["case3"]))
     assert "map" in split.train and "twin" not in split.train
 
 
 def test_means_and_deviations_are_over_the_cases_that_have_the_organ():
     found = [
-        Row("a", "liver", 0.9, 1.0, 2.0, 0.0),
-        Row("b", "liver", 0.7, 0.5, 4.0, 0.1),
-        Row("b", "spleen", 0.5, 0.4, 1, 0),
+        OrganScore(case="a", organ="liver", dice=0.9, nsd=1.0, hd95_mm=2.0, volume_error=0.0),
+        OrganScore(case="b", organ="liver", dice=0.7, nsd=0.5, hd95_mm=4.0, volume_error=0.1),
+        OrganScore(case="b", organ="spleen", dice=0.5, nsd=0.4, hd95_mm=1.0, volume_error=0.0),
     ]
-    assert summary(found)["liver"] == pytest.approx((0.8, 0.02**0.5, 0.75, 2))
-    assert summary(found)["spleen"] == (0.5, 0.0, 0.4, 1)
-    assert table_of(found).splitlines()[2] == "| a | 0.900 / 1.000 |  |"
+    means = summarise(found)
+    assert astuple(means["liver"]) == pytest.approx((0.8, 0.02**0.5, 0.75, 2))
+    assert means["spleen"] == OrganSummary(dice=0.5, dice_sd=0.0, nsd=0.4, cases=1)
+    assert markdown_table(found).splitlines()[2] == "| a | 0.900 / 1.000 |  |"
 
 
 def test_curves_can_be_drawn_before_anything_was_measured(tmp_path):
-    Curves(tmp_path, RECIPE).epoch_done([Epoch(2, 1.0, 0.7, 1e-3, {})])
+    Curves(tmp_path, RECIPE).epoch_done([Epoch(step=2, seconds=1.0, loss=0.7, learning_rate=1e-3, dice={})])
     assert (tmp_path / "curves.png").exists()
 
 
@@ -112,6 +113,6 @@ def test_tensorboard_gets_its_events_where_it_is_installed(tmp_path):
 
     events = Events(tmp_path)
     events.stepped(Progress(step=1), 0.5, 0.9)
-    events.epoch_done([Epoch(2, 1.0, 0.7, 1e-3, {"liver": 0.5})])
+    events.epoch_done([Epoch(step=2, seconds=1.0, loss=0.7, learning_rate=1e-3, dice={"liver": 0.5})])
     events.writer.close()
     assert list((tmp_path / "events").glob("*tfevents*"))
