@@ -11,7 +11,6 @@ import click
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
 from abdoseg.cli.process import tune_process
-from abdoseg.runtime.gzip_stream import prefetch
 
 
 @click.command()
@@ -24,12 +23,11 @@ from abdoseg.runtime.gzip_stream import prefetch
 def info(scan: Path, series: str | None, gaps: str, assume_axes: bool, as_json: bool, quiet: bool) -> None:
     """Show what SCAN is: series, grid, HU, field of view, and what segmenting it will take."""
     tune_process()
-    prefetched = prefetch(scan)  # gunzip takes longest, and numpy's import a third of that
     from abdoseg.io.read import inspect_scan
     from abdoseg.quality.scan_check import facts
 
     talk = Talk(quiet)
-    seen = inspect_scan(scan, prefetched, series=series, gaps=gaps, assume_axes=assume_axes)
+    seen = inspect_scan(scan, series=series, gaps=gaps, assume_axes=assume_axes)
     for note in seen.notes:
         talk.warn(note)
     found = facts(seen)

@@ -9,10 +9,10 @@ from typing import Any
 from abdoseg.errors import ScanError
 from abdoseg.image.hounsfield import HuAccumulator, HuStatistics, hu_statistics, raise_padding, why_not_hu
 from abdoseg.image.volume import Stored, Volume, nearest_axes
-from abdoseg.io.formats import detect_format, read_image
+from abdoseg.io.formats import detect_format, is_folder, read_image
 from abdoseg.io.image_file import GridCheck, accept_any_grid, apply_scale, non_finite_notes, padding_notes
-from abdoseg.io.nifti.reader import read_layout, read_planes
-from abdoseg.runtime.gzip_stream import PrefetchedStream
+from abdoseg.io.nifti.reader import VoxelLayout, read_layout, read_planes
+from abdoseg.runtime.gzip_stream import OpenedFile, open_decompressed
 
 SUFFIXES = (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".zip", ".dcm")
 
@@ -70,23 +70,24 @@ class ScanSummary:
 
 
 def inspect_scan(
-    path: Path,
-    prefetched: PrefetchedStream | None = None,
-    *,
-    series: str | None = None,
-    gaps: str = "fill",
-    assume_axes: bool = False,
+    path: Path, *, series: str | None = None, gaps: str = "fill", assume_axes: bool = False
 ) -> ScanSummary | Volume:
-    """What `read_scan` finds out about a scan. A prefetched NIfTI file passes through memory some planes at a time.
+    """What `read_scan` finds out about a scan. A NIfTI file passes through memory some planes at a time.
 
-    prefetched: the stream that has begun to read the file. Raises what `read_scan` raises.
+    Raises what `read_scan` raises.
     """
-    if prefetched is None or detect_format(file := prefetched.opened()) != "NIfTI":
-        return read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes)
-    layout = read_layout(file, assume_axes)
-    if layout.path != path:
-        return read_scan(path, assume_axes=assume_axes)
-    _check_slices(path, layout.stored)
+    if not is_folder(path):
+        with open_decompressed(path) as file:
+            if detect_format(file) == "NIfTI":
+                layout = read_layout(file, assume_axes)
+                if layout.path == path:
+                    return _summarise(layout, file)
+    return read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes)
+
+
+def _summarise(layout: VoxelLayout, file: OpenedFile) -> ScanSummary:
+    """The summary of a NIfTI file whose header has been read. Raises ScanError, ResourceError."""
+    _check_slices(layout.path, layout.stored)
     backward = [sign < 0 for _, sign in nearest_axes(layout.stored.geometry.affine)]
     accumulator, bad = HuAccumulator(layout.shape[::-1], backward[::-1]), 0
     for first, numbers in read_planes(layout, file, accumulator.depth):
@@ -95,7 +96,7 @@ def inspect_scan(
         bad += more
     statistics = accumulator.statistics()
     notes = layout.notes + non_finite_notes(bad) + padding_notes(statistics.padding)
-    return ScanSummary(layout.stored, notes, layout.details | _hu_details(path, statistics))
+    return ScanSummary(layout.stored, notes, layout.details | _hu_details(layout.path, statistics))
 
 
 def _check_slices(path: Path, stored: Stored) -> None:
