@@ -100,9 +100,16 @@ class Job:
 
 
 def planned(job: Job, folder: Path, formats: Sequence[str], split: bool | None = None) -> list[tuple[str, Job, Path]]:
-    """Every file that an export would write: its format, the job (of one organ, when split) and its path.
+    """Lists every file that an export would write, without writing.
 
-    split: one file an organ (True), all in one (False), or as the format has it.
+    Args:
+        job: the case.
+        folder: where the files go.
+        formats: names in EXPORTERS.
+        split: one file an organ (True), all in one (False), or as the format has it.
+
+    Returns:
+        For each file its format, the job (of one organ, when split) and its path.
     """
     files = []
     for name in formats:
@@ -114,9 +121,20 @@ def planned(job: Job, folder: Path, formats: Sequence[str], split: bool | None =
 def export(
     job: Job, folder: Path, formats: Sequence[str], split: bool | None = None, overwrite: bool = False
 ) -> Iterator[Path]:
-    """Writes a case in every format, and yields each path once its file is whole.
+    """Writes a case in every format.
 
-    Raises OutputError before any work when one of them exists and `overwrite` is not given, or the folder takes none.
+    Args:
+        job: the case.
+        folder: where the files go; made when missing.
+        formats: names in EXPORTERS.
+        split: as in `planned`.
+        overwrite: replace files that exist.
+
+    Yields:
+        Each path once its file is whole.
+
+    Raises:
+        OutputError: before any work, when a file exists and `overwrite` is not given, or the folder takes none.
     """
     ensure_absent([path for _, _, path in planned(job, folder, formats, split)], overwrite)
     ensure_writable(folder)

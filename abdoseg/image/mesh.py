@@ -1,4 +1,4 @@
-"""An organ's surface: marching cubes, smoothed without shrinking, decimated, closed, of the voxels' own volume."""
+"""Surface mesh of an organ: marching cubes, Taubin smoothing, decimation; watertight, with the mask's own volume."""
 
 from __future__ import annotations
 
@@ -37,10 +37,17 @@ class Surface:
 
 
 def surface(mask: npt.NDArray[np.bool_], geometry: Geometry, most_triangles: int = 20_000) -> Surface | None:
-    """The surface of a mask (I, J, K), None when it is empty. Where the scan's border cuts the organ it is closed flat.
+    """Makes the surface of a mask. Where the scan's border cuts the organ it is closed flat.
 
-    most_triangles: it is decimated to so many, or to as few as leave it watertight. The smoothed surface is
-    moved along its normals, by a small part of a voxel, until it holds the mask's volume.
+    The smoothed surface is moved along its normals, by a small part of a voxel, until it holds the mask's volume.
+
+    Args:
+        mask: (I, J, K) voxels of the organ.
+        geometry: the grid of the mask.
+        most_triangles: it is decimated to so many, or to as few as leave it watertight.
+
+    Returns:
+        The surface, None for an empty mask.
     """
     box = ndimage.find_objects(mask.view(np.uint8))
     if not box:
@@ -56,7 +63,7 @@ def surface(mask: npt.NDArray[np.bool_], geometry: Geometry, most_triangles: int
     points = points @ to_mm.T.astype(np.float32)
     if np.linalg.det(to_mm) < 0:
         triangles = triangles[:, ::-1]
-    points = _inflated(points, triangles, voxels * geometry.voxel_ml * 1000.0, float(geometry.spacing_mm.min()))
+    points = _with_volume(points, triangles, voxels * geometry.voxel_ml * 1000.0, float(geometry.spacing_mm.min()))
     points = points + (geometry.affine[:3, :3] @ start + geometry.affine[:3, 3])
     return Surface(points.astype(np.float32), np.ascontiguousarray(triangles), voxels * geometry.voxel_ml)
 
@@ -92,7 +99,7 @@ def is_watertight(triangles: Triangles) -> bool:
 
 def normals(points: Points, triangles: Triangles) -> Points:
     """(N, 3) unit normals at the points, each triangle counting by its area."""
-    faces = _across(points, triangles)
+    faces = _area_normals(points, triangles)
     result = np.zeros_like(points, dtype=np.float64)
     for corner in range(3):
         for axis in range(3):
@@ -156,12 +163,12 @@ def _edges(triangles: Triangles) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     return start * size + end, end * size + start
 
 
-def _inflated(points: Points, triangles: Triangles, volume_mm3: float, furthest_mm: float) -> Points:
+def _with_volume(points: Points, triangles: Triangles, volume_mm3: float, furthest_mm: float) -> Points:
     """The points moved along their normals until they hold the volume, none further than `furthest_mm`."""
     moved, passed = points, 0.0
     for _ in range(6):
-        across = _across(moved, triangles)
-        area = float(np.linalg.norm(across, axis=1).sum()) / 2
+        area_normals = _area_normals(moved, triangles)
+        area = float(np.linalg.norm(area_normals, axis=1).sum()) / 2
         wanted = (volume_mm3 - _volume(moved, triangles)) / area
         step = float(np.clip(wanted, -furthest_mm - passed, furthest_mm - passed))
         passed += step
@@ -169,7 +176,7 @@ def _inflated(points: Points, triangles: Triangles, volume_mm3: float, furthest_
     return moved
 
 
-def _across(points: Points, triangles: Triangles) -> Points:
+def _area_normals(points: Points, triangles: Triangles) -> Points:
     """(M, 3) each triangle's normal, as long as twice its area."""
     corners = points[triangles]
     return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

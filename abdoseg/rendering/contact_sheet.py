@@ -28,10 +28,22 @@ def preview(
     style: SliceStyle | None = None,
     rows: Sequence[OrganVolume] | None = None,
 ) -> Image.Image:
-    """Four axial, two coronal and two sagittal slices through the organs, outlined, with a legend: an RGB picture.
+    """Draws four axial, two coronal and two sagittal slices through the organs, outlined, with a legend.
 
-    Slices are spread so that every organ is met. truth: outlined in white over the prediction.
-    rows: the organs' volumes for the legend; measured here if not given.
+    Slices are spread so that every organ is met.
+
+    Args:
+        volume: the scan under the organs; None for a dark ground.
+        labelmap: the organs.
+        truth: ground truth on the same grid, outlined in white over them.
+        style: window and overlay.
+        rows: the organs' volumes for the legend; measured here if not given.
+
+    Returns:
+        An RGB picture.
+
+    Raises:
+        GeometryError: when the grids differ.
     """
     style = style or SliceStyle()
     for other in (volume, truth):

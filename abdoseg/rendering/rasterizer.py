@@ -1,4 +1,8 @@
-"""Surfaces as a shaded picture: a small z-buffer in numpy, the same pixels everywhere, no display."""
+"""Software rasterizer: shaded surfaces by a z-buffer in numpy, since the libraries that render need OpenGL.
+
+pyrender and trimesh open a window or need EGL or OSMesa on the system, and so does VTK, which installs 600 MB; their
+pixels change with the driver. These are the same on every machine.
+"""
 
 from __future__ import annotations
 
@@ -63,22 +67,22 @@ def view_matrix(turn_degrees: float) -> npt.NDArray[np.float64]:
     return np.stack([right, np.cos(rise) * up - np.sin(rise) * ahead, np.sin(rise) * up + np.cos(rise) * ahead])
 
 
-def render(what: Scene, turn_degrees: float, size_px: tuple[int, int]) -> RGB:
+def render(scene: Scene, turn_degrees: float, size_px: tuple[int, int]) -> RGB:
     """(height, width, 3) the scene seen from `turn_degrees` about the long axis. Only what it covers is drawn."""
     picture = np.full((*size_px, 3), GROUND, dtype=np.uint8)
-    if not what.solids:
+    if not scene.solids:
         return picture
     height, width = (side * OVERSAMPLING for side in size_px)
     rise = np.radians(ELEVATION_DEGREES)
-    tall = what.half_height_mm * np.cos(rise) + what.radius_mm * np.sin(rise)
-    scale = 0.47 * min(width / what.radius_mm, height / tall)
+    tall = scene.half_height_mm * np.cos(rise) + scene.radius_mm * np.sin(rise)
+    scale = 0.47 * min(width / scene.radius_mm, height / tall)
     matrix = view_matrix(turn_degrees)
     to_px = (matrix * np.array([[scale], [-scale], [scale]])).T.astype(np.float32)  # rows run down
     middle = np.array([width / 2, height / 2, 0], dtype=np.float32)
-    places = [solid.points.astype(np.float32) @ to_px + middle for solid in what.solids]
+    places = [solid.points.astype(np.float32) @ to_px + middle for solid in scene.solids]
     left, top, right, bottom = _box(places, _reach(scale), (height, width))
     corner = np.array([left, top, 0], dtype=np.float32)
-    drawn = [(solid, place - corner) for solid, place in zip(what.solids, places, strict=True)]
+    drawn = [(solid, place - corner) for solid, place in zip(scene.solids, places, strict=True)]
     size = (bottom - top, right - left)
     shown, covered = _layer([one for one in drawn if not one[0].inner], matrix, scale, size)
     lesions, found = _layer([one for one in drawn if one[0].inner], matrix, scale, size)

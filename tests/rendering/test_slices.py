@@ -1,4 +1,4 @@
-"""Overlays: which way is up and right, scale and places in millimetres."""
+"""Slices, their captions and contact sheets: which way is up and right, scale and places in millimetres."""
 
 import numpy as np
 import pytest
@@ -123,7 +123,7 @@ def test_a_truth_on_another_grid_is_refused():
         preview(case()[0], case((30, 20, 11))[1])
 
 
-def test_slices_are_spread_so_that_a_small_organ_has_its_share():
+def test_slices_are_spread_so_that_a_small_organ_is_met():
     _, labelmap = case()
     assert spread(profiles(labelmap)[2], 2) == [8, 2]
     assert spread(np.zeros(10), 2) == [7, 2]
