@@ -1,4 +1,4 @@
-"""Pictures of a run, drawn with Pillow: curves of loss and Dice, and validation cases with their contours."""
+"""Pictures of a run: curves of loss and Dice as SVG, and contact sheets of validation cases."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.image.volume import Array, Geometry, Labelmap, Stored, Volume
 from abdoseg.model.plan import members
-from abdoseg.rendering import preview
+from abdoseg.rendering import charts, preview
+from abdoseg.rendering.html import hex_colour
+from abdoseg.rendering.slices import title_of
 from abdoseg.runtime.files import writing
 from abdoseg.training.augment.sampler import channel_table
 from abdoseg.training.checkpoint import Progress
@@ -21,15 +23,12 @@ from abdoseg.training.history import Epoch
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.validation import CaseScore
 
-SIZE = (1280, 560)
-MARGIN = (64, 36, 30, 48)  # left, top, right, bottom of each panel
-PAPER, INK, PALE = (255, 255, 255), (40, 44, 52), (222, 226, 232)
 SHOWN = 4  # validation cases
-Curve = tuple[str, tuple[int, int, int], list[float]]
+LOSS_COLOUR = (110, 120, 136)
 
 
 class Curves:
-    """Rewrites curves.png after each epoch: loss on the left, Dice by organ on the right."""
+    """Rewrites curves.svg after each epoch: loss on the left, Dice by organ on the right."""
 
     def __init__(self, run: Path, config: TrainingConfig) -> None:
         self.run, self.config = run, config
@@ -39,15 +38,18 @@ class Curves:
 
     def epoch_done(self, epochs: Sequence[Epoch]) -> None:
         """Draws all epochs so far."""
-        organs = self.config.output_organs
-        dice = [(o, colour_of(o), [epoch.dice.get(o, math.nan) for epoch in epochs]) for o in organs]
-        image = Image.new("RGB", SIZE, PAPER)
         steps = [epoch.step for epoch in epochs]
-        loss: list[Curve] = [("loss", INK, [epoch.loss for epoch in epochs])]
-        draw_panel(image, (0, 0, SIZE[0] // 2, SIZE[1]), "training loss", steps, loss, None)
-        draw_panel(image, (SIZE[0] // 2, 0, *SIZE), "Dice, validation cases", steps, dice, (0.0, 1.0))
-        with writing(self.run / "curves.png", overwrite=True) as path:
-            image.save(path)
+        loss = [curve("training", LOSS_COLOUR, steps, [epoch.loss for epoch in epochs])]
+        dice = [
+            curve(title_of(organ), colour_of(organ), steps, [epoch.dice.get(organ, math.nan) for epoch in epochs])
+            for organ in self.config.output_organs
+        ]
+        drawn = [
+            charts.line_chart(loss, "Loss", "step", "loss"),
+            charts.line_chart(dice, "Dice, validation cases", "step", "Dice", (0.0, 1.0)),
+        ]
+        with writing(self.run / "curves.svg", overwrite=True) as path:
+            path.write_text(charts.svg_file(drawn), encoding="utf-8")
 
 
 class Slices:
@@ -87,42 +89,7 @@ def colour_of(organ: str) -> tuple[int, int, int]:
     return BY_NAME[members(organ)[0]].colour
 
 
-def draw_panel(
-    image: Image.Image,
-    box: tuple[int, int, int, int],
-    title: str,
-    steps: Sequence[float],
-    curves: Sequence[Curve],
-    bounds: tuple[float, float] | None,
-    across: str = "step",
-) -> None:
-    """Draws curves over steps into `box` (left, top, right, bottom). bounds: of the vertical axis, None fits it."""
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(13)
-    left, top, right, bottom = box[0] + MARGIN[0], box[1] + MARGIN[1], box[2] - MARGIN[2], box[3] - MARGIN[3]
-    values = [v for _, _, row in curves for v in row if math.isfinite(v)]
-    low, high = bounds or (min([0.0, *values]), max(values, default=1.0) or 1.0)
-    last = max(1.0, *steps) if steps else 1.0
-    draw.text((left, box[1] + 10), title, INK, font)
-    for n in range(6):
-        value = low + (high - low) * n / 5
-        y = bottom - (bottom - top) * n / 5
-        draw.line([(left, y), (right, y)], PALE)
-        draw.text((left - 8, y), f"{value:.2f}", INK, font, anchor="rm")
-        draw.text((left + (right - left) * n / 5, bottom + 8), f"{last * n / 5:.0f}", INK, font, anchor="mt")
-    draw.text((right, bottom + 26), across, INK, font, anchor="rt")
-    for row, (name, colour, numbers) in enumerate(curves):
-        points = [
-            (left + (right - left) * step / last, bottom - (bottom - top) * (value - low) / (high - low))
-            for step, value in zip(steps, numbers, strict=True)
-            if math.isfinite(value)
-        ]
-        if len(points) > 1:
-            draw.line(points, colour, width=2, joint="curve")
-        for x, y in points if len(points) < 60 else points[-1:]:
-            draw.ellipse([x - 2, y - 2, x + 2, y + 2], colour)
-        if len(curves) > 1:
-            final = f" {numbers[-1]:.3f}" if numbers and math.isfinite(numbers[-1]) else ""
-            at = (right - 150, bottom - 18 * (len(curves) - row) - 4)
-            draw.rectangle([at[0], at[1] + 3, at[0] + 10, at[1] + 13], colour)
-            draw.text((at[0] + 16, at[1]), f"{name}{final}", INK, font)
+def curve(name: str, colour: tuple[int, int, int], x: Sequence[float], y: Sequence[float]) -> charts.Series:
+    """y over x as a chart has it."""
+    points = tuple(charts.DataPoint(value, name, place) for place, value in zip(x, y, strict=True))
+    return charts.Series(name, hex_colour(colour), points)

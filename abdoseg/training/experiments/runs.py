@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.special import stdtrit
 
+from abdoseg.rendering import charts
+from abdoseg.rendering.slices import title_of
 from abdoseg.runtime.files import writing
 from abdoseg.training.data.collect import TrainingData
 from abdoseg.training.data.splits import Split, by_fold, subsample
 from abdoseg.training.distributed import ALONE, World
-from abdoseg.training.experiments.curves import PAPER, SIZE, Curves, Slices, colour_of, draw_panel
+from abdoseg.training.experiments.curves import Curves, Slices, colour_of, curve
 from abdoseg.training.experiments.model_card import (
     CARD,
     OrganScore,
@@ -129,7 +130,7 @@ class Point:
 def learning_curve(experiment: Experiment, split: Split, counts: Sequence[int], seeds: int, run: Path) -> list[Point]:
     """Dice against the number of training cases: a run for each count and seed, the validation cases always the same.
 
-    With one seed the smaller sets lie within the larger; each seed draws its own. Writes learning-curve.csv and .png.
+    With one seed the smaller sets lie within the larger; each seed draws its own. Writes learning-curve.csv and .svg.
     """
     found: dict[tuple[int, str], list[float]] = {}
     for count in counts:  # before the first run, what the last one would fail for
@@ -157,7 +158,7 @@ def _write_points(run: Path, points: Sequence[Point]) -> None:
         writer.writerows(
             [p.cases, p.organ, f"{p.dice:.4f}", "" if math.isnan(p.ci95) else f"{p.ci95:.4f}", p.seeds] for p in points
         )
-    _draw_points(run / "learning-curve.png", points)
+    _draw_points(run / "learning-curve.svg", points)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -177,8 +178,10 @@ def _draw_points(path: Path, points: Sequence[Point]) -> None:
     counts = sorted({point.cases for point in points})
     dice = {(point.cases, point.organ): point.dice for point in points}
     organs = dict.fromkeys(point.organ for point in points)
-    curves = [(o, colour_of(o), [dice.get((count, o), math.nan) for count in counts]) for o in organs]
-    image = Image.new("RGB", (SIZE[0] // 2, SIZE[1]), PAPER)
-    draw_panel(image, (0, 0, *image.size), "Dice by number of training cases", counts, curves, (0.0, 1.0), "cases")
+    curves = [
+        curve(title_of(organ), colour_of(organ), counts, [dice.get((count, organ), math.nan) for count in counts])
+        for organ in organs
+    ]
+    chart = charts.line_chart(curves, "Dice by number of training cases", "cases", "Dice", (0.0, 1.0))
     with writing(path, overwrite=True) as temporary:
-        image.save(temporary)
+        temporary.write_text(charts.svg_file([chart]), encoding="utf-8")
