@@ -1,4 +1,4 @@
-"""Coarse-to-fine inference: the region of interest from a downsampled image, and only that in full."""
+"""Coarse-to-fine inference: the region of interest is found on a downsampled image, the rest is never computed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from abdoseg.image.components import Box, box_of, components, positive
 from abdoseg.image.organ_maps import Margins, OrganMaps
 from abdoseg.image.volume import Geometry
 from abdoseg.inference.resources import MAX_TILE_VOXELS
-from abdoseg.inference.sliding_window import body_box, sliding_window, tiles_of
+from abdoseg.inference.sliding_window import body_box, sliding_window, tiling_for
 from abdoseg.model.weights import Model
 from abdoseg.runtime.progress import Track, silent
 
-MARGIN_MM = 30.0  # around what the coarse look finds: see tests/benchmarks/locate.py
-LEAST_ML = 1.0  # a smaller piece is no reason to look there
-MISSED_ML = 20.0  # of an organ; where the coarse look found less, it may be anywhere beside the others, and within
-MISSED_MM = 150.0  # above and below
-CUT_MM2 = 100.0  # an organ's section with a face beyond which it must be looked for
-WORTH_VOXELS = 4_000_000  # to compute, from which on a coarse look saves more than it takes
+PADDING_MM = 30.0  # around what the coarse pass finds: see tests/benchmarks/coarse_to_fine.py
+MIN_PIECE_ML = 1.0  # of what the coarse pass finds; smaller pieces are ignored
+MISSING_ML = 20.0  # where the coarse pass finds less of an organ, the region goes to the body's sides, front and back
+MISSING_PADDING_MM = 150.0  # above and below it then
+CUT_MM2 = 100.0  # an organ's section with a face of the region from which the region grows beyond that face
+WORTH_VOXELS = 4_000_000  # to compute, from which on a coarse pass saves more than it takes
 
 
 def coarse_to_fine(
@@ -31,15 +31,15 @@ def coarse_to_fine(
     max_tile_voxels: int = MAX_TILE_VOXELS,
     track: Track = silent,
 ) -> OrganMaps:
-    """The maps of `organs` in an image (I, J, K) of HU on `grid`; -1 outside the region of interest.
+    """The maps of `organs` in an image (I, J, K) of HU on `grid`; margins are -1 outside the region of interest.
 
-    Where an organ goes on beyond the region, that grows to the body's end, and is looked at again.
+    Where an organ is cut by a face of the region, the region grows to the body's end and is computed again.
     """
     body = body_box(image, model.plan.window_hu[0])
     region = region_of_interest(model, image, organs, body, max_tile_voxels, track)
     while True:
         margins = sliding_window(model, image, organs, max_tile_voxels, region=region, track=track)
-        grown = _grown(margins, region, body, model.plan.inference_spacing_mm or (1, 1, 1))
+        grown = _grow_where_cut(margins, region, body, model.plan.inference_spacing_mm or (1, 1, 1))
         if grown == region:
             return OrganMaps(margins, organs, grid)
         region = grown
@@ -53,44 +53,47 @@ def region_of_interest(
     max_tile_voxels: int = MAX_TILE_VOXELS,
     track: Track = silent,
 ) -> Box:
-    """The box that holds the organs, with a margin, within the `body` of an image (I, J, K) of HU on the plan's grid.
+    """The box, padded, that holds the organs in an image (I, J, K) of HU on the plan's grid, by a coarse pass.
 
-    The network sees means of `plan.roi_downsampling` voxels along each axis. It is the whole body where that would save
-    nothing, where the plan has no such number, for organs that the model does not deliver, and where nothing is found:
-    then nothing is known. Where an organ is all but missing, the box goes to the body's sides, its front and its back.
+    The network sees the image downsampled by `plan.roi_downsampling`. The box is the whole body where the plan has no
+    such number, for organs other than the plan's output organs, where a coarse pass would save nothing, and where it
+    finds nothing. Where it all but misses an organ, the box goes to the body's sides, front and back.
+
+    Args:
+        body: what is searched.
+        max_tile_voxels: as for `sliding_window`.
     """
-    plan, tiling = model.plan, tiles_of(model, image[body].shape, max_tile_voxels)
-    if plan.roi_downsampling is None or plan.inference_spacing_mm is None or not set(organs) <= set(plan.output_organs):
+    plan, tiling = model.plan, tiling_for(model, image[body].shape, max_tile_voxels)
+    factor, spacing_mm = plan.roi_downsampling, plan.inference_spacing_mm
+    if factor is None or spacing_mm is None or not set(organs) <= set(plan.output_organs):
         return body
-    if tiling.computed < WORTH_VOXELS:
+    if tiling.computed_voxels < WORTH_VOXELS:
         return body
-    coarse = sliding_window(
-        model, _downsampled(image[body], plan.roi_downsampling), organs, max_tile_voxels, track=track
-    )
-    seen = positive(coarse)
-    numbers, sizes = components(np.any(seen, axis=0, keepdims=True)[0])
-    block_ml = float(np.prod(plan.inference_spacing_mm)) * plan.roi_downsampling**3 / 1000
-    found = box_of((sizes * block_ml >= LEAST_ML)[numbers])
+    coarse = sliding_window(model, _downsample(image[body], factor), organs, max_tile_voxels, track=track)
+    masks = positive(coarse)
+    pieces, sizes = components(np.any(masks, axis=0, keepdims=True)[0])
+    coarse_voxel_ml = float(np.prod(spacing_mm)) * factor**3 / 1000
+    found = box_of((sizes * coarse_voxel_ml >= MIN_PIECE_ML)[pieces])
     if found is None:
         return body
-    missed = min(np.count_nonzero(organ) for organ in seen) * block_ml < MISSED_ML
-    margins_mm = (np.inf, np.inf, MISSED_MM) if missed else (MARGIN_MM,) * 3
-    box = []
-    for part, within, spacing, margin_mm in zip(found, body, plan.inference_spacing_mm, margins_mm, strict=True):
-        margin = round(min(margin_mm / spacing, within.stop))
-        start, stop = (within.start + end * plan.roi_downsampling for end in (part.start, part.stop))
-        box.append(slice(max(within.start, start - margin), min(within.stop, stop + margin)))
-    return box[0], box[1], box[2]
+    missing = min(np.count_nonzero(mask) for mask in masks) * coarse_voxel_ml < MISSING_ML
+    paddings_mm = (np.inf, np.inf, MISSING_PADDING_MM) if missing else (PADDING_MM,) * 3
+    region = []
+    for part, whole, spacing, padding_mm in zip(found, body, spacing_mm, paddings_mm, strict=True):
+        padding = round(min(padding_mm / spacing, whole.stop))
+        start, stop = (whole.start + end * factor for end in (part.start, part.stop))
+        region.append(slice(max(whole.start, start - padding), min(whole.stop, stop + padding)))
+    return region[0], region[1], region[2]
 
 
-def _downsampled(image: npt.NDArray[np.float32], block: int) -> npt.NDArray[np.float32]:
-    """The mean of blocks of so many voxels along each axis, those at the far ends of fewer."""
-    blocks = F.avg_pool3d(torch.from_numpy(image.T)[None], block, ceil_mode=True)  # (1, K', J', I'): I is fastest
-    return np.asarray(blocks[0].numpy().T)
+def _downsample(image: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
+    """The means of blocks of so many voxels along each axis, of fewer at the far ends."""
+    means = F.avg_pool3d(torch.from_numpy(image.T)[None], factor, ceil_mode=True)  # (1, K', J', I'): I is fastest
+    return np.asarray(means[0].numpy().T)
 
 
-def _grown(margins: Margins, region: Box, body: Box, spacing_mm: tuple[float, float, float]) -> Box:
-    """The region, carried on to the body's end where an organ's section at its face is as large as CUT_MM2."""
+def _grow_where_cut(margins: Margins, region: Box, body: Box, spacing_mm: tuple[float, float, float]) -> Box:
+    """The region, grown to the body's end beyond each face where an organ's section has CUT_MM2 or more."""
     inside, box = margins[:, *region], []
     for axis, (part, whole) in enumerate(zip(region, body, strict=True)):
         pixel_mm2 = float(np.prod(spacing_mm)) / spacing_mm[axis]

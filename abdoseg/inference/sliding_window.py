@@ -1,4 +1,4 @@
-"""Sliding-window inference: from an image on the network's grid to one margin an organ, positive where the organ is."""
+"""Sliding window inference: from an image on the network's grid to a margin for each organ, positive where it is."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from abdoseg.inference.backend import fuse, precision
 from abdoseg.inference.onednn import FusedVNet
 from abdoseg.inference.quantized import QuantizedVNet
 from abdoseg.inference.resources import MAX_TILE_VOXELS
-from abdoseg.inference.tiling import Shape, Tiling, tile
+from abdoseg.inference.tiling import Shape, Tiling, cheapest_tiling
 from abdoseg.model.device import fastest_float
 from abdoseg.model.plan import Plan
 from abdoseg.model.weights import Model
 from abdoseg.runtime.progress import Track, silent
 
-OVERLAP = 0.25  # of a patch
-SLAB_VOXELS = 1_200_000  # the same where the image is thinner than a patch: half of such a tile shows nothing
+OVERLAP = 0.25  # of neighbouring tiles, as a fraction of a patch
+SLAB_TILE_VOXELS = 1_200_000  # at most, where the image is thinner than a patch: see weights/LOG.md, 19
 CONTEXT = 8  # voxels around the body that the network sees
 SPARSE = 0.005  # fraction of voxels above the window's floor below which a plane or tile is air
 
@@ -41,18 +41,17 @@ def sliding_window(
     """The margins (D, I, J, K) of organs in an image (I, J, K) of HU on the plan's grid; see OrganMaps.
 
     Args:
-        organs: channels of the network; the plan's delivered ones if not named.
-        max_tile_voxels: the network's memory follows it.
+        organs: channels of the network; the plan's output organs when None.
+        max_tile_voxels: the network's memory is proportional to it.
         overlap: of neighbouring tiles, as a fraction of a patch.
-        region: the box that is looked at, the body's if not given; margins are -1 outside. In it no tile is looked at
-            that has next to nothing above the window's floor.
+        region: the box to compute, the body's when None; margins are -1 outside, and not above 0 in tiles of air.
     """
     organs = organs or model.plan.output_organs
     floor = model.plan.window_hu[0]
     region = region or body_box(image, floor)
     inside = image[region]
-    tiling = tiles_of(model, inside.shape, max_tile_voxels, overlap)
-    run = _runner(model, [1 + model.plan.organs.index(organ) for organ in organs], tiling.size)
+    tiling = tiling_for(model, inside.shape, max_tile_voxels, overlap)
+    run = _tile_function(model, [1 + model.plan.organs.index(organ) for organ in organs], tiling.size)
     margins = torch.full((len(organs), *image.shape), -1.0, dtype=torch.float16, device=model.device)
     blended = margins[:, *region]
     if len(tiling) > 1:
@@ -61,7 +60,7 @@ def sliding_window(
         voxels, where, within = _cut(inside, box, floor)
         if (voxels > floor).mean() < SPARSE:
             continue
-        tile = run(torch.from_numpy(_scaled(voxels, model.plan))[None, None].to(model.device))[:, *within]
+        tile = run(torch.from_numpy(_normalise(voxels, model.plan))[None, None].to(model.device))[:, *within]
         if len(tiling) == 1:
             blended[:, *where] = tile
         else:
@@ -69,16 +68,16 @@ def sliding_window(
     return margins.cpu().numpy()
 
 
-def tiles_of(model: Model, shape: Shape, max_tile_voxels: int = MAX_TILE_VOXELS, overlap: float = OVERLAP) -> Tiling:
-    """The tiles in which the model sees an image of `shape`."""
+def tiling_for(model: Model, shape: Shape, max_tile_voxels: int = MAX_TILE_VOXELS, overlap: float = OVERLAP) -> Tiling:
+    """The tiles in which the model computes an image of that shape."""
     if any(n < patch for n, patch in zip(shape, model.plan.patch, strict=True)):
-        max_tile_voxels = min(max_tile_voxels, SLAB_VOXELS)
+        max_tile_voxels = min(max_tile_voxels, SLAB_TILE_VOXELS)
     multiples = getattr(model.network, "multiples", (1, 1, 1))
-    return tile(shape, model.plan.patch, multiples, overlap, max_tile_voxels)
+    return cheapest_tiling(shape, model.plan.patch, multiples, overlap, max_tile_voxels)
 
 
 def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
-    """The box of planes that hold more than air, with some context around; the whole image when all are air."""
+    """The box of planes that hold more than air, with CONTEXT around; the whole image when all are air."""
     dense = (image > floor).view(np.uint8)
     above, along = dense.sum(axis=2, dtype=np.uint16), dense.sum(axis=1, dtype=np.uint16)  # (I, J) and (I, K)
     spans = []
@@ -91,7 +90,7 @@ def body_box(image: npt.NDArray[np.float32], floor: float) -> Box:
     return spans[0], spans[1], spans[2]
 
 
-def _runner(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor], Tensor]:
+def _tile_function(model: Model, channels: list[int], size: Shape) -> Callable[[Tensor], Tensor]:
     """(1, 1, *size) scaled image -> (D, I, J, K) float16 margins of the channels, the fastest way on the device."""
     network, kind, dtype = model.network.eval(), model.device.type, fastest_float(model.device)
     order = (*channels, *(c for c in range(len(model.plan.organs) + 1) if c not in channels))
@@ -139,7 +138,7 @@ def _cut(image: npt.NDArray[np.float32], box: Box, fill: float) -> tuple[npt.NDA
     return voxels, (where[0], where[1], where[2]), (within[0], within[1], within[2])
 
 
-def _scaled(voxels: npt.NDArray[np.float32], plan: Plan) -> npt.NDArray[np.float32]:
+def _normalise(voxels: npt.NDArray[np.float32], plan: Plan) -> npt.NDArray[np.float32]:
     """HU clipped to the plan's window and scaled as the network was trained on."""
     (low, high), (start, stop) = plan.window_hu, plan.scaled_to
     gain = (stop - start) / (high - low)

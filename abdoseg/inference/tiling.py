@@ -30,7 +30,7 @@ class Tiling:
         return math.prod(len(axis) for axis in self.starts)
 
     @property
-    def computed(self) -> int:
+    def computed_voxels(self) -> int:
         """Voxels that the network computes, those of overlaps once for each tile."""
         return len(self) * math.prod(self.size)
 
@@ -44,7 +44,7 @@ class Tiling:
             yield box, x[:, None, None] * y[:, None] * z
 
 
-def tile(shape: Shape, patch: Shape, multiples: Shape, overlap: float, max_voxels: int) -> Tiling:
+def cheapest_tiling(shape: Shape, patch: Shape, multiples: Shape, overlap: float, max_voxels: int) -> Tiling:
     """The tiling of an image for which the network computes the fewest voxels.
 
     Args:

@@ -20,7 +20,7 @@ import torch
 
 from abdoseg.cli.process import tune_process
 from abdoseg.inference.backend import fuse
-from abdoseg.inference.sliding_window import lead
+from abdoseg.inference.sliding_window import margins_of
 from abdoseg.model.device import to_device
 from abdoseg.model.weights import Model, load_model
 
@@ -34,13 +34,13 @@ def ways(model: Model, image: torch.Tensor, threads: int) -> dict[str, Callable[
     for name, dtype in PRECISIONS.items():
         fused = fuse(model.network, dtype, image.shape[2:], ranges=model.plan.activation_ranges)
         if getattr(fused, "dtype", dtype) == dtype and fused is not None:
-            found[f"abdoseg {name}"] = lambda fused=fused: fused(image, lambda logits: lead(logits, ORGANS))
+            found[f"abdoseg {name}"] = lambda fused=fused: fused(image, lambda logits: margins_of(logits, ORGANS))
     network = to_device(deepcopy(model.network), model.device)
 
     def eager(dtype: torch.dtype) -> torch.Tensor:
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             logits = network(image.contiguous(memory_format=torch.channels_last_3d))[0]
-        return lead(logits, ORGANS).to(torch.float16)
+        return margins_of(logits, ORGANS).to(torch.float16)
 
     found["PyTorch float32"] = lambda: eager(torch.float32)
     if getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():

@@ -1,4 +1,4 @@
-"""The coarse look: its box holds the organs with a margin, and it is left out where it could only lose."""
+"""The region of interest holds the organs, padded, and is the whole body where a coarse pass could only lose."""
 
 from dataclasses import replace
 
@@ -12,11 +12,11 @@ from abdoseg.inference.coarse_to_fine import coarse_to_fine, region_of_interest
 from abdoseg.inference.sliding_window import body_box, sliding_window
 from abdoseg.segmentation import segment
 
-DELIVERED = ORGANS[:4]
+OUTPUT_ORGANS = ORGANS[:4]
 FLOOR = -125.0
 
 
-def locating(**changes):
+def with_roi(**changes):
     known = model()
     return replace(known, plan=replace(known.plan, **{"roi_downsampling": 2, **changes}))
 
@@ -24,7 +24,7 @@ def locating(**changes):
 @pytest.fixture(autouse=True)
 def _small_scans_are_worth_it(monkeypatch):
     monkeypatch.setattr(module, "WORTH_VOXELS", 0)
-    monkeypatch.setattr(module, "MISSED_ML", 0)  # of four organs most of these scans have one
+    monkeypatch.setattr(module, "MISSING_ML", 0)  # of four organs most of these scans have one
 
 
 def body_with(*places, shape=(100, 90, 80)):
@@ -40,88 +40,88 @@ def grid_of(image):
     return Geometry(image.shape, np.diag([*SPACING, 1]))
 
 
-def region(known, image, organs=DELIVERED):
+def region(known, image, organs=OUTPUT_ORGANS):
     return region_of_interest(known, image, organs, body_box(image, FLOOR))
 
 
-def test_the_box_is_what_was_found_and_the_margin_within_the_body():
-    box = region(locating(), body_with((60, 40, 32), (68, 40, 70)))
+def test_the_region_is_what_was_found_and_the_padding_within_the_body():
+    box = region(with_roi(), body_with((60, 40, 32), (68, 40, 70)))
     # 30 mm are 15 voxels of 2 mm and 10 of 3 mm; the body begins 8 voxels before its first plane
     assert box == (slice(45, 91), slice(25, 63), slice(22, 80))
-    assert region(locating(), body_with((30, 0, 0))) == (slice(22, 53), slice(0, 23), slice(0, 18))
+    assert region(with_roi(), body_with((30, 0, 0))) == (slice(22, 53), slice(0, 23), slice(0, 18))
 
 
-def test_a_crumb_is_no_reason_to_look():
+def test_a_crumb_does_not_enlarge_the_region():
     image = body_with((60, 40, 32))
     image[90:94, 80:84, 70:72] = HU["liver"]  # 0.4 ml
-    assert region(locating(), image) == region(locating(), body_with((60, 40, 32)))
+    assert region(with_roi(), image) == region(with_roi(), body_with((60, 40, 32)))
 
 
 @pytest.mark.parametrize("block", [2, 3, 4])
 def test_an_image_that_blocks_do_not_divide_is_seen_to_its_end(block):
     image = np.full((61, 47, 31), 75.0, np.float32)
     image[53:, 39:, 23:] = HU["liver"]
-    box = region(locating(roi_downsampling=block), image)
+    box = region(with_roi(roi_downsampling=block), image)
     assert [part.stop for part in box] == [61, 47, 31]
 
 
 @pytest.mark.parametrize(
     ("changes", "organs"),
-    [({"roi_downsampling": None}, DELIVERED), ({}, ORGANS)],
-    ids=["the plan does not say how coarse", "an organ that is not delivered is asked for"],
+    [({"roi_downsampling": None}, OUTPUT_ORGANS), ({}, ORGANS)],
+    ids=["the plan does not say how coarse", "an organ that is no output organ is named"],
 )
-def test_where_nobody_measured_it_the_whole_body_is_looked_at(changes, organs):
+def test_without_a_measured_downsampling_the_region_is_the_whole_body(changes, organs):
     image = body_with((60, 40, 32))
-    assert region(locating(**changes), image, organs) == body_box(image, FLOOR)
+    assert region(with_roi(**changes), image, organs) == body_box(image, FLOOR)
 
 
-def test_a_small_scan_is_looked_at_whole(monkeypatch):
+def test_the_region_of_a_small_scan_is_the_whole_body(monkeypatch):
     monkeypatch.setattr(module, "WORTH_VOXELS", 10**9)
     image = body_with((60, 40, 32))
-    assert region(locating(), image) == body_box(image, FLOOR)
+    assert region(with_roi(), image) == body_box(image, FLOOR)
 
 
-def test_where_nothing_is_found_the_whole_body_is_looked_at():
-    assert region(locating(), body_with()) == body_box(body_with(), FLOOR)
+def test_where_nothing_is_found_the_region_is_the_whole_body():
+    assert region(with_roi(), body_with()) == body_box(body_with(), FLOOR)
 
 
-def test_an_organ_that_the_coarse_look_misses_is_looked_for_on_all_sides(monkeypatch):
-    monkeypatch.setattr(module, "MISSED_ML", 5)
+def test_for_an_organ_that_the_coarse_pass_misses_the_region_goes_to_all_sides(monkeypatch):
+    monkeypatch.setattr(module, "MISSING_ML", 5)
     image = body_with((60, 40, 70), shape=(100, 90, 200))  # a cube has 6 ml
-    for n, organ in enumerate(DELIVERED[1:3]):
+    for n, organ in enumerate(OUTPUT_ORGANS[1:3]):
         image[60:68, 60:68, 60 + 10 * n : 68 + 10 * n] = HU[organ]
-    assert region(locating(), image) == (slice(22, 100), slice(0, 90), slice(10, 128))  # the spleen is missing
-    image[60:68, 30:38, 70:78] = HU[DELIVERED[3]]
-    assert region(locating(), image) == (slice(45, 83), slice(15, 83), slice(50, 88))
+    assert region(with_roi(), image) == (slice(22, 100), slice(0, 90), slice(10, 128))  # the spleen is missing
+    image[60:68, 30:38, 70:78] = HU[OUTPUT_ORGANS[3]]
+    assert region(with_roi(), image) == (slice(45, 83), slice(15, 83), slice(50, 88))
 
 
-def test_an_image_of_air_has_a_box_too():
+def test_an_image_of_air_has_a_region_too():
     air = np.full((40, 30, 20), -1000.0, np.float32)
-    assert region(locating(), air) == (slice(0, 40), slice(0, 30), slice(0, 20))
+    assert region(with_roi(), air) == (slice(0, 40), slice(0, 30), slice(0, 20))
 
 
 def test_a_scan_gets_the_labels_that_it_would_have_got_without():
     volume, truth = scan(shape=(160, 120, 90), spacing=(1.0, 1.0, 1.5))
-    found = segment(volume, locating())
+    found = segment(volume, with_roi())
     np.testing.assert_array_equal(found.labelmap.labels, segment(volume, model()).labelmap.labels)
     assert set(np.unique(truth)) == set(np.unique(found.labelmap.labels))
 
 
-def test_only_what_is_near_an_organ_is_looked_at():
+def test_only_the_region_is_computed():
     image = body_with((60, 40, 32))
-    values = coarse_to_fine(locating(), image, grid_of(image), DELIVERED).margins
-    inside = region(locating(), image)
+    values = coarse_to_fine(with_roi(), image, grid_of(image), OUTPUT_ORGANS).margins
+    inside = region(with_roi(), image)
     np.testing.assert_array_equal(values[:, *inside], sliding_window(model(), image, region=inside)[:, *inside])
     assert (values[:, :45] == -1).all()
     assert (values[:, :, 63:] == -1).all()
 
 
 @pytest.mark.parametrize(("deep", "followed"), [(30, True), (20, False)])
-def test_an_organ_that_goes_on_beyond_the_box_is_followed_to_the_bodys_end(deep, followed):
+def test_the_region_grows_to_the_bodys_end_where_its_face_cuts_an_organ(deep, followed):
     image = body_with((60, 40, 32))
-    image[62, 30 : 30 + deep, 34:80] = HU["liver"]  # a sheet too thin for the coarse look, and longer than the margin
-    values = coarse_to_fine(locating(roi_downsampling=4), image, grid_of(image), DELIVERED).margins
-    assert region(locating(roi_downsampling=4), image)[2].stop < 60
+    image[62, 30 : 30 + deep, 34:80] = HU["liver"]  # a sheet too thin for the coarse pass, and longer than the padding
+    values = coarse_to_fine(with_roi(roi_downsampling=4), image, grid_of(image), OUTPUT_ORGANS).margins
+    assert region(with_roi(roi_downsampling=4), image)[2].stop < 60
     # its section is 120 mm2, or 80
     assert (values[0, 62, 30 : 30 + deep, 60:80] > 0).all() == followed
     assert (values[0, 62, 40:48, 34:40] > 0).all()

@@ -10,7 +10,7 @@ from torch import nn
 
 from abdoseg.inference.backend import fuse, precision
 from abdoseg.inference.onednn import FusedVNet
-from abdoseg.inference.sliding_window import body_box, margins_of, sliding_window, tiles_of
+from abdoseg.inference.sliding_window import body_box, margins_of, sliding_window, tiling_for
 
 
 class Threshold(nn.Module):
@@ -70,12 +70,12 @@ def test_what_cannot_be_fused_runs_as_it_is(changes):
     assert margins.shape == (4, 16, 16, 16)
 
 
-def test_an_image_thinner_than_a_patch_is_seen_in_smaller_tiles(monkeypatch):
-    monkeypatch.setattr("abdoseg.inference.sliding_window.SLAB_VOXELS", 20_000)
+def test_an_image_thinner_than_a_patch_has_smaller_tiles(monkeypatch):
+    monkeypatch.setattr("abdoseg.inference.sliding_window.SLAB_TILE_VOXELS", 20_000)
     model = model_of(random_network(), patch=(16, 16, 16))
-    whole, slab = (tiles_of(model, (200, 200, thick), 100_000) for thick in (16, 15))
+    whole, slab = (tiling_for(model, (200, 200, thick), 100_000) for thick in (16, 15))
     assert np.prod(slab.size) <= 20_000 < np.prod(whole.size) <= 100_000
-    assert np.prod(tiles_of(model, (200, 200, 15), 10_000).size) <= 10_000
+    assert np.prod(tiling_for(model, (200, 200, 15), 10_000).size) <= 10_000
 
 
 def test_logits_are_finished_a_part_at_a_time(monkeypatch):
@@ -94,7 +94,7 @@ def test_a_margin_is_over_the_best_other_channel():
     assert margins_of(logits, 2).tolist() == [[1.0, -7.0, 0.0], [-1.0, -5.0, 0.0]]
 
 
-def test_at_most_one_organ_leads():
+def test_at_most_one_organ_has_a_positive_margin():
     logits = torch.randn(6, 1000)
     margins = margins_of(logits, 4)
     assert int((margins > 0).sum(0).max()) == 1
@@ -112,7 +112,7 @@ def test_tiles_blend_into_what_one_tile_gives():
     np.testing.assert_array_equal((tiles > 0)[clear], (whole > 0)[clear])
 
 
-def test_air_around_the_body_is_not_looked_at():
+def test_air_around_the_body_is_not_computed():
     image = np.full((64, 64, 32), -1000.0, np.float32)
     image[30:40, 30:42, 10:20] = 100.0
     assert body_box(image, -125.0) == (slice(22, 48), slice(22, 50), slice(2, 28))
@@ -131,7 +131,7 @@ def test_a_slab_of_two_slices_has_margins_of_its_own_shape():
     assert sliding_window(model_of(random_network()), image).shape == (4, 20, 20, 2)
 
 
-def test_any_of_the_networks_organs_can_be_asked_for():
+def test_any_of_the_networks_organs_can_be_named():
     image = np.full((16, 16, 16), 75.0, np.float32)
     pancreas, liver = sliding_window(model_of(Threshold()), image, organs=("pancreas", "liver"))
     np.testing.assert_array_equal(liver, sliding_window(model_of(Threshold()), image, organs=("liver",))[0])

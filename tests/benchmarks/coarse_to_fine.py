@@ -1,10 +1,12 @@
-"""How far beyond the coarse look's finds the organs reach, and what the coarse look saves and costs.
+"""How far organs reach beyond what the coarse pass finds, and what a coarse pass saves and costs.
 
-python tests/benchmarks/locate.py SCAN... --truth LABELS... --labels flare22 [--model FILE] [--dice] [--perturbed]
+python tests/benchmarks/coarse_to_fine.py SCAN... --truth LABELS... --labels flare22
+    [--model FILE] [--downsampling 2 3] [--dice] [--perturbed]
 
-A row a scan: mm by which the true organs reach beyond the pieces that the coarse look finds (MARGIN_MM of
-abdoseg.inference.coarse_to_fine must be more), and the share of voxels that the fine look still computes. With --dice,
-the mean Dice without and with the coarse look; with --perturbed, a row for each of robustness.py's perturbations too.
+A row a scan and downsampling: mm by which the true organs reach beyond the pieces that the coarse pass finds
+(PADDING_MM of abdoseg.inference.coarse_to_fine must be more), and the fraction of the body's voxels that are still
+computed in full. With --dice, Dice without and with the coarse pass; with --perturbed, a row for each of
+robustness.py's perturbations too.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from abdoseg.image.resample import resample_labels
 from abdoseg.image.volume import Labelmap
 from abdoseg.inference import coarse_to_fine
 from abdoseg.inference.network_grid import resample_to_network_grid
-from abdoseg.inference.sliding_window import body_box, tiles_of
+from abdoseg.inference.sliding_window import body_box, tiling_for
 from abdoseg.io import read_labels, read_scan
 from abdoseg.metrics import dice
 from abdoseg.model.weights import Model, load_model
@@ -29,18 +31,18 @@ from abdoseg.segmentation import segment
 
 
 def row(model: Model, scan: Perturbed, truth: Labelmap, with_dice: bool) -> str:
-    """What the coarse look does to one scan."""
+    """What the coarse pass does to one scan."""
     plan, volume = model.plan, scan.scan
     image, grid = resample_to_network_grid(volume, plan)
     wanted = [label for label, organ in truth.organs.items() if organ in plan.output_organs]
     there = resample_labels(truth.labels, truth.geometry, scan.lies)  # on the scan's voxels, wherever those truly lie
     organs = box_of(np.isin(resample_labels(there, volume.geometry, grid), wanted))
     body = body_box(image, plan.window_hu[0])
-    coarse_to_fine.MARGIN_MM, margin = 0.0, coarse_to_fine.MARGIN_MM
+    coarse_to_fine.PADDING_MM, padding = 0.0, coarse_to_fine.PADDING_MM
     bare = coarse_to_fine.region_of_interest(model, image, plan.output_organs, body)
-    coarse_to_fine.MARGIN_MM = margin
+    coarse_to_fine.PADDING_MM = padding
     region = coarse_to_fine.region_of_interest(model, image, plan.output_organs, body)
-    whole, box = (tiles_of(model, image[part].shape).computed for part in (body, region))
+    whole, box = (tiling_for(model, image[part].shape).computed_voxels for part in (body, region))
     if organs is None:
         return f"no organ   {box / whole:5.2f}"
     beyond = max(
@@ -61,12 +63,15 @@ def main() -> None:
     parser.add_argument("--truth", nargs="+", required=True, help="labels, one file a scan in their order")
     parser.add_argument("--labels", default="abdoseg", help="scheme of the truths")
     parser.add_argument("--model", help="weights file; the bundled one when not named")
+    parser.add_argument("--downsampling", type=int, nargs="+", help="instead of the plan's")
     parser.add_argument("--dice", action="store_true")
     parser.add_argument("--perturbed", action="store_true")
     chosen = parser.parse_args()
     tune_process()
     model = load_model(chosen.model)
-    print(f"{'scan':<44} beyond mm  share" + ("   Dice without, with" if chosen.dice else ""))
+    factors = chosen.downsampling or [model.plan.roi_downsampling]
+    models = {factor: replace(model, plan=replace(model.plan, roi_downsampling=factor)) for factor in factors}
+    print(f"{'scan':<44} downsampling  beyond mm  computed" + ("   Dice without, with" if chosen.dice else ""))
     for scan, labels in zip(chosen.scans, chosen.truth, strict=True):
         volume, truth = read_scan(scan), read_labels(labels, chosen.labels)
         cases = [Perturbed("", volume, volume.geometry)]
@@ -75,7 +80,8 @@ def main() -> None:
             cases += perturbed(volume, wanted * truth.labels, quick=False)
         for case in cases:
             name = f"{scan.rsplit('/', 1)[-1].split('.nii')[0]} {case.name}"
-            print(f"{name:<44} {row(model, case, truth, chosen.dice)}", flush=True)
+            for factor, coarse in models.items():
+                print(f"{name:<44} {factor:12}   {row(coarse, case, truth, chosen.dice)}", flush=True)
 
 
 if __name__ == "__main__":
