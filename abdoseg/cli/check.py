@@ -13,7 +13,7 @@ from abdoseg.cli.console import Talk
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from abdoseg.quality.scan_check import Report
+    from abdoseg.quality.scan_check import ScanReport
 
 EXIT_CODES = {"ok": 0, "review": 4, "unusable": 5}
 
@@ -41,13 +41,13 @@ def check(
     comes first; --json prints one object a scan, in the order given. Exit code 0 when all are ok, 4 when one wants
     review, 5 when one is unusable.
     """
-    from abdoseg.quality.scan_check import preflight
+    from abdoseg.quality.scan_check import check_scan
 
     talk = Talk(quiet)
     scans = options.listed_paths(paths, from_file)
-    reports: list[tuple[Path, Report]] = []
+    reports: list[tuple[Path, ScanReport]] = []
     for scan in talk.track(scans, "checking"):
-        report = preflight(scan, series=series, gaps=gaps, assume_axes=assume_axes)
+        report = check_scan(scan, series=series, gaps=gaps, assume_axes=assume_axes)
         reports.append((scan, report))
         if as_json:
             click.echo(json.dumps(_object(scan, report)))
@@ -56,7 +56,7 @@ def check(
     return max(EXIT_CODES[report.verdict] for _, report in reports)
 
 
-def _object(scan: Path, report: Report) -> dict[str, Any]:
+def _object(scan: Path, report: ScanReport) -> dict[str, Any]:
     return {
         "scan": str(scan),
         "verdict": report.verdict,
@@ -66,7 +66,7 @@ def _object(scan: Path, report: Report) -> dict[str, Any]:
     }
 
 
-def _print_table(reports: list[tuple[Path, Report]]) -> None:
+def _print_table(reports: list[tuple[Path, ScanReport]]) -> None:
     """Verdict, expected time and memory, the scan, and its reasons below it; the worst first."""
     for scan, report in sorted(reports, key=lambda row: -EXIT_CODES[row[1].verdict]):
         needs = (

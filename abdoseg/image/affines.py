@@ -1,4 +1,4 @@
-"""Small functions on affines: rounding errors are made straight, real shears are left alone."""
+"""Affines: whether one is usable, made orthogonal where only rounding shears it, and LPS to RAS."""
 
 from __future__ import annotations
 

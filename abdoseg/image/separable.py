@@ -1,4 +1,4 @@
-"""Filters along the axes of an image, each a matrix that is nearly all zeros: multiplied in dense blocks."""
+"""Separable filters: a banded matrix for each axis of an image, multiplied in dense blocks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-ALONE = 256 * 16 * 64  # multiplications up to which OpenBLAS stays on the calling thread; its own only spin here
-STACK = 2**20  # voxels in one call, as many as a core's cache holds: smaller calls keep threads waiting for Python
+SINGLE_THREAD = 256 * 16 * 64  # multiplications up to which OpenBLAS stays on the calling thread; others only spin
+STACK = 2**20  # voxels in one call, as many as a core's cache holds: smaller calls wait for Python's lock too often
 # Rows in one block along K, J and I: more of them multiply the zeros beside the band, fewer are too many calls.
 HEIGHTS = (8, 8, 16)
 
@@ -37,17 +37,17 @@ def band(weights: Floats, axis: int) -> Band:
     return blocks
 
 
-def meeting(whole: Band, part: slice) -> tuple[Band, slice, slice] | None:
-    """The blocks that need a part of the columns, counted from their own corner; all rows of theirs, and columns.
+def blocks_using(whole: Band, part: slice) -> tuple[Band, slice, slice] | None:
+    """The blocks of a band that use some of its columns, renumbered from their own corner, and their rows and columns.
 
-    None where the rows lie so far apart that the part is between what they need.
+    None when no block uses any of them.
     """
     some = [block for block in whole if block.columns.start < part.stop and block.columns.stop > part.start]
     if not some:
         return None
     rows = slice(some[0].rows.start, some[-1].rows.stop)
     columns = slice(some[0].columns.start, some[-1].columns.stop)
-    moved = [Block(_less(b.rows, rows.start), _less(b.columns, columns.start), b.weights) for b in some]
+    moved = [Block(_shifted(b.rows, rows.start), _shifted(b.columns, columns.start), b.weights) for b in some]
     return moved, rows, columns
 
 
@@ -78,13 +78,13 @@ def _filter_along(axis: int, planes: Floats, blocks: Band, out: Floats) -> None:
         lines, filtered = planes.reshape(-1, planes.shape[2]), out.reshape(-1, out.shape[2])
         for rows, needed, weights in blocks:
             transposed = np.ascontiguousarray(weights.T)
-            for part in _parts(len(lines), ALONE // weights.size):
+            for part in _parts(len(lines), SINGLE_THREAD // weights.size):
                 np.matmul(lines[part, needed], transposed, out=filtered[part, rows])
         return
     if axis == 0:
         planes, out = planes.reshape(1, len(planes), -1), out.reshape(1, len(out), -1)
     for rows, needed, weights in blocks:
-        for part in _parts(planes.shape[2], ALONE // weights.size):
+        for part in _parts(planes.shape[2], SINGLE_THREAD // weights.size):
             np.matmul(weights, planes[:, needed, part], out=out[:, rows, part])
 
 
@@ -94,5 +94,5 @@ def _parts(length: int, most: int) -> Iterator[slice]:
         yield slice(first, min(length, first + max(1, most)))
 
 
-def _less(part: slice, by: int) -> slice:
+def _shifted(part: slice, by: int) -> slice:
     return slice(part.start - by, part.stop - by)

@@ -1,4 +1,4 @@
-"""A scan and a labelmap, each with the grid it lies on: Geometry, Volume, Labelmap.
+"""Geometry, Volume and Labelmap: a grid in space, and the scan or labels on it.
 
 Arrays are (I, J, K): I runs to the patient's right, J to anterior, K to superior. These are the canonical axes, RAS+.
 Affines take voxel indices to RAS millimetres, as in NIfTI. How a file had its axes is kept in `Stored`, so that what

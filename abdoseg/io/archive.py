@@ -1,4 +1,4 @@
-"""The files behind a path: those of a folder tree, the members of a zip, or the one file it names."""
+"""Files of a folder tree or a zip archive, listed without unpacking; hostile archives are refused."""
 
 from __future__ import annotations
 

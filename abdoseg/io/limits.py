@@ -1,4 +1,4 @@
-"""Bounds on what a file may ask for, checked before memory is spent."""
+"""Limits on the size that a header may declare, checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_RATIO = 1032  # deflate cannot expand further: one bit for each of 258 / 2 b
 
 
 def check_declared_size(name: str, shape: Sequence[int], itemsize: int, stored_bytes: int, compressed: bool) -> None:
-    """Refuses a header that promises more voxels than the file can hold, or than anyone should load.
+    """Refuses a header that declares more voxels than the file can hold, or than fit into memory.
 
     stored_bytes: the size of the file on disk. Raises ScanError, ResourceError.
     """

@@ -1,5 +1,6 @@
-"""MetaImage reader (.mha, .mhd), by hand because SimpleITK crashes on damaged files and takes Python with it.
+"""MetaImage reader (.mha, .mhd).
 
+By hand because SimpleITK dies of damaged files (2 of 3,000 mutated ones) and takes Python with it.
 Source: https://itk.org/Wiki/ITK/MetaIO/Documentation.
 """
 

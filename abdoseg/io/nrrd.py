@@ -1,5 +1,6 @@
-"""NRRD reader (.nrrd, .nhdr), by hand because SimpleITK crashes on damaged files and takes Python with it.
+"""NRRD reader (.nrrd, .nhdr).
 
+By hand because SimpleITK dies of damaged files (2 of 3,000 mutated ones) and takes Python with it.
 Source: https://teem.sourceforge.net/nrrd/format.html.
 """
 

@@ -1,4 +1,4 @@
-"""What of the body a scan covers and whether its axes tell the truth, by lungs, spine and skin: no network needed."""
+"""Body coverage: the part of the body that a scan shows and whether its axes fit, by lungs, spine and skin."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from abdoseg.image.volume import Volume
 
 GRID_MM = 4.0
 SKIN_HU, LUNG_HU, BONE_HU = -300, -400, 200
-LUNG_SHARE = 0.15  # of a slice's body area that is air: bowel gas stays below, lung bases do not
-SPINE_SHARE = 0.25  # of the slices in which the column of the spine holds bone
+LUNG_FRACTION = 0.15  # of a slice's body area that is air: bowel gas stays below, lung bases do not
+SPINE_FRACTION = 0.25  # of the slices in which the column of the spine holds bone
 ASKEW_DEGREES = 20.0  # between the grid's axes and the patient's: beyond, no column of voxels follows the spine
 Mask = npt.NDArray[np.bool_]
 
@@ -44,7 +44,7 @@ def coverage(volume: Volume) -> Coverage | None:
     if area.max() < 100:  # 16 cm2
         return None
     lung = (hu < max(LUNG_HU, low + 4)) & body
-    lungs = lung.sum(axis=(0, 1)) > LUNG_SHARE * np.maximum(area, 1)
+    lungs = lung.sum(axis=(0, 1)) > LUNG_FRACTION * np.maximum(area, 1)
     above, below = _run(lungs[::-1]), _run(lungs)
     if above == len(lungs):
         below = 0
@@ -76,12 +76,12 @@ def _spine(bone: Mask, body: Mask) -> float | None:
     """The place that holds bone in most slices, between the back and the front of the body."""
     from scipy import ndimage
 
-    share = ndimage.uniform_filter(bone.mean(axis=2, dtype=np.float32), 3)
-    if share.max() < SPINE_SHARE:
+    bony = ndimage.uniform_filter(bone.mean(axis=2, dtype=np.float32), 3)
+    if bony.max() < SPINE_FRACTION:
         return None
     rows = np.flatnonzero(body.any(axis=(0, 2)))
     depth = float(rows[-1] - rows[0])
-    row = float(np.nonzero(share > 0.9 * share.max())[1].mean())
+    row = float(np.nonzero(bony > 0.9 * bony.max())[1].mean())
     return float((row - rows[0]) / depth) if depth > 10 else None
 
 

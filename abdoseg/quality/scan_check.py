@@ -1,4 +1,4 @@
-"""One verdict on a scan before the work: ok, review or unusable, with every reason and the facts behind it."""
+"""Scan check: a verdict on a scan before segmentation, ok, review or unusable, with its reasons and facts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NETWORK_SPACING_MM = (1.44, 1.44, 2.16)  # of the bundled weights, which are not
 
 
 @dataclass(frozen=True)
-class Report:
+class ScanReport:
     """reasons: sentences for the verdict, worst first. remarks: worth knowing. facts: JSON-able, without identity."""
 
     verdict: Verdict
@@ -35,16 +35,16 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def preflight(path: Path, *, series: str | None = None, gaps: str = "fill", assume_axes: bool = False) -> Report:
+def check_scan(path: Path, *, series: str | None = None, gaps: str = "fill", assume_axes: bool = False) -> ScanReport:
     """Reads a scan and judges it. What cannot be read is unusable; nothing is raised for a bad scan."""
     try:
         volume = read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes)
     except AbdosegError as error:
-        return Report("unusable", (str(error),))
-    return judged(volume)
+        return ScanReport("unusable", (str(error),))
+    return check_volume(volume)
 
 
-def judged(volume: Volume) -> Report:
+def check_volume(volume: Volume) -> ScanReport:
     """The verdict on a scan that could be read."""
     covered = coverage(volume)
     unusable: list[str] = []
@@ -60,7 +60,9 @@ def judged(volume: Volume) -> Report:
             unusable.append(f"a chest: only {covered.below_lungs_mm:.0f} mm lie below the lungs")
     review += _coarse(volume)
     verdict: Verdict = "unusable" if unusable else "review" if review else "ok"
-    return Report(verdict, (*unusable, *review), tuple(remarks), facts(volume) | {"coverage": _coverage_facts(covered)})
+    return ScanReport(
+        verdict, (*unusable, *review), tuple(remarks), facts(volume) | {"coverage": _coverage_facts(covered)}
+    )
 
 
 def facts(scan: Volume | ScanSummary) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Files as streams of bytes, gunzipped where they are gzip, opened once.
 
-isal gunzips a CT of 157 MB in .31 s, Python's zlib in .93 s.
+isal gunzips a CT of 157 MB in .3 s, Python's zlib in .9 s.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from abdoseg.image import separable as banded
-from abdoseg.image.separable import band, filter_image, meeting, span
+from abdoseg.image.separable import band, blocks_using, filter_image, span
 
 
 def matrix(new, old):
@@ -19,7 +19,7 @@ def matrix(new, old):
 @pytest.mark.parametrize("dtype", [np.int16, np.float16, np.float32])
 def test_shrinking_and_growing_axes_are_filtered_as_whole_matrices_would(monkeypatch, new, dtype):
     monkeypatch.setattr(banded, "STACK", 2 * 30 * 35)  # so that there are several stacks, and parts of different length
-    monkeypatch.setattr(banded, "ALONE", 2000)
+    monkeypatch.setattr(banded, "SINGLE_THREAD", 2000)
     planes = np.random.default_rng(0).integers(-99, 99, (20, 30, 35)).astype(dtype)
     up, along, across = matrices = [matrix(n, o) for n, o in zip(new, planes.shape, strict=True)]
     out = np.empty(new, np.float32)
@@ -32,7 +32,7 @@ def test_blocks_that_need_a_part_give_what_the_whole_gives_there():
     weights = matrix(120, 50)
     values = np.zeros((1, 1, 50), np.float32)
     values[..., 20:24] = 1
-    some, rows, columns = meeting(band(weights, 2), span(values[0], axis=0))
+    some, rows, columns = blocks_using(band(weights, 2), span(values[0], axis=0))
     whole = values[0, 0] @ weights.T
     assert rows.stop - rows.start < 60
     assert columns.start > 0

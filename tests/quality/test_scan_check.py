@@ -9,7 +9,7 @@ from phantom_dicom import AXIAL, PATIENT, tilted, write_series
 
 from abdoseg.image.volume import Geometry, Stored, Volume
 from abdoseg.quality.body_coverage import coverage
-from abdoseg.quality.scan_check import NETWORK_SPACING_MM, judged, preflight
+from abdoseg.quality.scan_check import NETWORK_SPACING_MM, check_scan, check_volume
 
 SPACING = (3.2, 3.2, 5.0)
 
@@ -47,7 +47,7 @@ def test_hu_clipped_to_a_window_serve_too():
 
 
 def test_a_whole_abdomen_is_ok():
-    report = judged(volume_of(trunk()))
+    report = check_volume(volume_of(trunk()))
     assert report.verdict == "ok"
     assert report.reasons == ()
     assert report.facts["coverage"]["below_lungs_mm"] == 250
@@ -69,7 +69,7 @@ def test_a_whole_abdomen_is_ok():
     ids=["upside-down", "back to front", "no dome", "no kidneys", "chest", "slab", "air"],
 )
 def test_what_is_not_a_whole_abdomen_is_said(hu, words, verdict):
-    report = judged(volume_of(hu))
+    report = check_volume(volume_of(hu))
     assert report.verdict == verdict
     assert any(words in reason for reason in report.reasons)
 
@@ -81,32 +81,32 @@ def test_where_the_grid_lies_askew_nobody_is_called_back_to_front(degrees, doubt
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     geometry = Geometry(volume.geometry.shape, turn @ volume.geometry.affine)
-    report = judged(replace(volume, geometry=geometry, stored=Stored(geometry)))
+    report = check_volume(replace(volume, geometry=geometry, stored=Stored(geometry)))
     assert any("back to front" in reason for reason in report.reasons) == doubted
 
 
 def test_thick_and_coarse_voxels_want_review():
-    thick = judged(volume_of(trunk()[:, :, ::2], (4.0, 4.0, 10.0)))
+    thick = check_volume(volume_of(trunk()[:, :, ::2], (4.0, 4.0, 10.0)))
     assert "thick slices: 10.0 mm apart; volumes will be rough" in thick.reasons
     assert "coarse: no axis has voxels smaller than 4.0 mm" in thick.reasons
 
 
 def test_a_body_that_leaves_the_picture_is_remarked():
-    report = judged(volume_of(trunk()[10:-1]))
+    report = check_volume(volume_of(trunk()[10:-1]))
     assert report.verdict == "ok"
     assert report.remarks == ("the picture ends before the body does: left",)
 
 
 def test_what_reading_guessed_wants_review_and_what_it_put_right_does_not():
     volume = volume_of(trunk())
-    assert judged(replace(volume, notes=("3 CT series: took 1",))).verdict == "review"
+    assert check_volume(replace(volume, notes=("3 CT series: took 1",))).verdict == "review"
 
 
 def test_a_tilt_is_remarked_in_degrees_and_gaps_are_named(tmp_path):
     hu = trunk()[::2, ::2]
     affine = tilted(AXIAL, 12) @ np.diag([8, 8, 2, 1.0])
     write_series(tmp_path, hu, affine, missing=[20])
-    report = preflight(tmp_path)
+    report = check_scan(tmp_path)
     assert report.facts["tilt_degrees"] == pytest.approx(12, abs=0.01)
     assert any("tilted by 12.0 degrees" in remark for remark in report.remarks)
     assert any("slices missing between" in reason for reason in report.reasons)
@@ -116,7 +116,7 @@ def test_a_tilt_is_remarked_in_degrees_and_gaps_are_named(tmp_path):
 
 
 def test_a_scan_that_cannot_be_read_is_unusable_with_the_readers_words(tmp_path):
-    report = preflight(tmp_path / "gone.nii.gz")
+    report = check_scan(tmp_path / "gone.nii.gz")
     assert report.verdict == "unusable"
     assert "no such file or folder" in report.reasons[0]
 

@@ -1,1 +1,1 @@
-"""NIfTI-1 and NIfTI-2 files, read and written."""
+"""NIfTI-1 and NIfTI-2: header, orientation, reader, writer."""

@@ -1,4 +1,4 @@
-"""Where a NIfTI header says its voxels lie: sform before qform, refused when neither speaks, repaired when damaged.
+"""NIfTI orientation: the affine from sform or qform, refused when neither is set, repaired when damaged.
 
 Source: nifti1.h, "3D IMAGE (VOLUME) ORIENTATION AND LOCATION IN SPACE", methods 1 to 3.
 """
@@ -22,7 +22,7 @@ HALF_TURN = 3.6e-7  # a quaternion stored in 32 bits that is nearer to length 1 
 def nifti_affine(
     path: Path, header: Any, shape: tuple[int, int, int], assume_axes: bool, notes: list[str]
 ) -> tuple[Affine, str]:
-    """Voxel indices to RAS mm, and which field it comes from: the sform wins, then the qform.
+    """The affine, voxel indices to RAS mm, and the field that it comes from: the sform, else the qform.
 
     Source: nifti1.h, "3D IMAGE (VOLUME) ORIENTATION AND LOCATION IN SPACE", methods 2 and 3.
     """

