@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy.label_schemes import numbers_in
+from abdoseg.cohort.find_scans import FoundScan, extracted, find_scans, without_duplicates
 from abdoseg.errors import AbdosegError, OutputError, ResourceError, UsageError
 from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import write_csv
@@ -36,18 +38,22 @@ if TYPE_CHECKING:  # PyTorch takes a second to import; the first scan is read me
 T = TypeVar("T")
 LOG = logging.getLogger("abdoseg")
 NOT_OURS = (".mha", ".mhd", ".nrrd", ".nhdr", ".dcm", ".stl", ".csv", ".json")
-SCAN_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 @dataclass(frozen=True)
 class ScanCase:
-    """One scan and where its results go. volumes, record: None when the labelmap alone is wanted."""
+    """One scan and where its results go. volumes, record: None when the labelmap alone is wanted.
+
+    series: its SeriesInstanceUID, member: its name in a zip, where the path holds other scans, too.
+    """
 
     name: str
     scan: Path
     labelmap: Path
     volumes: Path | None = None
     record: Path | None = None
+    series: str | None = None
+    member: str | None = None
 
     @property
     def outputs(self) -> list[Path]:
@@ -85,56 +91,87 @@ class CaseResult:
 Export = Callable[[ScanCase, Volume, "Segmentation"], Iterable[Path]]
 
 
-def plan_cases(scans: Sequence[Path], output: Path) -> list[ScanCase]:
+def plan_cases(scans: Sequence[Path | FoundScan], output: Path, all_series: bool = False) -> list[ScanCase]:
     """The cases of a call: `output` is a folder, or for a single scan the labelmap's own name.
 
-    A folder that holds NIfTI, MetaImage or NRRD files stands for all of them. Scans of one name, such as
-    patient1/ct.nii.gz and patient2/ct.nii.gz, have their folders' names before it. Raises UsageError when even so two
-    would be written under one name.
+    A folder stands for all scans below it, each of them once. Scans of one name, such as patient1/ct.nii.gz and
+    patient2/ct.nii.gz, have their folders' names before it; series of one folder have their numbers behind it.
+    Raises UsageError when even so two would be written under one name.
     """
     if output.name.lower().endswith(NOT_OURS) and not output.is_dir():
         raise UsageError(f"{output}: labelmaps are NIfTI; name a folder, or a .nii.gz, and export to other formats")
-    scans = [found for scan in scans for found in _expanded(scan)]
+    found = _found(scans, output, all_series)
     if output.name.lower().endswith((".nii", ".nii.gz")) and not output.is_dir():
-        if len(scans) != 1:
-            raise UsageError(f"{output}: one labelmap for {len(scans)} scans; name a folder with -o")
-        return [ScanCase(case_name(scans[0]), scans[0], output)]
+        if len(found) != 1:
+            raise UsageError(f"{output}: one labelmap for {len(found)} scans; name a folder with -o")
+        scan = found[0]
+        return [ScanCase(_case_name(scan), scan.path, output, series=scan.series, member=scan.member)]
     return [
-        ScanCase(name, scan, output / f"{name}_seg.nii.gz", output / f"{name}_volumes.csv", output / f"{name}.json")
-        for name, scan in zip(_case_names(scans), scans, strict=True)
-    ]
+        ScanCase(
+            name, scan.path, output / f"{name}_seg.nii.gz", output / f"{name}_volumes.csv", output / f"{name}.json",
+            scan.series, scan.member,
+        )
+        for name, scan in zip(_case_names(found), found, strict=True)
+    ]  # fmt: skip
 
 
-def _case_names(scans: Sequence[Path]) -> list[str]:
-    """A name for each scan: its own, or for those of one name as many folders before it as tell them apart."""
-    names = [case_name(scan) for scan in scans]
-    folders = [[part for part in scan.absolute().parts[1:-1] if part != ".."] for scan in scans]
-    while (repeated := {name for name, times in Counter(names).items() if times > 1}) and any(
-        above for name, above in zip(names, folders, strict=True) if name in repeated
-    ):
-        names = [
-            f"{above.pop()}_{name}" if name in repeated and above else name
-            for name, above in zip(names, folders, strict=True)
-        ]
-    if repeated:
-        one, other = [scan for name, scan in zip(names, scans, strict=True) if name in repeated][:2]
-        raise UsageError(f"{one} and {other} would both be written as {case_name(one)}; rename one, or call twice")
+def _found(scans: Sequence[Path | FoundScan], output: Path, all_series: bool) -> list[FoundScan]:
+    """The scans named, those of folders once each. Says which are left out."""
+    named: list[FoundScan] = []
+    below: list[FoundScan] = []
+    for scan in scans:
+        if isinstance(scan, Path) and scan.is_dir():
+            below += find_scans(scan, all_series, output)
+        else:
+            named += find_scans(scan, all_series) if isinstance(scan, Path) else [scan]
+    repeated: list[tuple[FoundScan, FoundScan]] = []
+    if len(below) > 1:
+        below, repeated = without_duplicates(below)
+    for scan, other in repeated:
+        LOG.warning("%s: the same scan as %s; it is done once", scan.place, other.place)
+    return named + below
+
+
+def _case_name(scan: FoundScan) -> str:
+    return scan.case or case_name(scan.place)
+
+
+def _case_names(scans: Sequence[FoundScan]) -> list[str]:
+    """A name for each scan: its own, or for those of one name as many folders before it as tell them apart.
+
+    Series of one folder have their numbers behind it and, where these are equal or lacking, a digest of their UIDs.
+    """
+    names = [_case_name(scan) for scan in scans]
+    places = [scan.place.absolute() for scan in scans]
+    folders = [[part for part in place.parts[1:-1] if part != ".."] for place in places]
+    while movable := [number for number in _repeated(names, places) if folders[number] and not scans[number].case]:
+        for number in movable:
+            names[number] = f"{folders[number].pop()}_{names[number]}"
+    for numbered in (_series_number, _uid_digest):
+        for number in _repeated(names):
+            names[number] += numbered(scans[number])
+    if again := _repeated(names):
+        one, other = (scans[number] for number in again[:2])
+        raise UsageError(
+            f"{one.place} and {other.place} would both be written as {_case_name(one)}; rename one, or call twice"
+        )
     return names
 
 
-def _expanded(path: Path) -> list[Path]:
-    """The scan files of a folder that holds some; else the path, which may be DICOM."""
-    if not path.is_dir():
-        return [path]
-    inside = [child for child in sorted(path.iterdir()) if not child.name.startswith(".")]
-    scans = [child for child in inside if child.name.lower().endswith(SCAN_FILES)]
-    beside = [child.name for child in inside if child.is_dir() or child.suffix.lower() == ".zip"]
-    if scans and beside:
-        LOG.warning(
-            "%s: its scan files are taken; what else may hold scans is not, unless it is named too: %s",
-            path, ", ".join(beside[:5]) + (", ..." if len(beside) > 5 else ""),
-        )  # fmt: skip
-    return scans or [path]
+def _repeated(names: Sequence[str], places: Sequence[Path] | None = None) -> list[int]:
+    """Which names others have, too; with places, only those that others have in another place."""
+    holders: dict[str, set[object]] = defaultdict(set)
+    for number, name in enumerate(names):
+        holders[name].add(places[number] if places else number)
+    return [number for number, name in enumerate(names) if len(holders[name]) > 1]
+
+
+def _series_number(scan: FoundScan) -> str:
+    return f"_s{scan.series_number}" if scan.series_number else ""
+
+
+def _uid_digest(scan: FoundScan) -> str:
+    return f"_{hashlib.sha256(scan.series_uid.encode()).hexdigest()[:8]}" if scan.series_uid else ""
 
 
 def sharded(cases: Sequence[ScanCase], shard: str) -> list[ScanCase]:
@@ -249,7 +286,9 @@ def _prefetched(
 
 def _read(case: ScanCase, options: BatchOptions, model: Model | None) -> ReadScan:
     start = time.perf_counter()
-    volume = read_scan(case.scan, **options.reading, check_grid=_grid_check(case, model, options))
+    reading = options.reading | ({"series": case.series} if case.series else {})
+    with extracted(case.scan, case.member) as path:
+        volume = read_scan(path, **reading, check_grid=_grid_check(case, model, options))
     return ReadScan(volume, round(time.perf_counter() - start, 4))
 
 

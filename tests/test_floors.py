@@ -15,7 +15,7 @@ FLOORS = [
     {"inference"},
     {"quality"},
     {"provenance"},
-    {"segmentation", "training", "exporters", "evaluation"},
+    {"segmentation", "training", "exporters", "evaluation", "cohort"},
     {"batch"},
     {"cli"},
 ]

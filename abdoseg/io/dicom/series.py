@@ -123,14 +123,19 @@ def catalogue(path: Path) -> Catalogue:
                 notes += _missing_files(entry, files) if result == "DICOMDIR" else []
             else:
                 found += result
-    stacks = [stack for group in _groups(found) for stack in _split(group)]
-    singles = [stack for stack in stacks if len(stack) < 2]
-    stacks = sorted((stack for stack in stacks if len(stack) > 1), key=_rank, reverse=True)
-    if not stacks:
+    series, singles = sort_series(found)
+    if not series:
         raise SeriesError(_describe_no_series(path, files, singles, others))
     others.update({"single CT slice": len(singles)} if singles else {})
-    series = tuple(Series(number, tuple(stack)) for number, stack in enumerate(stacks, 1))
     return Catalogue(path, series, dict(others), tuple(notes))
+
+
+def sort_series(slices: Iterable[Slice]) -> tuple[tuple[Series, ...], list[list[Slice]]]:
+    """The series that slices make, the best first, and the slices that are alone."""
+    stacks = [stack for group in _groups(slices) for stack in _split(group)]
+    ranked = sorted((stack for stack in stacks if len(stack) > 1), key=_rank, reverse=True)
+    series = tuple(Series(number, tuple(stack)) for number, stack in enumerate(ranked, 1))
+    return series, [stack for stack in stacks if len(stack) < 2]
 
 
 def _slices_or_reason(entry: Entry) -> list[Slice] | str:

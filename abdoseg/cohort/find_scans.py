@@ -1,0 +1,332 @@
+"""Scan discovery: the CT scans below a path, as NIfTI, MetaImage and NRRD files, DICOM studies and zips of these."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from abdoseg.errors import AbdosegError, ScanError
+from abdoseg.image.volume import Geometry
+from abdoseg.io import read_scan
+from abdoseg.io.archive import Entry, entries
+from abdoseg.runtime.threads import cores
+
+if TYPE_CHECKING:
+    from abdoseg.io.dicom.headers import Slice
+    from abdoseg.io.dicom.series import Series
+
+SCAN_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+# Files beside scans that no reader need look into; what else has no suffix of SCAN_FILES may be DICOM.
+OTHER_FILES = (".raw", ".zraw", ".img", ".img.gz", ".hdr", ".hdr.gz", ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md",
+               ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".mp4", ".xml", ".html", ".xlsx", ".docx", ".stl", ".ply",
+               ".obj", ".glb", ".log", ".py", ".sh", ".exe", ".dll", ".inf", ".npy", ".npz")  # fmt: skip
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+SAMPLES = 4  # files of a folder whose headers say whether it holds more than one study
+
+
+@dataclass(frozen=True)
+class FoundScan:
+    """A scan and how it is read.
+
+    path: what `read_scan` reads. member: the file in it, where it is a zip of scan files. series: a SeriesInstanceUID,
+    where the path holds more than the one to read. place: names the case, unless `case` does; for members in the zip.
+    series_number: DICOM's, '' where there is none. series_uid: what tells that two are the same; None for files.
+    """
+
+    path: Path
+    place: Path
+    member: str | None = None
+    series: str | None = None
+    series_number: str = ""
+    series_uid: str | None = None
+    case: str | None = None
+
+
+def find_scans(path: Path, all_series: bool = False, skip: Path | None = None) -> list[FoundScan]:
+    """The scans below a path, by place; the path itself where it is a file, or nothing better is known of it.
+
+    What cannot be looked into stands for itself: reading it will say why. Of each DICOM study the series is chosen that
+    `read_scan` would choose in its folder.
+
+    Args:
+        path: A file, zip or folder.
+        all_series: Every CT series of a study, in place of the best one.
+        skip: A folder that is passed over: where results go.
+    """
+    if not path.is_dir():
+        return _in_zip(path, all_series) if path.name.lower().endswith(".zip") else [FoundScan(path, path)]
+    found: list[FoundScan] = []
+    candidates: dict[Path, list[Entry]] = {}
+    for folder, files in _walk(path, skip):
+        if files is None:
+            found.append(FoundScan(folder, folder))
+            continue
+        for file in files:
+            name = file.name.lower()
+            if name.endswith(SCAN_FILES):
+                found += [] if _is_result(file) else [FoundScan(file, file)]
+            elif name.endswith(".zip"):
+                found += _in_zip(file, all_series)
+            elif not name.endswith(OTHER_FILES) and (entry := _entry(file, path)):
+                candidates.setdefault(folder, []).append(entry)
+    if candidates:
+        found += _studies(path, candidates, all_series, alone=not found)
+    return sorted(found, key=lambda scan: str(scan.place)) or [FoundScan(path, path)]
+
+
+def without_duplicates(scans: Sequence[FoundScan]) -> tuple[list[FoundScan], list[tuple[FoundScan, FoundScan]]]:
+    """The scans that are the only or the first of their kind, and the others, each with the one that it repeats.
+
+    DICOM series are the same when their SeriesInstanceUID is; files when grid and voxels are. Voxels are read only of
+    files whose grid another one has, too.
+    """
+    keys: list[object] = [scan.series_uid for scan in scans]
+    grids: dict[object, list[int]] = defaultdict(list)
+    for number, scan in enumerate(scans):
+        if scan.series_uid is None and (geometry := grid_of(scan)) is not None:
+            grids[(geometry.shape, geometry.affine.round(3).tobytes())].append(number)
+    for numbers in grids.values():
+        if len(numbers) > 1:
+            for number in numbers:
+                keys[number] = _voxel_digest(scans[number])
+    first: dict[object, FoundScan] = {}
+    repeated = []
+    for scan, key in zip(scans, keys, strict=True):
+        other = first.setdefault(scan if key is None else key, scan)
+        if other is not scan:
+            repeated.append((scan, other))
+    again = {id(scan) for scan, _ in repeated}
+    return [scan for scan in scans if id(scan) not in again], repeated
+
+
+class _GridFoundError(Exception):
+    """Ends the reading of a scan when its grid is known."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+
+
+def grid_of(scan: FoundScan) -> Geometry | None:
+    """The scan's grid, without reading its voxels; None where it cannot be read."""
+
+    def stop(geometry: Geometry) -> None:
+        raise _GridFoundError(geometry)
+
+    try:
+        with extracted(scan.path, scan.member) as path:
+            read_scan(path, series=scan.series, assume_axes=True, check_grid=stop)
+    except _GridFoundError as found:
+        return found.geometry
+    except AbdosegError:
+        return None
+    return None
+
+
+@contextmanager
+def extracted(path: Path, member: str | None) -> Iterator[Path]:
+    """The path, or for a zip's member a temporary file with its content. Raises ScanError."""
+    if member is None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / PurePosixPath(member).name
+        entry = next((entry for entry in entries(path) if entry.name == member), None)
+        if entry is None:
+            raise ScanError(f"{path}: holds no {member}; copy or export it again")
+        try:
+            with entry.open() as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file)
+        except Exception as error:  # zipfile and its decompressors raise exceptions of every kind
+            raise ScanError(f"{path}: {member}: damaged member of a zip ({error}); copy or export it again") from error
+        try:
+            yield target
+        except AbdosegError as error:
+            raise type(error)(str(error).replace(str(target), f"{path}: {member}")) from error
+
+
+def _walk(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[Path] | None]]:
+    """Each folder with its files, both in order of name; None in place of files where it may not be entered.
+
+    Hidden files and folders are passed over, links followed once.
+    """
+    skipped = skip.resolve() if skip and skip.resolve() != root.resolve() else None
+    refused: list[Path] = []
+    status = root.stat()
+    seen = {(status.st_dev, status.st_ino)}
+    for top, folders, files in os.walk(root, followlinks=True, onerror=lambda error: refused.append(_named(error))):
+        folder = Path(top)
+        kept = []
+        for name in sorted(folders):
+            try:
+                status = (folder / name).stat()
+            except OSError:
+                continue
+            identity = status.st_dev, status.st_ino
+            hidden = name.startswith(".") or name in SYSTEM_FOLDERS
+            if not hidden and identity not in seen and (skipped is None or (folder / name).resolve() != skipped):
+                seen.add(identity)
+                kept.append(name)
+        folders[:] = kept
+        yield folder, [folder / name for name in sorted(files) if not name.startswith(".")]
+    for folder in refused:
+        yield folder, None
+
+
+def _named(error: OSError) -> Path:
+    return Path(error.filename)
+
+
+def _entry(file: Path, root: Path) -> Entry | None:
+    """The file as the readers of DICOM have it; None for pipes, devices and what is empty or gone."""
+    try:
+        size = file.stat().st_size if file.is_file() else 0
+    except OSError:
+        return None
+    return Entry(str(file.relative_to(root)), size, lambda: file.open("rb")) if size else None
+
+
+def _is_result(file: Path) -> bool:
+    """Whether a file is a labelmap that a run left among the scans."""
+    stem, found, _ = file.name.rpartition("_seg.nii")
+    return bool(found) and (file.parent / f"{stem}.json").exists()
+
+
+def _in_zip(path: Path, all_series: bool) -> list[FoundScan]:
+    """The scans in a zip; the zip itself where it holds one study alone, or cannot be looked into."""
+    try:
+        members = [entry for entry in entries(path) if not _is_hidden(entry.name)]
+    except ScanError:
+        return [FoundScan(path, path)]
+    files = [entry for entry in members if entry.name.lower().endswith(SCAN_FILES)]
+    place = path.with_suffix("")
+    found = [
+        FoundScan(path, place.joinpath(*PurePosixPath(entry.name.replace("\\", "/")).parts), entry.name)
+        for entry in files
+    ]
+    others = [entry for entry in members if entry not in files and not entry.name.lower().endswith(OTHER_FILES)]
+    if others:
+        series = _series(_slices(others))
+        found += [
+            scan if len(series) > 1 else replace(scan, series=None, place=path)
+            for scan in _chosen(path, series, all_series)
+        ]
+    return found or [FoundScan(path, path)]
+
+
+def _is_hidden(name: str) -> bool:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return any(part.startswith(".") or part in SYSTEM_FOLDERS for part in parts)
+
+
+def _studies(root: Path, candidates: dict[Path, list[Entry]], all_series: bool, alone: bool) -> list[FoundScan]:
+    """The DICOM scans among files that may be DICOM, by folder.
+
+    A few headers of each folder tell whether all are of one study; only where they are not, or all series are wanted,
+    every header is read. alone: nothing else was found below the root.
+    """
+    if alone and not all_series and len(_study_uids(candidates)) == 1:
+        return [FoundScan(root, root)]
+    slices = _slices([entry for files in candidates.values() for entry in files])
+    if not slices:
+        return [FoundScan(root, root)] if alone else []
+    return _chosen(root, _series(slices), all_series)
+
+
+def _study_uids(candidates: dict[Path, list[Entry]]) -> set[str]:
+    sampled = []
+    for files in candidates.values():
+        step = max(1, (len(files) - 1) // (SAMPLES - 1))
+        sampled += files[::step]
+    return {piece.attributes["StudyInstanceUID"] for piece in _slices(sampled)}
+
+
+def _slices(files: Iterable[Entry]) -> list[Slice]:
+    """The CT slices among the files, without their headers, which take more memory than all else."""
+    from pydicom.dataset import Dataset
+
+    from abdoseg.io.dicom.headers import NotASliceError, read_slices
+
+    empty = Dataset()
+
+    def read(entry: Entry) -> list[Slice]:
+        try:
+            return [replace(piece, header=empty) for piece in read_slices(entry)]
+        except NotASliceError:
+            return []
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, cores())) as pool:
+        warnings.simplefilter("ignore")  # pydicom's, of every letter out of place
+        return [piece for pieces in pool.map(read, files) for piece in pieces]
+
+
+def _series(slices: Sequence[Slice]) -> list[tuple[Series, ...]]:
+    """The series of each study, the best first. A study that lies in two places is two, the second after the first."""
+    from abdoseg.io.dicom.series import sort_series
+
+    places: dict[tuple[str, str], list[Slice]] = defaultdict(list)
+    for piece in slices:
+        folder = PurePosixPath(piece.entry.name.replace("\\", "/")).parent
+        places[piece.attributes["SeriesInstanceUID"], str(folder)].append(piece)
+    studies: dict[tuple[str, int], list[Slice]] = defaultdict(list)
+    copies: dict[object, int] = defaultdict(int)
+    for (uid, _), pieces in places.items():
+        alike = uid, frozenset((*piece.position.round(2), *piece.attributes.values()) for piece in pieces)
+        studies[pieces[0].attributes["StudyInstanceUID"], copies[alike]] += pieces
+        copies[alike] += 1
+    sorted_series = (sort_series(study)[0] for study in studies.values())
+    return [series for series in sorted_series if series]
+
+
+def _chosen(root: Path, studies: Sequence[tuple[Series, ...]], all_series: bool) -> list[FoundScan]:
+    """The series to read of each study. Where a folder holds one study alone, its path says enough."""
+    folders = [_folder([piece for series in study for piece in series.slices]) for study in studies]
+    found = []
+    for number, (study, folder) in enumerate(zip(studies, folders, strict=True)):
+        shared = any(
+            folder in (other, *other.parents) or other in folder.parents
+            for other in folders[:number] + folders[number + 1 :]
+        )
+        by_uid = {series.uid: series for series in reversed(study)}  # of stacks with one UID, the best
+        wanted = [series for series in study if by_uid[series.uid] is series][: None if all_series else 1]
+        for series in wanted:
+            several = all_series and len(wanted) > 1
+            place = root / (_folder(series.slices) if shared else folder)
+            in_zip = root.is_file()
+            found.append(
+                FoundScan(
+                    root if in_zip else place,
+                    root.with_suffix("") / place.relative_to(root) if in_zip else place,
+                    series=series.uid if shared or several or in_zip else None,
+                    series_number=series.slices[0].attributes["SeriesNumber"],
+                    series_uid=series.uid,
+                )
+            )
+    return found
+
+
+def _folder(slices: Sequence[Slice]) -> PurePosixPath:
+    """The innermost folder that holds all slices, from the root."""
+    parents = {PurePosixPath(piece.entry.name.replace("\\", "/")).parent.parts for piece in slices}
+    common = takewhile(lambda level: len(set(level)) == 1, zip(*parents, strict=False))
+    return PurePosixPath(*(level[0] for level in common))
+
+
+def _voxel_digest(scan: FoundScan) -> str | None:
+    """SHA-256 of the voxels in HU; None where they cannot be read."""
+    try:
+        with extracted(scan.path, scan.member) as path:
+            voxels = read_scan(path, assume_axes=True).voxels
+    except AbdosegError:
+        return None
+    return hashlib.sha256(voxels.tobytes(order="A")).hexdigest()
