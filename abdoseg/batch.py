@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy.label_schemes import numbers_in
-from abdoseg.cohort.find_scans import FoundScan, extracted, find_scans, without_duplicates
+from abdoseg.cohort.find_scans import FoundScan, find_scans, without_duplicates
 from abdoseg.errors import AbdosegError, OutputError, ResourceError, UsageError
 from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import write_csv
-from abdoseg.io import case_name, read_scan, write_nifti
+from abdoseg.io import case_name, write_nifti
 from abdoseg.io.image_file import GridCheck, accept_any_grid
 from abdoseg.model.plan import Plan, members
 from abdoseg.quality import columns
@@ -286,9 +286,8 @@ def _prefetched(
 
 def _read(case: ScanCase, options: BatchOptions, model: Model | None) -> ReadScan:
     start = time.perf_counter()
-    reading = options.reading | ({"series": case.series} if case.series else {})
-    with extracted(case.scan, case.member) as path:
-        volume = read_scan(path, **reading, check_grid=_grid_check(case, model, options))
+    scan = FoundScan(case.scan, case.scan, case.member, case.series)
+    volume = scan.read(**options.reading, check_grid=_grid_check(case, model, options))
     return ReadScan(volume, round(time.perf_counter() - start, 4))
 
 

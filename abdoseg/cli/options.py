@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -13,6 +14,7 @@ import click
 from abdoseg.cli.process import import_torch, tune_process
 
 if TYPE_CHECKING:
+    from abdoseg.cohort.find_scans import FoundScan
     from abdoseg.model.weights import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,7 +46,12 @@ assume_axes = click.option(
     "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
 )
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...")
-from_file = click.option("--from", "from_file", metavar="FILE", help="Read paths from FILE, one a line; - is stdin.")
+from_file = click.option(
+    "--from",
+    "from_file",
+    metavar="FILE",
+    help="Read paths from FILE, one a line, or a table of path, case, series; - is stdin.",
+)
 
 
 def as_options(kind: type[Filled]) -> Callable[[Callable[[Filled], R]], Callable[..., R]]:
@@ -84,17 +91,23 @@ def model_loader(name: str | None, device: str, threads: int | None) -> Callable
 
 
 def listed_paths(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
+    """The paths of `listed_scans`."""
+    return [scan if isinstance(scan, Path) else scan.path for scan in listed_scans(paths, from_file)]
+
+
+def listed_scans(paths: tuple[str, ...], from_file: str | None) -> list[Path | FoundScan]:
     """The paths given as arguments, then those listed in `from_file`; the argument `-` is a list on stdin too.
 
+    A list has a path a line; or columns between commas or tabs, whose first line names them: path, case, series.
     Raises UsageError when there is none, or when the list cannot be read.
     """
-    found: list[Path] = []
+    found: list[Path | FoundScan] = []
     for name in (*paths, *([f"@{from_file}"] if from_file else [])):
         if name in ("-", "@-"):
-            found += _lines(_from_stdin())
+            found += _listed(_from_stdin())
         elif name.startswith("@") and name == f"@{from_file}":
             try:
-                found += _lines(Path(name[1:]).read_text(encoding="utf-8"))
+                found += _listed(Path(name[1:]).read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError) as error:
                 raise click.UsageError(f"{name[1:]}: the list of paths cannot be read ({error})") from error
         else:
@@ -115,6 +128,25 @@ def _from_stdin() -> str:
     return text
 
 
-def _lines(text: str) -> list[Path]:
+def _listed(text: str) -> list[Path | FoundScan]:
     separator = "\0" if "\0" in text else "\n"
-    return [Path(line.strip("\r\n")) for line in text.split(separator) if line.strip()]
+    lines = [line.strip("\r\n") for line in text.removeprefix("\ufeff").split(separator) if line.strip()]
+    for delimiter in "\t,":
+        names = [name.strip().lower() for name in lines[0].split(delimiter)] if lines else []
+        if len(names) > 1 and "path" in names:
+            return [_row(row) for row in csv.DictReader(lines[1:], names, delimiter=delimiter)]
+    return [Path(line) for line in lines]
+
+
+def _row(row: dict[str, str | None]) -> Path | FoundScan:
+    """A scan of a list with columns. A path alone is one like any other: folders are descended."""
+    from abdoseg.cohort.find_scans import FoundScan
+
+    path, case, series, member = ((row.get(name) or "").strip() for name in ("path", "case", "series", "member"))
+    if not path:
+        raise click.UsageError("the list of scans has a line without a path")
+    if any(char in case for char in "/\\") or case.startswith("."):
+        raise click.UsageError(f"the list of scans has the case {case!r}; a case's name becomes those of its files")
+    if not (case or series or member):
+        return Path(path)
+    return FoundScan(Path(path), Path(path, member), member or None, series or None, case=case or None)

@@ -47,7 +47,7 @@ class RunRequest:
 
     def _met_by(self, line: dict[str, Any], case: ScanCase, folder: Path) -> bool:
         """Whether a case was done so; a ledger of before these facts were kept is believed."""
-        before, scan = line.get("request", line.get("asked", {})), _location_digest(case.scan)
+        before, scan = line.get("request", line.get("asked", {})), _source_digest(case)
         if before.get("scan", scan) != scan:
             raise UsageError(
                 f"{case.scan}: {folder} holds results of another scan as {case.name}; name another folder with -o"
@@ -65,11 +65,12 @@ class RunRequest:
             scan=relative(case.scan, ledger.folder),
             seconds=round(result.seconds, 3),
             model=result.record.get("model", {}).get("digest"),
-            request=self.options | {"scan": _location_digest(case.scan)},
+            request=self.options | {"scan": _source_digest(case)},
             formats=self.formats,
         )
 
 
-def _location_digest(scan: Path) -> str:
+def _source_digest(case: ScanCase) -> str:
     """A scan's own place, whatever way leads to it: a digest, since the place may say more than a ledger should."""
-    return hashlib.sha256(str(scan.resolve()).encode()).hexdigest()[:16]
+    place = "\0".join(filter(None, [str(case.scan.resolve()), case.member, case.series]))
+    return hashlib.sha256(place.encode()).hexdigest()[:16]

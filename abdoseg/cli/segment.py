@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import click
 
 from abdoseg.cli import options, param_types
 from abdoseg.cli.console import Talk
+from abdoseg.cli.dry_run import list_cases
 from abdoseg.cli.export_options import ExportFlags, export_flags
 from abdoseg.cli.resume import RunRequest
 from abdoseg.errors import UsageError
@@ -38,6 +39,8 @@ class SegmentOptions(ExportFlags):
     threads: int | None
     max_memory: int | None
     assume_axes: bool
+    all_series: bool
+    dry_run: bool
     resume: bool
     shard: str | None
     keep_going: bool
@@ -94,6 +97,8 @@ class SegmentOptions(ExportFlags):
 @options.series
 @options.gaps
 @options.assume_axes
+@click.option("--all-series", is_flag=True, help="Every CT series of a DICOM study, in place of the best one.")
+@click.option("--dry-run", is_flag=True, help="List what would be done on stdout, with time and memory, and stop.")
 @click.option("--resume", is_flag=True, help="Pass over cases that the folder's ledger says are done.")
 @click.option("--shard", metavar="I/N", help="Every N-th scan from the I-th on, for N machines on one list.")
 @click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a scan that fails.")
@@ -105,13 +110,14 @@ class SegmentOptions(ExportFlags):
 def segment(given: SegmentOptions) -> int:
     """Segment scans: liver, kidneys and spleen, each on its scan's own grid.
 
-    PATH is a NIfTI, MetaImage or NRRD file, a DICOM folder, zip or file, a folder of scan files, or - for a list of
-    paths on stdin. For each case, named after its file, CASE_seg.nii.gz, CASE_volumes.csv and CASE.json are written,
-    and whatever else is asked for. Their paths go to stdout.
+    PATH is a NIfTI, MetaImage or NRRD file, a DICOM file, a zip, a folder whose scans and DICOM studies are found
+    however deep they lie, or - for a list of paths on stdin. For each case, named after its file or folder,
+    CASE_seg.nii.gz, CASE_volumes.csv and CASE.json are written, and whatever else is asked for. Their paths go to
+    stdout.
 
     \b
         abdoseg segment scan.nii.gz -o out/
-        abdoseg segment cohort/*.nii.gz ct_folder/ -o out/ --stl --video
+        abdoseg segment cohort/ -o out/ --stl --video
         abdoseg segment scan.nii.gz -o liver.nii.gz --organs liver
     """  # fmt: skip
     from abdoseg.batch import BatchOptions, check_outputs, plan_cases, run, sharded
@@ -119,7 +125,7 @@ def segment(given: SegmentOptions) -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     talk = Talk(given.quiet)
-    cases = plan_cases(options.listed_paths(given.paths, given.from_file), given.output)
+    cases = plan_cases(options.listed_scans(given.paths, given.from_file), given.output, given.all_series)
     single = cases[0].record is None
     if given.shard:
         cases = sharded(cases, given.shard)
@@ -136,8 +142,10 @@ def segment(given: SegmentOptions) -> int:
     batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, reading)
     folder = given.output.parent if single else given.output
     export = _exporting(given, folder, overwrite)
-    check_outputs(cases, batch, _planned_exports(cases, folder, given, organs))
     load = options.model_loader(given.model_name, given.device, given.threads)
+    if given.dry_run:
+        return list_cases(cases, load, reading, talk)
+    check_outputs(cases, batch, _planned_exports(cases, folder, given, organs))
     tiles, scans = (talk.track, _untracked) if len(cases) == 1 else (_untracked, talk.track)
     done: list[str] = []
     exit_codes: set[int] = set()
@@ -190,7 +198,8 @@ def _exporting(given: SegmentOptions, folder: Path, overwrite: bool) -> Export |
         from abdoseg.exporters import job
         from abdoseg.io.formats import format_of
 
-        series = case.scan if format_of(case.scan) == "DICOM" else None
+        series = case.scan if case.member is None and format_of(case.scan) == "DICOM" else None
+        look = replace(chosen, series=case.series or chosen.series)
         work = job.Job(
             case.name,
             found.labelmap,
@@ -198,7 +207,7 @@ def _exporting(given: SegmentOptions, folder: Path, overwrite: bool) -> Export |
             volume,
             reference=series,
             record=found.record.to_dict(),
-            options=chosen,
+            options=look,
         )
         return job.export(work, folder, formats, given.split, overwrite)
 

@@ -6,18 +6,17 @@ import hashlib
 import os
 import shutil
 import tempfile
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from abdoseg.errors import AbdosegError, ScanError
-from abdoseg.image.volume import Geometry
+from abdoseg.image.volume import Geometry, Volume
 from abdoseg.io import read_scan
 from abdoseg.io.archive import Entry, entries
 from abdoseg.runtime.threads import cores
@@ -51,6 +50,11 @@ class FoundScan:
     series_number: str = ""
     series_uid: str | None = None
     case: str | None = None
+
+    def read(self, **reading: Any) -> Volume:
+        """The scan's volume. reading: further arguments of `read_scan`. Raises what that raises."""
+        with _extracted(self.path, self.member) as path:
+            return read_scan(path, **reading | ({"series": self.series} if self.series else {}))
 
 
 def find_scans(path: Path, all_series: bool = False, skip: Path | None = None) -> list[FoundScan]:
@@ -94,8 +98,10 @@ def without_duplicates(scans: Sequence[FoundScan]) -> tuple[list[FoundScan], lis
     keys: list[object] = [scan.series_uid for scan in scans]
     grids: dict[object, list[int]] = defaultdict(list)
     for number, scan in enumerate(scans):
-        if scan.series_uid is None and (geometry := grid_of(scan)) is not None:
-            grids[(geometry.shape, geometry.affine.round(3).tobytes())].append(number)
+        if scan.series_uid is None:
+            with suppress(AbdosegError):  # what cannot be read will say why when it is its turn
+                geometry = read_grid(scan, assume_axes=True)
+                grids[(geometry.shape, geometry.affine.round(3).tobytes())].append(number)
     for numbers in grids.values():
         if len(numbers) > 1:
             for number in numbers:
@@ -117,24 +123,20 @@ class _GridFoundError(Exception):
         self.geometry = geometry
 
 
-def grid_of(scan: FoundScan) -> Geometry | None:
-    """The scan's grid, without reading its voxels; None where it cannot be read."""
+def read_grid(scan: FoundScan, **reading: Any) -> Geometry:
+    """The scan's grid, without reading its voxels. reading: further arguments of `read_scan`. Raises AbdosegError."""
 
     def stop(geometry: Geometry) -> None:
         raise _GridFoundError(geometry)
 
     try:
-        with extracted(scan.path, scan.member) as path:
-            read_scan(path, series=scan.series, assume_axes=True, check_grid=stop)
+        return scan.read(check_grid=stop, **reading).geometry
     except _GridFoundError as found:
         return found.geometry
-    except AbdosegError:
-        return None
-    return None
 
 
 @contextmanager
-def extracted(path: Path, member: str | None) -> Iterator[Path]:
+def _extracted(path: Path, member: str | None) -> Iterator[Path]:
     """The path, or for a zip's member a temporary file with its content. Raises ScanError."""
     if member is None:
         yield path
@@ -265,8 +267,7 @@ def _slices(files: Iterable[Entry]) -> list[Slice]:
         except NotASliceError:
             return []
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, cores())) as pool:
-        warnings.simplefilter("ignore")  # pydicom's, of every letter out of place
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         return [piece for pieces in pool.map(read, files) for piece in pieces]
 
 
@@ -324,9 +325,6 @@ def _folder(slices: Sequence[Slice]) -> PurePosixPath:
 
 def _voxel_digest(scan: FoundScan) -> str | None:
     """SHA-256 of the voxels in HU; None where they cannot be read."""
-    try:
-        with extracted(scan.path, scan.member) as path:
-            voxels = read_scan(path, assume_axes=True).voxels
-    except AbdosegError:
-        return None
-    return hashlib.sha256(voxels.tobytes(order="A")).hexdigest()
+    with suppress(AbdosegError):
+        return hashlib.sha256(scan.read(assume_axes=True).voxels.tobytes(order="A")).hexdigest()
+    return None

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -86,9 +87,49 @@ def test_a_list_of_scans_comes_from_stdin_or_a_file(path, tmp_path):
     assert (tmp_path / "b" / "scan.json").exists()
 
 
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_a_list_may_have_columns_of_path_case_and_series(path, tmp_path, delimiter):
+    rows = [("case", "path", "age", "series"), ("first", str(path), "61", ""), ("", str(tmp_path / "more"), "", "")]
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "other.nii.gz").write_bytes(path.read_bytes())
+    text = "\n".join(delimiter.join(row) for row in rows)
+    assert run("-", "-o", tmp_path / "out", stdin=text).return_value == 0
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.json")) == ["first.json", "other.json"]
+
+
+def test_a_list_whose_cases_would_leave_the_folder_is_refused(path, tmp_path):
+    for case in ("../x", ".x", "a\\b"):
+        assert isinstance(run("-", "-o", tmp_path, stdin=f"path,case\n{path},{case}\n").exception, click.UsageError)
+    assert "without a path" in str(run("-", "-o", tmp_path, stdin="path,case\n ,b\n").exception)
+
+
+def test_a_path_with_a_comma_is_still_a_path(path, tmp_path):
+    odd = path.rename(tmp_path / "a,b.nii.gz")
+    assert run("-", "-o", tmp_path / "out", stdin=f"{odd}\n").return_value == 0
+    assert (tmp_path / "out" / "a,b.json").exists()
+
+
+def test_a_dry_run_lists_what_would_be_done_as_a_list_that_segment_reads(path, tmp_path):
+    (tmp_path / "in" / "p1").mkdir(parents=True)
+    path.rename(tmp_path / "in" / "p1" / "ct.nii.gz")
+    (tmp_path / "in" / "bad.nii.gz").write_text("no scan")
+    listed = run(tmp_path / "in", "-o", tmp_path / "out", "--dry-run")
+    assert listed.return_value == 3
+    header, bad, good = (line.split("\t") for line in listed.stdout.splitlines())
+    assert dict(zip(header, good, strict=True)) | {"seconds": 0, "gb": 0} == {
+        "path": str(tmp_path / "in" / "p1" / "ct.nii.gz"), "case": "ct", "series": "", "member": "",
+        "shape": "80x60x40", "seconds": 0, "gb": 0,
+    }  # fmt: skip
+    assert bad[4:] == ["", "", ""]
+    assert "2 cases, 1 of which cannot be read; about" in listed.stderr
+    assert not (tmp_path / "out").exists()
+    assert run("-", "-o", tmp_path / "out", stdin=listed.stdout).return_value == 3
+    assert (tmp_path / "out" / "ct.json").exists()
+
+
 def test_an_output_that_exists_is_an_error_before_any_work(path, tmp_path, monkeypatch):
     run(path, "-o", tmp_path / "out")
-    monkeypatch.setattr("abdoseg.batch.read_scan", lambda *a, **k: pytest.fail("work was begun"))
+    monkeypatch.setattr("abdoseg.cohort.find_scans.read_scan", lambda *a, **k: pytest.fail("work was begun"))
     result = run(path, "-o", tmp_path / "out")
     assert isinstance(result.exception, OutputError)
     monkeypatch.undo()
@@ -97,7 +138,7 @@ def test_an_output_that_exists_is_an_error_before_any_work(path, tmp_path, monke
 def test_so_is_an_export_that_exists(path, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scan_liver.stl").write_text("mine")
-    monkeypatch.setattr("abdoseg.batch.read_scan", lambda *a, **k: pytest.fail("work was begun"))
+    monkeypatch.setattr("abdoseg.cohort.find_scans.read_scan", lambda *a, **k: pytest.fail("work was begun"))
     result = run(path, "-o", tmp_path / "out", "--stl")
     assert isinstance(result.exception, OutputError)
     assert "scan_liver.stl" in str(result.exception)

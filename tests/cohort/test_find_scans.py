@@ -10,7 +10,7 @@ import pytest
 from phantom_dicom import AXIAL, body, write_series
 
 from abdoseg.batch import plan_cases
-from abdoseg.cohort.find_scans import FoundScan, extracted, find_scans, grid_of, without_duplicates
+from abdoseg.cohort.find_scans import FoundScan, find_scans, read_grid, without_duplicates
 from abdoseg.errors import ScanError
 from abdoseg.io import read_scan, write_nifti
 
@@ -140,8 +140,8 @@ def test_zips_of_dicom_and_of_nifti_are_looked_into(tmp_path):
     assert [(case.name, case.member, case.series) for case in cases] == [
         ("dicom", None, None), ("two", "two.nii.gz", None), ("one", "x/one.nii.gz", None),
     ]  # fmt: skip
-    with extracted(cases[2].scan, cases[2].member) as path:
-        np.testing.assert_array_equal(read_scan(path).voxels, phantom_balls.scan()[0].voxels)
+    voxels = FoundScan(cases[2].scan, cases[2].scan, cases[2].member).read().voxels
+    np.testing.assert_array_equal(voxels, phantom_balls.scan()[0].voxels)
 
 
 def test_what_cannot_be_looked_into_stands_for_itself(tmp_path):
@@ -151,7 +151,9 @@ def test_what_cannot_be_looked_into_stands_for_itself(tmp_path):
     found = find_scans(tmp_path)
     assert [scan.path.name for scan in found] == ["bad.nii.gz", "bad.zip", "good.nii.gz"]
     assert without_duplicates(found) == (found, [])
-    assert grid_of(found[0]) is None
+    with pytest.raises(ScanError, match=r"bad.nii.gz"):
+        read_grid(found[0])
+    assert read_grid(found[2]).shape == (80, 60, 40)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may enter any folder")
@@ -168,10 +170,9 @@ def test_a_damaged_member_of_a_zip_is_named_with_its_zip(tmp_path):
     data = bytearray(path.read_bytes())
     data[2000] ^= 255
     path.write_bytes(data)
-    with pytest.raises(ScanError, match=r"f.zip: one.nii: damaged member"), extracted(path, "one.nii"):
-        pass
-    with pytest.raises(ScanError, match=r"f.zip: holds no two.nii"), extracted(path, "two.nii"):
-        pass
+    for member, message in (("one.nii", "one.nii: damaged member"), ("two.nii", "holds no two.nii")):
+        with pytest.raises(ScanError, match=f"f.zip: {message}"):
+            FoundScan(path, path, member).read()
 
 
 def test_an_empty_folder_is_left_to_the_reader_to_refuse(tmp_path):

@@ -1,0 +1,63 @@
+"""Dry runs of segment: the cases that a run would do, as a table that `--from` reads, with expected time and memory."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from abdoseg.cli.console import Talk
+
+if TYPE_CHECKING:
+    from abdoseg.batch import ScanCase
+    from abdoseg.model.weights import Model
+
+COLUMNS = ("path", "case", "series", "member", "shape", "seconds", "gb")
+
+
+def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: dict[str, Any], talk: Talk) -> int:
+    """Prints the cases on stdout and what they will take on stderr. Returns the exit code: 0, or 3 for unreadable ones.
+
+    A case whose grid cannot be read has no shape, and its error is said; voxels are not read.
+    """
+    from abdoseg.cohort.find_scans import FoundScan, read_grid
+    from abdoseg.errors import AbdosegError, ScanError
+    from abdoseg.inference.network_grid import network_grid
+    from abdoseg.inference.resources import START_SECONDS, expected_bytes, expected_seconds
+    from abdoseg.model.device import fastest_float
+
+    model = load()
+    dtype = str(fastest_float(model.device)).removeprefix("torch.")
+    total_s, most_bytes, failed = START_SECONDS, 0, 0
+    writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for case in talk.track(cases, "looking"):
+        shape, needs = "", ("", "")
+        try:
+            scan = FoundScan(case.scan, case.scan, case.member, case.series)
+            geometry = read_grid(scan, **reading)
+            grid = network_grid(geometry, model.plan)
+            seconds = expected_seconds(geometry, grid, dtype) - START_SECONDS
+            size = expected_bytes(geometry, grid, dtype)
+            total_s, most_bytes = total_s + seconds, max(most_bytes, size)
+            shape, needs = "x".join(map(str, geometry.shape)), (f"{seconds:.1f}", f"{size / 2**30:.2f}")
+        except AbdosegError as error:
+            failed += 1
+            talk.error(str(error))
+        writer.writerow([case.scan, case.name, case.series or "", case.member or "", shape, *needs])
+    talk.say(
+        f"{len(cases)} cases, {failed} of which cannot be read; about {_minutes(total_s)} on two cores, "
+        f"at most {most_bytes / 2**30:.1f} GB"
+    )
+    return ScanError.exit_code if failed else 0
+
+
+def _minutes(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
