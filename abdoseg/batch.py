@@ -56,6 +56,11 @@ class ScanCase:
     member: str | None = None
 
     @property
+    def source(self) -> FoundScan:
+        """How the scan is read."""
+        return FoundScan(self.scan, self.scan, self.member, self.series)
+
+    @property
     def outputs(self) -> list[Path]:
         """Every file, the record last: when it stands, the case is complete."""
         return [path for path in (self.labelmap, self.volumes, self.record) if path is not None]
@@ -286,8 +291,7 @@ def _prefetched(
 
 def _read(case: ScanCase, options: BatchOptions, model: Model | None) -> ReadScan:
     start = time.perf_counter()
-    scan = FoundScan(case.scan, case.scan, case.member, case.series)
-    volume = scan.read(**options.reading, check_grid=_grid_check(case, model, options))
+    volume = case.source.read(**options.reading, check_grid=_grid_check(case, model, options))
     return ReadScan(volume, round(time.perf_counter() - start, 4))
 
 

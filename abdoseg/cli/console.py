@@ -63,6 +63,13 @@ class Talk:
         yield from track(items, description=label, console=self.console(), transient=True)
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it: 45 s, 4 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class _Handler(logging.Handler):
     """The library's log records, said as talk."""
 

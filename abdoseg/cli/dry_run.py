@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from abdoseg.cli.console import Talk
+from abdoseg.cli.console import Talk, duration
 
 if TYPE_CHECKING:
     from abdoseg.batch import ScanCase
@@ -21,7 +21,7 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
 
     A case whose grid cannot be read has no shape, and its error is said; voxels are not read.
     """
-    from abdoseg.cohort.find_scans import FoundScan, read_grid
+    from abdoseg.cohort.find_scans import read_grid
     from abdoseg.errors import AbdosegError, ScanError
     from abdoseg.inference.network_grid import network_grid
     from abdoseg.inference.resources import START_SECONDS, expected_bytes, expected_seconds
@@ -35,8 +35,7 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
     for case in talk.track(cases, "looking"):
         shape, needs = "", ("", "")
         try:
-            scan = FoundScan(case.scan, case.scan, case.member, case.series)
-            geometry = read_grid(scan, **reading)
+            geometry = read_grid(case.source, **reading)
             grid = network_grid(geometry, model.plan)
             seconds = expected_seconds(geometry, grid, dtype) - START_SECONDS
             size = expected_bytes(geometry, grid, dtype)
@@ -47,17 +46,7 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
             talk.error(str(error))
         writer.writerow([case.scan, case.name, case.series or "", case.member or "", shape, *needs])
     talk.say(
-        f"{len(cases)} cases, {failed} of which cannot be read; about {_minutes(total_s)} on two cores, "
+        f"{len(cases)} cases, {failed} of which cannot be read; about {duration(total_s)} on two cores, "
         f"at most {most_bytes / 2**30:.1f} GB"
     )
     return ScanError.exit_code if failed else 0
-
-
-def _minutes(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
