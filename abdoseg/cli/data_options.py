@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,9 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
                  "once for all data, or once for each."),
     click.option("--weight", "weights", multiple=True, type=click.FloatRange(min=0, min_open=True), default=(1.0,),
                  show_default=True, help="How often a dataset's cases are drawn; once for all data, or once for each."),
+    click.option("--healthy-liver", "healthy_livers", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
+                 help="One of the --data whose livers hold no tumours: they count as annotated for them, and may get "
+                 "synthetic ones. May be given again."),
     click.option("--cache", type=click.Path(path_type=Path), default="abdoseg-cache", show_default=True,
                  help="Where packed data is kept between runs."),
     click.option("--keep-going", is_flag=True, help="Leave out cases that cannot be read or do not fit together."),
@@ -39,17 +42,21 @@ def data_options(command: F) -> F:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFlags:
-    """Datasets as the command line names them. schemes, weights: one for all roots, or one for each."""
+    """Datasets as the command line names them.
+
+    schemes, weights: one for all roots, or one for each. healthy_livers: some of the roots.
+    """
 
     roots: tuple[Path, ...]
     schemes: tuple[str, ...]
     weights: tuple[float, ...]
+    healthy_livers: tuple[Path, ...]
     cache: Path
     keep_going: bool
     realign: bool
 
     def requests(self) -> list[DatasetRequest]:
-        """A request a dataset. Raises UsageError when labels or weights do not go with them."""
+        """A request a dataset. Raises UsageError when labels, weights or healthy livers do not go with them."""
         from abdoseg.training.data.collect import DatasetRequest
 
         count = len(self.roots)
@@ -58,7 +65,16 @@ class DataFlags:
                 raise click.UsageError(f"{count} --data and {len(values)} {flag}: give one for all, or one for each")
         schemes = self.schemes * (count if len(self.schemes) == 1 else 1)
         weights = self.weights * (count if len(self.weights) == 1 else 1)
-        return [DatasetRequest(*row) for row in zip(self.roots, schemes, weights, strict=True)]
+        if unknown := [str(path) for path in self.healthy_livers if path not in self.roots]:
+            raise click.UsageError(f"--healthy-liver {unknown[0]}: no such --data; name one of {_named(self.roots)}")
+        return [
+            DatasetRequest(root, labels, weight, root in self.healthy_livers)
+            for root, labels, weight in zip(self.roots, schemes, weights, strict=True)
+        ]
+
+
+def _named(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def show_training_data(data: TrainingData, talk: Talk) -> None:

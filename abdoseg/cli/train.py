@@ -42,6 +42,7 @@ class TrainOptions(DataFlags):
     batch: int | None
     learning_rate: float | None
     synthetic: float | None
+    tumours: float | None
     seed: int | None
     validation_fraction: float
     val_cases: tuple[str, ...]
@@ -60,7 +61,7 @@ class TrainOptions(DataFlags):
 
     def recipe_changes(self) -> dict[str, Any]:
         """The fields of the recipe that flags replace."""
-        fields = ("epochs", "batch", "learning_rate", "synthetic", "seed")
+        fields = ("epochs", "batch", "learning_rate", "synthetic", "tumours", "seed")
         return {name: value for name in fields if (value := getattr(self, name)) is not None}
 
 
@@ -83,6 +84,8 @@ class TrainOptions(DataFlags):
 @click.option("--batch", type=click.IntRange(min=1), help="Patches a step and process.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="At its height.")
 @click.option("--synthetic", type=click.FloatRange(0, 1), help="Fraction of patches synthesised from label maps.")
+@click.option("--tumours", type=click.FloatRange(0, 1),
+              help="Fraction of the patches of healthy livers that get synthetic tumours.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, patches and split.")
 @click.option("--val", "validation_fraction", type=click.FloatRange(0, 0.9), default=0.1, show_default=True,
               help="Fraction of the patients that validate, chosen by hash.")  # fmt: skip
@@ -114,6 +117,7 @@ def train(given: TrainOptions) -> None:
     \b
       abdoseg train --data FLARE22/
       abdoseg train --data Task03_Liver/ --labels msd-liver --organs liver --time-budget 2h
+      abdoseg train --recipe organs --data FLARE22/ --healthy-liver FLARE22/ --data mine.csv
       abdoseg train --data mine.csv --from organs --learning-rate 3e-4 --epochs 10
       abdoseg train --data FLARE22.zip --data more.csv --weight 1 --weight 2 --folds 5
       torchrun --nproc-per-node 4 -m abdoseg train --data FLARE22/
@@ -217,7 +221,7 @@ def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
         if given.recipe:
             recipe = replace(recipe, progressive=())
         else:
-            recipe = recipe.fitting(load_model(given.warm_start, "cpu").plan)
+            recipe = recipe.for_weights(load_model(given.warm_start, "cpu").plan)
     check_recipe(recipe)
     return replace(recipe, **changed)
 

@@ -206,7 +206,7 @@ def _differentiate(batch: Batch, state: _State, config: TrainingConfig, world: W
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         logits = state.network(image)  # (B, C, I, J, K)
     target, annotated = batch.target.to(device), batch.annotated.to(device)
-    loss = mixed_loss(logits, target, annotated, config.loss_weights, config.dice_weights)
+    loss = mixed_loss(logits, target, annotated, config.loss_weights, config.dice_weights, config.hosts)
     state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     world.average_gradients(state.network)

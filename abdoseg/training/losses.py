@@ -26,6 +26,7 @@ def mixed_loss(
     annotated: Tensor,
     weights: Sequence[float] = (1.0, 1.0, 0.0),
     class_weights: Sequence[float] | None = None,
+    hosts: Sequence[int] | None = None,
 ) -> Tensor:
     """weights[0] (1 - soft Dice) + weights[1] cross-entropy + weights[2] focal loss.
 
@@ -37,10 +38,13 @@ def mixed_loss(
         annotated: (B, C) bool, which organs were looked for; False for the background's own channel.
         weights: of Dice, cross-entropy and focal loss.
         class_weights: C weights of the channels in Dice, background included; None is the mean of the annotated organs.
+        hosts: C channels, what an unannotated channel counts as: a lesion's organ; None is the background for all.
 
     Source: Milletari 2016 for the Dice loss (squares in the denominator); Isensee 2021 for its sum with cross-entropy.
     """
-    overlap, total, pixelwise = _ClassSums.apply(logits, target, annotated, *weights[1:])  # type: ignore[no-untyped-call]
+    overlap, total, pixelwise = _ClassSums.apply(  # type: ignore[no-untyped-call]
+        logits, target, owners_of(annotated, hosts), *weights[1:]
+    )
     class_weight = annotated.any(dim=0).to(overlap.dtype)
     if class_weights is not None:
         class_weight[0] = 1.0
@@ -51,17 +55,51 @@ def mixed_loss(
     return loss
 
 
-def merge_unannotated(log_p: Tensor, annotated: Tensor) -> Tensor:
-    """Log probabilities (C, N) in which the unannotated channels are merged with the background, and then empty.
+Owners = tuple[int, ...]
 
-    Background of a partial annotation may be any organ that was not looked for, so those probabilities add up.
-    annotated: (C,) bool, False for the background's own channel 0.
+
+def owners_of(annotated: Tensor, hosts: Sequence[int] | None = None) -> list[Owners]:
+    """For each sample and channel, the channel that it counts as.
+
+    An annotated channel counts as itself. Another counts as its host, or as that one's where the host was not
+    annotated either; the background hosts what has no other host.
+
+    Args:
+        annotated: (B, C) bool, False for the background's own channel 0.
+        hosts: C channels; None is the background for all.
+    """
+    found = []
+    for known in annotated.tolist():
+        owners = []
+        for channel in range(len(known)):
+            while channel and not known[channel]:
+                channel = hosts[channel] if hosts else 0
+            owners.append(channel)
+        found.append(tuple(owners))
+    return found
+
+
+def merge_unannotated(log_p: Tensor, owners: Owners) -> Tensor:
+    """Log probabilities (C, N) in which channels are merged with those that they count as, and then empty.
+
+    Background of a partial annotation may be any organ that was not looked for, and liver may be a tumour that nobody
+    outlined, so those probabilities add up.
 
     Source: the marginal loss of Shi et al. 2021, Medical Image Analysis 70, 101979.
     """
-    merged = log_p.masked_fill(~annotated[:, None], -torch.inf)
-    merged[0] = log_p[~annotated].logsumexp(dim=0)
+    merged = log_p.clone()
+    for owner, members in _groups(owners):
+        merged[members] = -torch.inf
+        merged[owner] = log_p[members].logsumexp(dim=0)
     return merged
+
+
+def _groups(owners: Owners) -> Iterator[tuple[int, list[int]]]:
+    """The channels that stand for others beside themselves, and for which."""
+    for owner in dict.fromkeys(owners):
+        members = [channel for channel, own in enumerate(owners) if own == owner]
+        if len(members) > 1:
+            yield owner, members
 
 
 class _ClassSums(torch.autograd.Function):
@@ -75,16 +113,16 @@ class _ClassSums(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, target: Tensor, annotated: Tensor, entropy: float, focal: float
+        ctx: Any, logits: Tensor, target: Tensor, owners: list[Owners], entropy: float, focal: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         exact = torch.promote_types(logits.dtype, torch.float32)
         overlap, total = torch.zeros(2, logits.shape[1], dtype=exact, device=logits.device)
         pixelwise = torch.zeros((), dtype=exact, device=logits.device)
         kept = []
-        for z, y, known in _chunks(logits, target, annotated):
+        for z, y, merged in _chunks(logits, target, owners):
             log_p = F.log_softmax(z.to(exact).contiguous(), dim=0)  # (C, N)
-            if known is not None:
-                log_p = merge_unannotated(log_p, known)
+            if merged:
+                log_p = merge_unannotated(log_p, merged)
             log_q = log_p.gather(0, y[None])[0]
             q = log_q.exp()
             pixelwise -= ((entropy + focal * (1 - q) ** FOCAL_GAMMA) * log_q).sum()
@@ -92,19 +130,19 @@ class _ClassSums(torch.autograd.Function):
             overlap.index_add_(0, y, q)
             total += torch.linalg.vector_norm(p, dim=1) ** 2 + torch.bincount(y, minlength=len(p))
             kept.append(p)
-        ctx.save_for_backward(logits, target, annotated, *kept)
-        ctx.weights = entropy, focal
+        ctx.save_for_backward(logits, target, *kept)
+        ctx.owners, ctx.weights = owners, (entropy, focal)
         return overlap, total, pixelwise / target.numel()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_overlap: Tensor, to_total: Tensor, to_pixelwise: Tensor) -> tuple[Tensor | None, ...]:
-        logits, target, annotated, *kept = ctx.saved_tensors
+        logits, target, *kept = ctx.saved_tensors
         entropy, focal = ctx.weights
         result = torch.empty_like(logits)
         per_voxel = to_pixelwise / target.numel()
-        for (z, y, known), (out, *_), p in zip(
-            _chunks(logits, target, annotated), _chunks(result, target, annotated), kept, strict=True
+        for (z, y, merged), (out, *_), p in zip(
+            _chunks(logits, target, ctx.owners), _chunks(result, target, ctx.owners), kept, strict=True
         ):
             q = p.gather(0, y[None])  # (1, N)
             to_focal = FOCAL_GAMMA * (1 - q) ** (FOCAL_GAMMA - 1) * torch.xlogy(q, q) - (1 - q) ** FOCAL_GAMMA
@@ -112,19 +150,17 @@ class _ClassSums(torch.autograd.Function):
             g = p * (2 * to_total[:, None])
             dot = (g * p).sum(dim=0) + s
             dz = g.sub_(dot).mul_(p).scatter_add_(0, y[None], s)  # (C, N)
-            if known is not None:  # the gradient of the background's sum goes to its parts by their probabilities
-                dz[~known] = F.softmax(z[~known].to(p.dtype), dim=0) * dz[0]
+            for owner, members in _groups(merged or ()):  # a sum's gradient goes to its parts by their probabilities
+                dz[members] = F.softmax(z[members].to(p.dtype), dim=0) * dz[owner]
             out.copy_(dz)
         return result, None, None, None, None
 
 
-def _chunks(logits: Tensor, target: Tensor, annotated: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Views of the logits (C, N), the true channels (N,), and what is annotated, or None where everything is.
-
-    Unannotated channels are background in the truth.
-    """
+def _chunks(logits: Tensor, target: Tensor, owners: list[Owners]) -> Iterator[tuple[Tensor, Tensor, Owners | None]]:
+    """Views of the logits (C, N), the true channels (N,), and the owners, or None where no channels are merged."""
     size = CHUNK if logits.device.type == "cpu" else target[0].numel()
-    whole = annotated[:, 1:].all(dim=1).tolist()
-    for sample, truth, known, full in zip(logits, target, annotated, whole, strict=True):
+    for sample, truth, own in zip(logits, target, owners, strict=True):
+        merged = own != tuple(range(len(own)))
+        table = torch.tensor(own, device=target.device)
         for z, y in zip(sample.flatten(1).split(size, dim=1), truth.flatten().split(size), strict=True):
-            yield z, y if full else torch.where(known[y], y, 0), None if full else known
+            yield z, table[y] if merged else y, own if merged else None

@@ -1,4 +1,4 @@
-"""Recipes: everything that decides how weights come out, as frozen dataclasses; RECIPES is the list of them."""
+"""Training recipes: network, grid, optimiser, loss and augmentation in one frozen dataclass; RECIPES lists them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from abdoseg.anatomy.organs import MAIN
+from abdoseg.anatomy.organs import BY_NAME, MAIN, host_of
 from abdoseg.errors import UsageError
 from abdoseg.model.plan import Plan, renamed
 from abdoseg.model.slicewise import ARCHITECTURES
 from abdoseg.model.weights import build_network, network_config
 from abdoseg.training.augment.transforms import NO_AUGMENTATION, Augmentation
 
-NEIGHBOUR = 0.125  # weight in Dice of an organ that is learnt beside the output organs
+NEIGHBOUR_WEIGHT = 0.125  # weight in Dice of an organ that is learnt beside the output organs
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class TrainingConfig:
             roi_downsampling=self.roi_downsampling,
         )
 
-    def seen_at(self, step: int) -> tuple[float, tuple[int, ...]]:
-        """Zoom and patch of a step, counted from 0."""
+    def zoom_and_patch(self, step: int) -> tuple[float, tuple[int, ...]]:
+        """Zoom of the grid, and patch in its voxels, of a step that is counted from 0."""
         for steps, zoom in self.progressive:
             if step < steps:
                 pairs = zip(self.patch, self.multiples, strict=True)
@@ -103,30 +103,37 @@ class TrainingConfig:
 
     @property
     def multiples(self) -> tuple[int, int, int]:
-        """Of how many voxels the network wants its patches to be. Raises ModelError."""
+        """Numbers of voxels that the sides of a patch must be multiples of. Raises ModelError."""
         return network_config(self.network).multiples
 
     @property
     def dice_weights(self) -> tuple[float, ...]:
-        """Of the channels, background first."""
-        return self.class_weights or (
-            0.0,
-            *(1.0 if organ in self.output_organs else NEIGHBOUR for organ in self.organs),
-        )
+        """Weights of the channels in Dice, background first."""
+        weights = [1.0 if organ in self.output_organs else NEIGHBOUR_WEIGHT for organ in self.organs]
+        return self.class_weights or (0.0, *weights)
+
+    @property
+    def hosts(self) -> tuple[int, ...]:
+        """What each channel counts as where it was not annotated: a lesion as its organ, others as background."""
+        return (0, *(self._host(organ) for organ in self.organs))
+
+    def _host(self, organ: str) -> int:
+        lesion = organ in BY_NAME and BY_NAME[organ].is_lesion
+        return self.organs.index(host_of(organ)) + 1 if lesion and host_of(organ) in self.organs else 0
 
     def steps_an_epoch(self, cases: int, processes: int = 1) -> int:
         """Optimiser steps between validations."""
         return self.epoch_steps or max(1, -(-cases // (self.batch * processes)))
 
-    def learning(self, organs: tuple[str, ...]) -> TrainingConfig:
-        """The recipe for these organs alone. class_weights go with the recipe's own organs, and are dropped."""
+    def for_organs(self, organs: tuple[str, ...]) -> TrainingConfig:
+        """The recipe for these organs alone. class_weights belong to the recipe's own organs, and are dropped."""
         if organs == self.organs:
             return self
         output_organs = tuple(organ for organ in organs if organ in self.output_organs) or organs
         return replace(self, organs=organs, output_organs=output_organs, class_weights=None)
 
-    def fitting(self, plan: Plan) -> TrainingConfig:
-        """The recipe for a network, organs, HU window and grid that weights have already, and know how to look at."""
+    def for_weights(self, plan: Plan) -> TrainingConfig:
+        """The recipe with the network, organs, HU window, patch and grid of weights, to train them further."""
         network = {key: value for key, value in plan.network.items() if key != "classes"}
         seen = replace(self, window_hu=plan.window_hu, scaled_to=plan.scaled_to, network=network, patch=plan.patch)
         known = replace(seen, organs=plan.organs, output_organs=plan.output_organs, class_weights=None)
@@ -144,10 +151,14 @@ _SMALL = Augmentation(
 _WHOLE: dict[str, Any] = {"spacing_mm": None, "patch": (128, 128, 64), "epoch_steps": 0}
 _PLAIN: dict[str, Any] = {"weight_decay": 0.0, "warmup_steps": 0, "clip": 0.0, "ema": 0.0}
 _FIVE = (16, 32, 64, 128, 256)
+_NEIGHBOURS = (
+    "pancreas", "aorta", "inferior_vena_cava", "adrenal_gland_right", "adrenal_gland_left", "gallbladder", "esophagus",
+    "stomach",
+)  # fmt: skip
 
 
 def _slices(architecture: str) -> TrainingConfig:
-    """Whole slices, one at a time, from a network that is not trained beforehand."""
+    """Whole slices, one at a time."""
     return TrainingConfig(
         recipe=architecture,
         network={"name": "slices", "architecture": architecture, "encoder": "resnet34"},
@@ -171,6 +182,32 @@ RECIPES: Mapping[str, TrainingConfig] = MappingProxyType(
             loss_weights=(2.0, 1.0, 0.0),
             progressive=((800, 2.0), (500, 1.5)),
             synthetic=0.15,
+        ),
+        # Coarse grids are for a start from scratch, which bears a rate of 2e-3; --from leaves them out.
+        "organs": TrainingConfig(
+            recipe="organs",
+            organs=(*MAIN, *_NEIGHBOURS, "liver_tumour"),
+            output_organs=(*MAIN, "liver_tumour"),
+            network={
+                "name": "vnet", "widths": (32, 64, 128, 256), "depths": (2, 2, 2, 2), "kernel": 3, "stem": 2,
+                "norm": "batch", "activation": "relu", "join": "concat",
+            },
+            spacing_mm=(1.5, 1.5, 2.25),
+            patch=(112, 112, 80),
+            progressive=((400, 2.0), (300, 1.5)),
+            batch=16,
+            epochs=20,
+            epoch_steps=1000,
+            learning_rate=8e-4,
+            warmup_steps=150,
+            loss_weights=(1.5, 1.0, 0.0),
+            class_weights=(0.0, 2.0, 3.0, 3.0, 2.0, *(0.5,) * len(_NEIGHBOURS), 2.0),
+            synthetic=0.15,
+            tumours=0.6,
+            augmentation=replace(
+                Augmentation(), rotate_degrees=12.0, scale=(0.8, 1.25), stretch=0.06, elastic_mm=5.0, noise_hu=45.0,
+                contrast=(0.85, 1.18), shift_hu=15.0, oral=0.3, cut=0.2,
+            ),
         ),
         "vnet-softmax": TrainingConfig(
             recipe="vnet-softmax",

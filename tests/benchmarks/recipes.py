@@ -56,7 +56,7 @@ def table(runs: list[Path]) -> str:
     lines = [f"| recipe | steps | {' | '.join(MAIN)} | mean | s a million voxels |", f"|---|{'---|' * (len(MAIN) + 3)}"]
     for run in runs:
         recipe, last = from_json((run / "recipe.json").read_text()), rows(run / "log.csv")[-1]
-        seen = (math.prod(recipe.seen_at(step)[1]) for step in range(int(last["step"])))
+        seen = (math.prod(recipe.zoom_and_patch(step)[1]) for step in range(int(last["step"])))
         megavoxels = recipe.batch * sum(seen) / 1e6
         dice = reached(run)
         cells = [f"{dice[organ]:.3f}" if organ in dice else "" for organ in MAIN]

@@ -202,6 +202,17 @@ def test_a_run_may_begin_with_the_weights_of_another(here):
         run(*TRAIN, "-o", "fourth", "--from", "organs", "-q")
 
 
+def test_a_dataset_of_healthy_livers_teaches_tumours(here):
+    (here / "r.json").write_text(json.dumps({**RECIPE_JSON, "organs": [*MAIN, "liver_tumour"], "tumours": 1.0}))
+    run(*TRAIN, "-o", "none", "-q")
+    assert "liver_tumour" not in json.loads((here / "none" / "recipe.json").read_text())["organs"]
+    told = run(*TRAIN, "--healthy-liver", "FLARE22", "-o", "some").stderr
+    assert "liver_tumour" in told
+    assert "liver_tumour" in json.loads((here / "some" / "recipe.json").read_text())["organs"]
+    with pytest.raises(click.UsageError, match="--healthy-liver elsewhere: no such --data; name one of FLARE22"):
+        run(*TRAIN, "--healthy-liver", "elsewhere", "-o", "other")
+
+
 def test_without_a_recipe_the_weights_bring_their_network_and_grid(here):
     run(*TRAIN, "-o", "first", "-q")
     words = ("train", "--data", "FLARE22", "--device", "cpu", "--from", "first/best.safetensors", "--time-budget", "1s")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from abdoseg.training import losses
-from abdoseg.training.losses import merge_unannotated, mixed_loss
+from abdoseg.training.losses import merge_unannotated, mixed_loss, owners_of
 
 # Background, liver, spleen at two voxels; the truth is background, then liver.
 P = torch.tensor([[0.5, 0.1], [0.3, 0.8], [0.2, 0.1]])
@@ -73,7 +73,8 @@ def test_an_unannotated_organ_gets_no_blame_for_what_the_background_hides():
 
 
 def test_merging_keeps_probabilities_and_empties_what_nobody_annotated():
-    merged = merge_unannotated(LOGITS[0].flatten(1), torch.tensor([False, False, True])).exp()
+    (owners,) = owners_of(torch.tensor([[False, False, True]]))
+    merged = merge_unannotated(LOGITS[0].flatten(1), owners).exp()
     torch.testing.assert_close(merged, torch.tensor([[0.8, 0.9], [0.0, 0.0], [0.2, 0.1]]))
 
 
@@ -88,15 +89,16 @@ def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return logits.requires_grad_(), torch.randint(4, (3, 2, 3, 2), generator=generator)
 
 
-def plain_loss(logits, target, annotated, weights, class_weights):
+def plain_loss(logits, target, annotated, weights, class_weights, hosts=(0, 0, 0, 0)):
     """What `mixed_loss` says it is, voxel by voxel and class by class."""
     overlap, total = [0.0] * 4, [0.0] * 4
     pixelwise = []
     for sample, truth, known in zip(logits, target, annotated, strict=True):
         for place in itertools.product(*map(range, truth.shape)):
             p = sample[:, *place].softmax(0)
-            y = int(truth[place]) if known[truth[place]] else 0
-            merged = [p[~known].sum(), *(p[c] if known[c] else 0 * p[c] for c in range(1, 4))]
+            owners = [c if known[c] else hosts[c] if known[hosts[c]] else 0 for c in range(4)]
+            y = owners[int(truth[place])]
+            merged = [sum(p[c] for c in range(4) if owners[c] == k) + 0 * p[k] for k in range(4)]
             pixelwise.append(-(weights[1] + weights[2] * (1 - merged[y]) ** 2) * merged[y].log())
             for c in range(4):
                 overlap[c] = overlap[c] + merged[c] * (c == y)
@@ -120,6 +122,41 @@ def test_value_and_gradient_are_those_of_a_plain_second_implementation(weights, 
     torch.testing.assert_close(loss, plain)
     torch.testing.assert_close(torch.autograd.grad(loss, logits), torch.autograd.grad(plain, logits))
     assert torch.autograd.gradcheck(lambda x: mixed_loss(x[samples], *batch[1:], weights, class_weights), logits)
+
+
+# Liver is channel 1 and its tumour 3: both annotated, no tumours looked for, and neither; the spleen always.
+TUMOURS = torch.tensor([[False, True, True, True], [False, True, True, False], [False, False, True, False]])
+IN_LIVER = (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("class_weights", [None, (0.2, 3.0, 5.0, 1.0)])
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_an_unannotated_lesion_is_part_of_its_organ_in_value_and_gradient(weights, class_weights, monkeypatch):
+    monkeypatch.setattr(losses, "CHUNK", 5)
+    logits, target = example()
+    arguments = (target, TUMOURS, weights, class_weights, IN_LIVER)
+    loss, plain = mixed_loss(logits, *arguments), plain_loss(logits, *arguments)
+    torch.testing.assert_close(loss, plain)
+    torch.testing.assert_close(torch.autograd.grad(loss, logits), torch.autograd.grad(plain, logits))
+    assert torch.autograd.gradcheck(lambda x: mixed_loss(x, *arguments), logits)
+
+
+def test_a_tumour_that_nobody_looked_for_costs_nothing_inside_the_liver_and_something_outside():
+    """Background, liver, tumour at two voxels; the truth is background, then liver."""
+    cost = {}
+    for name, moved in (
+        ("none", [[0.5, 0.1], [0.5, 0.9], [0.0, 0.0]]),
+        ("inside", [[0.5, 0.1], [0.5, 0.1], [0.0, 0.8]]),
+        ("outside", [[0.2, 0.1], [0.5, 0.9], [0.3, 0.0]]),
+    ):
+        logits = torch.tensor(moved).clamp(min=1e-20).log().view(1, 3, 2, 1, 1)
+        cost[name] = mixed_loss(logits, TARGET, LIVER_ONLY, (1, 1, 0), None, (0, 0, 1)).item()
+    assert cost["inside"] == pytest.approx(cost["none"]) and cost["outside"] > cost["none"] + 0.1
+
+
+def test_owners_are_found_through_hosts_that_nobody_annotated():
+    assert owners_of(TUMOURS, IN_LIVER) == [(0, 1, 2, 3), (0, 1, 2, 1), (0, 0, 2, 0)]
+    assert owners_of(TUMOURS) == [(0, 1, 2, 3), (0, 1, 2, 0), (0, 0, 2, 0)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

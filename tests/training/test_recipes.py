@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from tiny import packed
 
+from abdoseg.anatomy.organs import MAIN
 from abdoseg.errors import UsageError
 from abdoseg.model.weights import build_network
 from abdoseg.training.augment.sampler import Sampler
@@ -38,7 +40,7 @@ def test_each_recipe_trains_a_few_steps(name, tmp_path):
         recipe, network=network, patch=patch, epoch_steps=1,
         spacing_mm=recipe.spacing_mm and (6.0, 6.0, 8.0), learning_rate=max(recipe.learning_rate, 1e-3), warmup_steps=0,
     )  # fmt: skip
-    config = config.learning(tuple(o for o in config.organs if o in ("liver", "kidney", "spleen", "kidney_right")))
+    config = config.for_organs(tuple(o for o in config.organs if o in ("liver", "kidney", "spleen", "kidney_right")))
     torch.manual_seed(0)
     network = build_network(config.plan().network).train()
     optimiser = make_optimiser(config, network)
@@ -57,7 +59,7 @@ def test_a_recipe_for_weights_has_their_network_window_and_the_grid_that_they_se
     theirs = replace(TrainingConfig(), window_hu=(-50, 200), patch=(8, 8, 8), learning_rate=7.0)
     ours = replace(TrainingConfig(), progressive=((10, 2.0),))
     plan = replace(theirs.plan(), inference_spacing_mm=(1.5, 1.5, 2.0))
-    assert ours.fitting(plan) == replace(
+    assert ours.for_weights(plan) == replace(
         TrainingConfig(), window_hu=(-50, 200), patch=(8, 8, 8), spacing_mm=(1.5, 1.5, 2.0)
     )
 
@@ -98,7 +100,7 @@ def test_every_recipe_passes(name):
 
 def test_coarse_patches_are_what_the_network_can_halve():
     recipe = replace(TrainingConfig(), progressive=((10, 2.0), (5, 1.5)))
-    seen = [recipe.seen_at(step) for step in (0, 9, 10, 15)]
+    seen = [recipe.zoom_and_patch(step) for step in (0, 9, 10, 15)]
     assert seen == [(2, (48, 48, 32)), (2, (48, 48, 32)), (1.5, (64, 64, 48)), (1, (96, 96, 64))]
 
 
@@ -114,6 +116,31 @@ def test_a_recipe_with_the_names_of_format_1_is_read():
         RECIPES["default"], synthetic=0.3, output_organs=("liver",), inference_spacing_mm=(1, 1, 2),
         presence_threshold=0.9, roi_downsampling=2,
     )  # fmt: skip
+
+
+def test_a_lesion_counts_as_its_organ_where_nobody_looked_for_it():
+    config = replace(TrainingConfig(), organs=("spleen", "liver", "liver_tumour", "kidney"))
+    assert config.hosts == (0, 0, 0, 2, 0)
+    assert replace(config, organs=("spleen", "liver_tumour")).hosts == (0, 0, 0)
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "weights"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared weights are not there")
+def test_organs_is_the_recipe_that_the_bundled_weights_were_trained_with():
+    five = from_json((SHARED / "five.json").read_text())
+    ours = replace(RECIPES["organs"], recipe="default", tumours=0.0, progressive=())
+    assert ours == five
+    four = from_json((SHARED / "four.json").read_text())
+    assert RECIPES["organs"].progressive == four.progressive and RECIPES["organs"].network == four.network
+
+
+def test_organs_learns_tumours_beside_organs_and_weighs_each_channel():
+    recipe = RECIPES["organs"]
+    assert recipe.organs[:4] == MAIN and recipe.output_organs == (*MAIN, "liver_tumour")
+    assert len(recipe.organs) == 13 and len(recipe.dice_weights) == 14 and recipe.hosts[-1] == 1
+    assert (recipe.batch, recipe.tumours, recipe.synthetic) == (16, 0.6, 0.15)
 
 
 def test_vnet_softmax_states_what_its_system_states():
@@ -159,14 +186,14 @@ def test_a_file_that_is_no_recipe_is_refused(text, tmp_path):
 
 
 def test_an_unknown_recipe_is_told_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"vnet-foo.*default, vnet-softmax"):
+    with pytest.raises(UsageError, match=r"vnet-foo.*default, organs, vnet-softmax"):
         find_recipe("vnet-foo")
 
 
 def test_learning_fewer_organs_drops_weights_that_no_longer_fit():
-    fewer = RECIPES["vnet-dice-focal"].learning(("liver",))
+    fewer = RECIPES["vnet-dice-focal"].for_organs(("liver",))
     assert fewer.class_weights is None and fewer.output_organs == ("liver",)
-    assert TrainingConfig().learning(("aorta",)).output_organs == ("aorta",)
+    assert TrainingConfig().for_organs(("aorta",)).output_organs == ("aorta",)
 
 
 def test_an_epoch_of_each_case_once_counts_processes():

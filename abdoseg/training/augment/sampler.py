@@ -99,7 +99,7 @@ class Sampler:
 
     def _sample(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         config, augmentation = self.config, self.config.augmentation
-        zoom, patch = config.seen_at(number // (config.batch * self.processes))
+        zoom, patch = config.zoom_and_patch(number // (config.batch * self.processes))
         rng = Rng(config.seed * SEED_STRIDE + number, self.device)
         index = self._case(number, rng)
         case = self.cases[index]

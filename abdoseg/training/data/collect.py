@@ -263,12 +263,12 @@ def adapt_recipe(config: TrainingConfig, cache: Cache, wanted: Sequence[str] | N
             raise DatasetError(
                 f"no case is annotated for {', '.join(unknown or missing)}; annotated are {', '.join(sorted(known))}"
             )
-        config = config.learning(tuple(wanted))
+        config = config.for_organs(tuple(wanted))
         return replace(config, output_organs=tuple(wanted))
     organs = tuple(organ for organ in config.organs if set(members(organ)) <= known)
     if not organs:
         raise DatasetError(f"no case is annotated for any organ of the recipe ({', '.join(config.organs)})")
-    return config.learning(organs)
+    return config.for_organs(organs)
 
 
 def census(cases: Sequence[PreparedCase]) -> dict[str, tuple[int, int, float]]:
