@@ -1,25 +1,37 @@
 """abdoseg: abdominal organs from CT, on a laptop, offline, from one command.
 
-import abdoseg
-labelmap = abdoseg.segment("scan.nii.gz")
-labelmap.mask("liver").sum() * labelmap.geometry.voxel_ml
+    import abdoseg
+
+    result = abdoseg.segment("scan.nii.gz")
+    for volume in result.volumes:
+        print(volume.organ, volume.volume_ml)
+    result.save("out/")
+
+Importing the package imports neither PyTorch nor anything else that takes time; its functions do when they are used.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from abdoseg.segmentation import segment_scan as segment
+    from abdoseg.api import Result, evaluate, export, segment
+    from abdoseg.model.weights import load_model
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "segment"]
+__all__ = ["Result", "__version__", "evaluate", "export", "load_model", "segment"]
+_HOMES = {
+    "Result": "abdoseg.api",
+    "evaluate": "abdoseg.api",
+    "export": "abdoseg.api",
+    "load_model": "abdoseg.model.weights",
+    "segment": "abdoseg.api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`segment` is looked up when it is first used: it needs PyTorch, which takes a second to import."""
-    if name == "segment":
-        from abdoseg.segmentation import segment_scan
-
-        return segment_scan
+    """Looks a name of the interface up when it is first used."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'abdoseg' has no attribute {name!r}")

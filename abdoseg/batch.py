@@ -60,6 +60,11 @@ class ScanCase:
         """How the scan is read."""
         return FoundScan(self.scan, self.scan, self.member, self.series)
 
+    @classmethod
+    def in_folder(cls, name: str, scan: Path, folder: Path) -> ScanCase:
+        """The case whose files lie in a folder, named by the case."""
+        return cls(name, scan, folder / f"{name}_seg.nii.gz", folder / f"{name}_volumes.csv", folder / f"{name}.json")
+
     @property
     def outputs(self) -> list[Path]:
         """Every file, the record last: when it stands, the case is complete."""
@@ -112,12 +117,9 @@ def plan_cases(scans: Sequence[Path | FoundScan], output: Path, all_series: bool
         scan = found[0]
         return [ScanCase(_case_name(scan), scan.path, output, series=scan.series, member=scan.member)]
     return [
-        ScanCase(
-            name, scan.path, output / f"{name}_seg.nii.gz", output / f"{name}_volumes.csv", output / f"{name}.json",
-            scan.series, scan.member,
-        )
+        replace(ScanCase.in_folder(name, scan.path, output), series=scan.series, member=scan.member)
         for name, scan in zip(_case_names(found), found, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _found(scans: Sequence[Path | FoundScan], output: Path, all_series: bool) -> list[FoundScan]:
@@ -338,7 +340,9 @@ def _finish(
 ) -> CaseResult:
     """Writes a case's files. Whatever went wrong, from its reading on, ends here as the case's error."""
     try:
-        result = _write(case, segmented.result(), options, export)
+        done = segmented.result()
+        others = tuple if export is None else partial(export, case, done.volume, done.segmentation)
+        result = write_case(case, done.segmentation, options, others)
     except Exception as error:
         result = CaseResult(case, error=_case_error(case, error))
     if finished is not None:
@@ -346,9 +350,21 @@ def _finish(
     return result
 
 
-def _write(case: ScanCase, segmented: SegmentedScan, options: BatchOptions, export: Export | None) -> CaseResult:
-    start = time.perf_counter()
-    found, overwrite = segmented.segmentation, options.overwrite
+def write_case(
+    case: ScanCase,
+    found: Segmentation,
+    options: BatchOptions,
+    export: Callable[[], Iterable[Path]] = tuple,
+    from_file: bool = True,
+) -> CaseResult:
+    """Writes a segmentation's files, the record last. Raises OutputError.
+
+    Args:
+        case: where they go.
+        export: writes further files and names them.
+        from_file: the scan is a file, and the record says where it lies.
+    """
+    start, overwrite = time.perf_counter(), options.overwrite
     numbers = numbers_in(options.scheme)
     rows = [replace(row, label=numbers[row.organ]) for row in found.rows]
     with writing(case.labelmap, overwrite) as temporary:
@@ -356,11 +372,12 @@ def _write(case: ScanCase, segmented: SegmentedScan, options: BatchOptions, expo
     if case.volumes:
         with writing(case.volumes, overwrite) as temporary:
             write_csv(rows, temporary, columns(found.quality))
-    others = () if export is None else tuple(export(case, segmented.volume, found))
+    others = tuple(export())
     seconds = {**found.record.seconds, "write": round(time.perf_counter() - start, 4)}
     record = {"case": case.name, **found.record.to_dict(), "labels": options.scheme, "seconds": seconds}
     if case.record:
-        record["scan"] = relative(case.scan, case.record.parent)
+        if from_file:
+            record["scan"] = relative(case.scan, case.record.parent)
         with writing(case.record, overwrite) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return CaseResult(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,10 +20,9 @@ from abdoseg.inference.coarse_to_fine import coarse_to_fine
 from abdoseg.inference.network_grid import network_grid, resample_to_network_grid
 from abdoseg.inference.postprocess import body_middle, postprocess, split_channels
 from abdoseg.inference.resources import largest_tile
-from abdoseg.io import read_scan
 from abdoseg.model.device import fastest_float
 from abdoseg.model.plan import Plan, members
-from abdoseg.model.weights import Model, load_model
+from abdoseg.model.weights import Model
 from abdoseg.provenance import RunRecord, Stopwatch, describe_grid, describe_input, versions
 from abdoseg.quality import Findings, Quality, assess, examine, implausible, sentences
 from abdoseg.quality.laterality import mirrored_warning
@@ -108,22 +106,6 @@ def segment(
         warnings=(*filter(None, [mirrored]), *sentences(rows, quality, removed)),
     )
     return Segmentation(labelmap, rows, record)
-
-
-def segment_scan(
-    scan: str | Path | Volume,
-    *,
-    model: str | Path | Model | None = None,
-    device: str = "auto",
-    organs: Sequence[str] | None = None,
-) -> Labelmap:
-    """The labelmap of a scan: a path to anything that `read_scan` reads, or a Volume. Available as `abdoseg.segment`.
-
-    model: a weights file, a bundled model's name, or a loaded one, which saves time from the second scan on.
-    """
-    volume = scan if isinstance(scan, Volume) else read_scan(scan)
-    loaded = model if isinstance(model, Model) else load_model(model, device)
-    return segment(volume, loaded, organs=organs).labelmap
 
 
 def to_labelmap(maps: OrganMaps, onto: Volume, organs: Sequence[str]) -> tuple[Labelmap, dict[int, Box]]:

@@ -17,6 +17,7 @@ FLOORS = [
     {"provenance"},
     {"segmentation", "training", "exporters", "evaluation", "cohort"},
     {"batch"},
+    {"api"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -195,7 +195,7 @@ def test_segment_from_python_returns_the_labelmap(tmp_path, monkeypatch):
         raise AssertionError("a socket was opened")
 
     monkeypatch.setattr(socket, "socket", no_socket)
-    labelmap = abdoseg.segment(tmp_path / "scan.nii.gz", model=model())
+    labelmap = abdoseg.segment(tmp_path / "scan.nii.gz", model=model()).labelmap
     np.testing.assert_array_equal(labelmap.labels, truth)
 
 

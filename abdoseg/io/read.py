@@ -50,13 +50,21 @@ def read_scan(
         _check_slices(path, image.stored)
         canonical = image.stored.to_canonical(image.voxels)
         volume = Volume(canonical, image.stored.canonical(), image.stored, image.notes, image.details)
+    return with_checked_hu(str(path), volume)
+
+
+def with_checked_hu(name: str, volume: Volume) -> Volume:
+    """The volume with padding as air, in place, and what its voxels say of themselves in its details.
+
+    name: of the scan, for messages. Raises ScanError when the voxels are not HU.
+    """
     statistics = hu_statistics(volume.voxels)
     if statistics.padding:
         raise_padding(volume.voxels)
     return replace(
         volume,
         notes=volume.notes + padding_notes(statistics.padding),
-        details=volume.details | _hu_details(path, statistics),
+        details=volume.details | _hu_details(name, statistics),
     )
 
 
@@ -96,7 +104,7 @@ def _summarise(layout: VoxelLayout, file: OpenedFile) -> ScanSummary:
         bad += more
     statistics = accumulator.statistics()
     notes = layout.notes + non_finite_notes(bad) + padding_notes(statistics.padding)
-    return ScanSummary(layout.stored, notes, layout.details | _hu_details(layout.path, statistics))
+    return ScanSummary(layout.stored, notes, layout.details | _hu_details(str(layout.path), statistics))
 
 
 def _check_slices(path: Path, stored: Stored) -> None:
@@ -105,10 +113,10 @@ def _check_slices(path: Path, stored: Stored) -> None:
         raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
 
 
-def _hu_details(path: Path, statistics: HuStatistics) -> dict[str, Any]:
+def _hu_details(name: str, statistics: HuStatistics) -> dict[str, Any]:
     """The details that the voxels give. Raises ScanError when they are not HU."""
     if reason := why_not_hu(statistics):
-        raise ScanError(f"{path}: {reason}; give the CT in HU, as converted from its DICOM")
+        raise ScanError(f"{name}: {reason}; give the CT in HU, as converted from its DICOM")
     return {"hu_range": [statistics.low, statistics.high], "tissue_fraction": round(statistics.tissue, 3)}
 
 

@@ -84,8 +84,8 @@ def test_the_library_leaves_the_process_as_it_is(tmp_path):
     write_nifti(volume.voxels, volume.stored, tmp_path / "scan.nii.gz")
     code = (
         "import os, sys; from isal import igzip\n" + STATE + "import abdoseg, phantom_balls\n"
-        f"labelmap = abdoseg.segment({str(tmp_path / 'scan.nii.gz')!r}, model=phantom_balls.model())\n" + STATE +
-        "print(labelmap.mask('liver').any(), 'abdoseg.cli' in sys.modules)"
+        f"result = abdoseg.segment({str(tmp_path / 'scan.nii.gz')!r}, model=phantom_balls.model())\n" + STATE +
+        "print(result.labelmap.mask('liver').any(), 'abdoseg.cli' in sys.modules)"
     )  # fmt: skip
     before = told("import os, sys; from isal import igzip\n" + STATE)
     paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
