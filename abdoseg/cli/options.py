@@ -39,8 +39,9 @@ labels = click.option(
 )  # fmt: skip
 series = click.option("--series", metavar="N|UID", help="Which CT series, where there are several; see abdoseg info.")
 gaps = click.option(
-    "--gaps", type=click.Choice(["fail", "fill", "split"]), default="fill", show_default=True,
-    help="Missing slices: refuse, interpolate (up to 15 mm), or take the longest part.",
+    "--gaps", type=click.Choice(["auto", "fail", "fill", "split"]), default="auto", show_default=True,
+    help="Missing slices: refuse, interpolate (up to 15 mm), or take the longest part. auto interpolates, but refuses "
+    "where a slice is there and has another matrix, which fill interpolates, too.",
 )  # fmt: skip
 assume_axes = click.option(
     "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."

@@ -67,7 +67,7 @@ class SourceSlice:
         return None if value is None else float(value)
 
 
-def source_slices(path: Path, series: str | None = None, gaps: str = "fill") -> list[SourceSlice]:
+def source_slices(path: Path, series: str | None = None, gaps: str = "auto") -> list[SourceSlice]:
     """The slices that `read_scan` reads from this path, in its order. Raises ScanError, SeriesError."""
     headers: dict[int, Dataset] = {}
     slices = []

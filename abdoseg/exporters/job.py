@@ -39,7 +39,7 @@ class ExportOptions:
     seconds: float | None = None
     seg_type: Literal["binary", "labelmap"] = "binary"
     series: str | None = None
-    gaps: str = "fill"
+    gaps: str = "auto"
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,7 +95,7 @@ def _members(path: Path) -> list[Entry]:
     """A zip's files, after its directory was checked. Raises ScanError."""
     try:
         archive = zipfile.ZipFile(path)
-        infos = [info for info in archive.infolist() if not info.is_dir() and info.file_size]
+        infos = [info for info in archive.infolist() if not info.filename.endswith("/") and info.file_size]
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise ScanError(f"{path}: damaged zip ({error}); copy or export it again") from error
     if not infos:
@@ -107,7 +107,9 @@ def _members(path: Path) -> list[Entry]:
         raise ScanError(f"{path}: would unpack to {total / 2**30:.0f} GB (limit {MAX_ZIP_BYTES / 2**30:.0f}); refused")
     for info in infos:
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        if not parts or ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
+        if not parts:
+            raise ScanError(f"{path}: a member of the zip has no name; it is damaged: copy or export it again")
+        if ".." in parts or parts[0] == "/" or parts[0].endswith(":"):
             raise ScanError(f"{path}: a member's name leads out of the archive; refused as hostile")
         if info.flag_bits & ENCRYPTED:
             raise ScanError(f"{path}: the zip is encrypted; unpack it and name the folder")

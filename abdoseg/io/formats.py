@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 from abdoseg.errors import ScanError
+from abdoseg.io.archive import Entry
 from abdoseg.io.dicom.headers import is_dicom
 from abdoseg.io.image_file import GridCheck, ImageFile, accept_any_grid
 from abdoseg.io.metaimage import is_metaimage, read_metaimage
@@ -29,25 +31,33 @@ def format_of(path: Path) -> Format:
         return detect_format(file)
 
 
-def read_image(path: Path, assume_axes: bool, check_grid: GridCheck = accept_any_grid) -> ImageFile | None:
+def read_image(
+    path: Path, assume_axes: bool, check_grid: GridCheck = accept_any_grid, entry: Entry | None = None
+) -> ImageFile | None:
     """Reads a NIfTI, MetaImage or NRRD file, HU or labels alike, opening it once; None for DICOM.
+
+    entry: the file of that folder or zip to read, in place of `path` itself.
 
     Raises:
         ScanError: when it is of no format that can be read, or damaged.
         ResourceError: when memory is not enough.
     """
-    if is_folder(path):
+    if entry is None and is_folder(path):
         return None
-    with open_decompressed(path) as file:
-        match detect_format(file):
-            case "NIfTI":
-                return read_nifti(file, assume_axes, check_grid)
-            case "MetaImage":
-                return read_metaimage(file, check_grid)
-            case "NRRD":
-                return read_nrrd(file, check_grid)
-            case "DICOM":
-                return None
+    opened = open_decompressed(path / entry.name, entry.open, entry.size) if entry else open_decompressed(path)
+    try:
+        with opened as file:
+            match detect_format(file):
+                case "NIfTI":
+                    return read_nifti(file, assume_axes, check_grid)
+                case "MetaImage":
+                    return read_metaimage(file, check_grid)
+                case "NRRD":
+                    return read_nrrd(file, check_grid)
+                case "DICOM":
+                    return None
+    except (BadZipFile, NotImplementedError) as error:  # of a zip's member
+        raise ScanError(f"{path}: damaged zip ({error}); copy or export it again") from error
 
 
 def is_folder(path: Path) -> bool:

@@ -45,11 +45,12 @@ def apply_scale(raw: Array, slope: float, intercept: float) -> tuple[Array, int]
         if max(abs(low), abs(high)) < 32767:
             wide = raw.astype(np.int32) * np.int32(slope) + np.int32(intercept)
             return wide.astype(np.int16), 0
-    scaled: npt.NDArray[np.float32] = raw.astype(np.float32)
-    if (slope, intercept) != (1.0, 0.0):
-        scaled *= np.float32(slope)
-        scaled += np.float32(intercept)
-    if raw.dtype.kind != "f":
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted below
+        scaled: npt.NDArray[np.float32] = raw.astype(np.float32)
+        if (slope, intercept) != (1.0, 0.0):
+            scaled *= np.float32(slope)
+            scaled += np.float32(intercept)
+    if raw.dtype.kind != "f" and np.iinfo(raw.dtype).max * abs(slope) + abs(intercept) < np.finfo(np.float32).max:
         return scaled, 0
     bad = ~np.isfinite(scaled)
     count = int(np.count_nonzero(bad))

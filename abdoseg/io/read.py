@@ -21,16 +21,16 @@ def read_scan(
     path: str | Path,
     *,
     series: str | None = None,
-    gaps: str = "fill",
+    gaps: str = "auto",
     assume_axes: bool = False,
     check_grid: GridCheck = accept_any_grid,
 ) -> Volume:
-    """Reads a CT in HU: NIfTI, .mha, .nrrd, or DICOM as a folder, a zip or a file. Padding becomes air.
+    """Reads a CT in HU: NIfTI, .mha, .nrrd, or DICOM, as a file or alone in a folder or zip. Padding becomes air.
 
     Args:
         path: the scan.
         series: a number from 1, as `abdoseg info` lists them, or a SeriesInstanceUID, when a folder holds several CTs.
-        gaps: fail, fill or split, for missing slices.
+        gaps: fail, fill or split, for missing slices; auto fills, but refuses a slice that has another matrix.
         assume_axes: take a NIfTI that does not say where its axes point as left, anterior, superior.
         check_grid: called with the scan's grid before its voxels are read; what it raises is raised here.
 
@@ -44,9 +44,15 @@ def read_scan(
     image = read_image(path, assume_axes, check_grid)
     if image is None:
         from abdoseg.io.dicom.reader import read_dicom  # what `info` on a NIfTI need not wait for
+        from abdoseg.io.dicom.series import NoSeriesError
 
-        volume = read_dicom(path, series=series, gaps=gaps, check_grid=check_grid)
-    else:
+        try:
+            volume = read_dicom(path, series=series, gaps=gaps, check_grid=check_grid)
+        except NoSeriesError as error:
+            image = read_image(path, assume_axes, check_grid, *error.images) if len(error.images) == 1 else None
+            if image is None:
+                raise
+    if image is not None:
         _check_slices(path, image.stored)
         canonical = image.stored.to_canonical(image.voxels)
         volume = Volume(canonical, image.stored.canonical(), image.stored, image.notes, image.details)
@@ -78,7 +84,7 @@ class ScanSummary:
 
 
 def inspect_scan(
-    path: Path, *, series: str | None = None, gaps: str = "fill", assume_axes: bool = False
+    path: Path, *, series: str | None = None, gaps: str = "auto", assume_axes: bool = False
 ) -> ScanSummary | Volume:
     """What `read_scan` finds out about a scan. A NIfTI file passes through memory some planes at a time.
 

@@ -35,7 +35,7 @@ class ScanReport:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def check_scan(path: Path, *, series: str | None = None, gaps: str = "fill", assume_axes: bool = False) -> ScanReport:
+def check_scan(path: Path, *, series: str | None = None, gaps: str = "auto", assume_axes: bool = False) -> ScanReport:
     """Reads a scan and judges it. What cannot be read is unusable; nothing is raised for a bad scan."""
     try:
         volume = read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes)

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from abdoseg.errors import ScanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -35,8 +35,12 @@ class OpenedFile:
 
 
 @contextmanager
-def open_decompressed(path: Path) -> Iterator[OpenedFile]:
+def open_decompressed(
+    path: Path, open_member: Callable[[], IO[bytes]] | None = None, member_bytes: int = 0
+) -> Iterator[OpenedFile]:
     """Opens a file once, gunzipping it when it is gzip, whatever its suffix.
+
+    open_member: opens a file inside an archive, of `member_bytes`; `path` then is for messages alone.
 
     Raises:
         ScanError: for every OSError and every error of gzip, raised here or inside the `with` block.
@@ -44,15 +48,15 @@ def open_decompressed(path: Path) -> Iterator[OpenedFile]:
     from isal import igzip, isal_zlib
 
     try:
-        with path.open("rb") as file:
-            magic = file.peek(2)[:2]
+        with open_member() if open_member else path.open("rb") as file:
+            magic = file.peek(2)[:2]  # type: ignore[attr-defined]
             if not magic:
                 raise ScanError(f"{path}: the file is empty; copy or export it again")
             is_gzip = magic == GZIP_MAGIC
             stream: IO[bytes] = igzip.GzipFile(fileobj=file, mode="rb") if is_gzip else file
             head = stream.read(HEAD_BYTES)
             stream.seek(0)
-            yield OpenedFile(path, stream, head, is_gzip, path.stat().st_size)
+            yield OpenedFile(path, stream, head, is_gzip, member_bytes or path.stat().st_size)
     except FileNotFoundError as error:
         raise ScanError(f"{path}: no such file") from error
     except (EOFError, zlib.error, isal_zlib.error, igzip.BadGzipFile) as error:  # type: ignore[misc]  # isal's stubs call its error an instance

@@ -27,7 +27,7 @@ def read_dicom(
     path: Path,
     *,
     series: str | None = None,
-    gaps: str = "fill",
+    gaps: str = "auto",
     check_grid: GridCheck = accept_any_grid,
 ) -> Volume:
     """Reads the best CT series under `path`, or the one asked for.
@@ -38,7 +38,7 @@ def read_dicom(
     found = catalogue(path)
     chosen, why = choose(found, series)
     check_decodable(path, chosen.slices)
-    stack = stack_slices(f"{path}", chosen.slices, gaps, same_pixels)
+    stack = stack_slices(f"{path}", chosen.slices, gaps, same_pixels, found.strangers(chosen))
     rows, columns = stack.slices[0].matrix
     stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
     check_grid(stored.geometry)
@@ -59,13 +59,14 @@ def read_dicom(
     return Volume(stored.to_canonical(array.T), stored.canonical(), stored, tuple(notes), details)
 
 
-def ordered_headers(path: Path, *, series: str | None = None, gaps: str = "fill") -> list[tuple[Dataset, int, float]]:
+def ordered_headers(path: Path, *, series: str | None = None, gaps: str = "auto") -> list[tuple[Dataset, int, float]]:
     """For writers of DICOM: (header, frame, place along K of the stored grid) of each slice of the series chosen.
 
     The same series and order as `read_dicom` gives; headers are without pixels. They hold the patient's identity.
     """
-    chosen, _ = choose(catalogue(path), series)
-    stack = stack_slices(f"{path}", chosen.slices, gaps, same_pixels)
+    found = catalogue(path)
+    chosen, _ = choose(found, series)
+    stack = stack_slices(f"{path}", chosen.slices, gaps, same_pixels, found.strangers(chosen))
     return [(piece.header, piece.frame, float(at)) for piece, at in zip(stack.slices, stack.at, strict=True)]
 
 

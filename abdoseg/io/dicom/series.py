@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,8 @@ from abdoseg.io.dicom.headers import SPLITTERS, NotASliceError, Slice, listed_fi
 from abdoseg.runtime.threads import cores
 
 SAME_PLACE_MM = 0.01
+PARALLEL = 0.999  # cosine of the angle between the normals of slices of one orientation
+IMAGE_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 SHARP = (
     "LUNG",
     "BONE",
@@ -102,12 +104,35 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """What a path holds: CT series, best first, and how many other files there were, by what they are."""
+    """What a path holds: CT series, best first, and how many other files there were, by what they are.
+
+    singles: CT slices that make no stack with others, such as one of another matrix than its series.
+    """
 
     path: Path
     series: tuple[Series, ...]
     others: dict[str, int]
     notes: tuple[str, ...]
+    singles: tuple[Slice, ...] = ()
+
+    def strangers(self, chosen: Series) -> list[Slice]:
+        """Slices of the chosen series' UID and orientation that have another matrix or pixel size."""
+        others = [*self.singles, *(piece for series in self.series if series is not chosen for piece in series.slices)]
+        return [
+            piece
+            for piece in others
+            if piece.attributes["SeriesInstanceUID"] == chosen.uid
+            and abs(piece.normal @ chosen.slices[0].normal) > PARALLEL
+            and not _same_pixel_grid(piece, chosen.slices[0])
+        ]
+
+
+class NoSeriesError(SeriesError):
+    """There is no CT series of two slices; `images` are the files of other formats that are there instead."""
+
+    def __init__(self, message: str, images: Sequence[Entry]) -> None:
+        super().__init__(message)
+        self.images = images
 
 
 def catalogue(path: Path) -> Catalogue:
@@ -125,9 +150,10 @@ def catalogue(path: Path) -> Catalogue:
                 found += result
     series, singles = sort_series(found)
     if not series:
-        raise SeriesError(_describe_no_series(path, files, singles, others))
+        images = [] if singles else [entry for entry in files if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+        raise NoSeriesError(_describe_no_series(path, files, images, singles, others), images)
     others.update({"single CT slice": len(singles)} if singles else {})
-    return Catalogue(path, series, dict(others), tuple(notes))
+    return Catalogue(path, series, dict(others), tuple(notes), tuple(piece for stack in singles for piece in stack))
 
 
 def sort_series(slices: Iterable[Slice]) -> tuple[tuple[Series, ...], list[list[Slice]]]:
@@ -146,25 +172,36 @@ def _slices_or_reason(entry: Entry) -> list[Slice] | str:
 
 
 def _missing_files(directory: Entry, files: list[Entry]) -> list[str]:
-    """A note when a DICOMDIR lists images that are not there. Source: DICOM PS3.3, F.5; PS3.10, 8.2 for the names."""
+    """A note when a DICOMDIR lists images that are not there.
+
+    Its paths start at the root of the medium, which is its own folder by the standard and one above it in some exports,
+    Philips's among them: the leading folders that leave the fewest missing are skipped in all of them.
+    Source: DICOM PS3.3, F.5; PS3.10, 8.2 for the names.
+    """
     folder = PurePosixPath(directory.name.replace("\\", "/")).parent
     there = {entry.name.replace("\\", "/").upper() for entry in files}
-    listed = [str(folder.joinpath(*parts)).upper() for parts in listed_files(directory)]
-    missing = sum(name not in there for name in listed)
+    listed = listed_files(directory)
+    depth = max((len(parts) for parts in listed), default=0)
+    missing = min(
+        (sum(str(folder.joinpath(*parts[skip:])).upper() not in there for parts in listed) for skip in range(depth)),
+        default=0,
+    )
     return [f"{missing} of {len(listed)} images that the DICOMDIR lists are not there"] if missing else []
 
 
-def _describe_no_series(path: Path, files: list[Entry], singles: list[list[Slice]], others: Counter[str]) -> str:
+def _describe_no_series(
+    path: Path, files: list[Entry], images: list[Entry], singles: list[list[Slice]], others: Counter[str]
+) -> str:
     """The message when no series of two slices is there."""
     if len(singles) == 1:
         what = "only 1 CT slice" if len(files) == 1 else f"only 1 CT slice among {len(files)} files"
         return f"{path}: {what}; a volume needs at least 2: name the folder that holds the whole series"
     if singles:
         return f"{path}: {len(singles)} CT slices, no 2 of them of one series; name the folder of one whole series"
-    scans = [e.name for e in files if e.name.lower().endswith((".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr"))]
-    if scans:
+    if images:
         first = "unpack it and name" if path.is_file() else "name"
-        return f"{path}: no DICOM, but {len(scans)} files in other formats; {first} them one by one: {scans[0]}, ..."
+        listed = f"{images[0].name}, ..."
+        return f"{path}: no DICOM, but {len(images)} files in other formats; {first} them one by one: {listed}"
     what = "; ".join(f"{count} {word}" for word, count in others.most_common(6))
     return f"{path}: no CT series: {what}; name a folder that holds a CT"
 
@@ -183,6 +220,10 @@ def _groups(slices: Iterable[Slice]) -> list[list[Slice]]:
             by_key[key].append([piece])
             groups.append(by_key[key][-1])
     return groups
+
+
+def _same_pixel_grid(one: Slice, other: Slice) -> bool:
+    return one.matrix == other.matrix and np.allclose(one.spacing_mm, other.spacing_mm, rtol=1e-3)
 
 
 def _alike(one: Slice, other: Slice) -> bool:

@@ -5,10 +5,9 @@ Source: DICOM PS3.3, C.7.6.2.1.1. InstanceNumber, SliceLocation, SliceThickness 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,6 @@ from abdoseg.io.dicom.headers import Slice
 from abdoseg.io.dicom.series import SAME_PLACE_MM, sideways_mm
 from abdoseg.io.image_file import Remark
 
-Gaps = Literal["fail", "fill", "split"]
 MAX_GAP_MM = 15.0  # between measured slices; organs change too much over more
 EVEN = 0.01  # of the step: scanners' own rounding
 WHOLE = 0.05  # of the step: a gap this near to a multiple has whole slices missing
@@ -55,10 +53,29 @@ class Stack:
     notes: tuple[str, ...]
 
 
-def stack_slices(name: str, slices: tuple[Slice, ...], gaps: str, same_pixels: Callable[[Slice, Slice], bool]) -> Stack:
-    """Puts slices of one orientation in order. Raises SeriesError, and UsageError for an unknown `gaps`."""
-    if gaps not in ("fail", "fill", "split"):
-        raise UsageError(f"--gaps {gaps}: must be fail, fill or split")
+def stack_slices(
+    name: str,
+    slices: tuple[Slice, ...],
+    gaps: str,
+    same_pixels: Callable[[Slice, Slice], bool],
+    strangers: Sequence[Slice] = (),
+) -> Stack:
+    """Puts slices of one orientation in order, on an even grid.
+
+    Args:
+        name: of the scan, for messages.
+        slices: of one orientation, matrix and pixel size.
+        gaps: fail, refuse missing slices; fill, interpolate them; split, take the longest part without any; auto,
+            fill, but refuse where a slice is there and has another matrix.
+        same_pixels: whether two slices hold the same HU.
+        strangers: slices of the series that have another matrix or pixel size.
+
+    Raises:
+        SeriesError: when the slices make no volume.
+        UsageError: for an unknown word in `gaps`.
+    """
+    if gaps not in ("auto", "fail", "fill", "split"):
+        raise UsageError(f"--gaps {gaps}: must be auto, fail, fill or split")
     normal = slices[0].normal
     ordered = sorted(slices, key=lambda piece: float(piece.position @ normal))
     ordered, notes = _without_duplicates(name, ordered, same_pixels)
@@ -68,6 +85,9 @@ def stack_slices(name: str, slices: tuple[Slice, ...], gaps: str, same_pixels: C
         raise SeriesError(f"{name}: the slices jump sideways by up to {off:.1f} mm: parts of different reconstructions")
     along = np.array([float(piece.position @ normal) for piece in ordered])
     step = usual_step(np.diff(along))
+    between, beyond = _strangers_places(strangers, slices[0], along, step)
+    if beyond:
+        notes.append(f"{len(beyond)} slices beyond the ends are left out: {_describe_grids(beyond, slices[0])}")
     if gaps == "split":
         ordered, along, words = _longest_even(ordered, along, step)
         notes += words
@@ -80,6 +100,12 @@ def stack_slices(name: str, slices: tuple[Slice, ...], gaps: str, same_pixels: C
     missing = _gaps(ordered, along, step)
     whole = np.abs(at - np.round(at)).max() <= WHOLE
     what = f"slices missing between {'; '.join(map(str, missing))}" if whole else _uneven(along)
+    if between:
+        what += f"; {len(between)} of them are there, but {_describe_grids(between, slices[0])}"
+        if gaps == "auto":
+            raise SeriesError(
+                f"{name}: {what}; export the series with one matrix, or pass --gaps fill to interpolate these slices"
+            )
     if gaps == "fail":
         raise SeriesError(f"{name}: {what}; export the whole series, or pass --gaps fill")
     worst = float(np.diff(along).max())
@@ -92,6 +118,31 @@ def stack_slices(name: str, slices: tuple[Slice, ...], gaps: str, same_pixels: C
     count = int(np.floor(at[-1] + 1e-6)) + 1
     notes.append(f"{what}; {count - len(at) if whole else count} of {count} slices are interpolated")
     return _grid(ordered, at, count, missing if whole else (), notes)
+
+
+def _strangers_places(
+    strangers: Sequence[Slice], first: Slice, along: Floats, step: float
+) -> tuple[list[Slice], list[Slice]]:
+    """Of slices with another matrix, those that lie in gaps between the stack's, and those one step beyond its ends."""
+    between, beyond = [], []
+    for piece in strangers:
+        place = float(piece.position @ first.normal)
+        nearest = float(np.abs(along - place).min())
+        if along[0] < place < along[-1]:
+            if nearest > step / 4:
+                between.append(piece)
+        elif step / 4 < nearest < 2 * step:
+            beyond.append(piece)
+    return between, beyond
+
+
+def _describe_grids(pieces: Sequence[Slice], first: Slice) -> str:
+    """How slices differ from those of the stack, in words."""
+    sizes = sorted({(piece.matrix[1], piece.matrix[0]) for piece in pieces})
+    if sizes == [(first.matrix[1], first.matrix[0])]:
+        return f"with other pixels than the {first.spacing_mm[0]:g} x {first.spacing_mm[1]:g} mm of the series"
+    listed = ", ".join(f"{columns} x {rows}" for columns, rows in sizes)
+    return f"with another matrix, {listed} among {first.matrix[1]} x {first.matrix[0]}"
 
 
 def usual_step(gaps: Floats) -> float:
@@ -112,8 +163,8 @@ def _without_duplicates(
             kept.append(piece)
         elif not same_pixels(kept[-1], piece):
             raise SeriesError(
-                f"{name}: two different slices at {_place(piece):.1f} mm in one series, and nothing tells them apart; "
-                "remove what is not wanted"
+                f"{name}: two different slices at {_place(piece):.1f} mm in one series, {kept[-1].entry.name} and "
+                f"{piece.entry.name}, and nothing tells them apart; remove the one that is not wanted"
             )
     dropped = len(ordered) - len(kept)
     return kept, [Remark(f"{dropped} slices were there twice, identical, and are used once")] if dropped else []

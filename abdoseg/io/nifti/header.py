@@ -25,6 +25,7 @@ LAYOUTS = {
         quatern_b f8, quatern_c f8, quatern_d f8, qoffset_x f8, qoffset_y f8, qoffset_z f8, srow_x 4f8, srow_y 4f8,
         srow_z 4f8, slice_code i4, xyzt_units i4, intent_code i4, intent_name S16, dim_info u1, unused_str S15""",
 }  # by sizeof_hdr, which tells the versions apart
+SPACE_UNITS, MM = 7, 2  # of xyzt_units: the bits for lengths, NIFTI_UNITS_MM
 MAGIC = {348: b"n+1", 540: b"n+2"}  # of header and voxels in one file
 
 
@@ -46,6 +47,21 @@ def blank(size: int, order: Order) -> Any:
     header["vox_offset"] = size + 4
     if size == 540:
         header["eol_check"] = (13, 10, 26, 10)
+    return header
+
+
+def in_millimetres(header: Any, factor: float) -> Any:
+    """A copy whose lengths are `factor` times as large, and said to be mm where a unit is said; pixdim is positive.
+
+    The standard has no negative pixdim, and ITK turns an axis for it. Source: nifti1.h, "pixdim[1..7] > 0".
+    """
+    header = header.copy()
+    header["pixdim"][1:4] = np.abs(header["pixdim"][1:4]) * factor
+    for axis in "xyz":
+        header[f"srow_{axis}"] *= factor
+        header[f"qoffset_{axis}"] *= factor
+    if int(header["xyzt_units"]) & SPACE_UNITS:
+        header["xyzt_units"] = int(header["xyzt_units"]) & ~SPACE_UNITS | MM
     return header
 
 

@@ -5,6 +5,7 @@ Source: nifti1.h, "3D IMAGE (VOLUME) ORIENTATION AND LOCATION IN SPACE", methods
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ HALF_TURN = 3.6e-7  # a quaternion stored in 32 bits that is nearer to length 1 
 
 def nifti_affine(
     path: Path, header: Any, shape: tuple[int, int, int], assume_axes: bool, notes: list[str]
-) -> tuple[Affine, str]:
-    """The affine, voxel indices to RAS mm, and the field that it comes from: the sform, else the qform.
+) -> tuple[Affine, str, float]:
+    """The affine, voxel indices to RAS mm, the field that it comes from, and the mm in one of the header's units.
+
+    The sform is taken before the qform.
 
     Source: nifti1.h, "3D IMAGE (VOLUME) ORIENTATION AND LOCATION IN SPACE", methods 2 and 3.
     """
@@ -52,7 +55,9 @@ def nifti_affine(
             notes.append("sform and qform are mirror images: one has left and right exchanged; the sform is used")
         elif apart > 0.5:
             notes.append(f"sform and qform disagree by {apart:.1f} mm; the sform is used")
-    return _repaired(_in_mm(chosen, header, notes), shape, notes), source
+    factor = _unit_mm(chosen, header, notes)
+    affine = np.diag([factor, factor, factor, 1.0]) @ chosen
+    return _repaired(affine, shape, notes), source, factor
 
 
 def _sform(header: Any) -> Affine | None:
@@ -66,14 +71,18 @@ def _qform(header: Any, notes: list[str]) -> Affine | None:
     bcd = np.array([float(header[f"quatern_{axis}"]) for axis in "bcd"])
     if not np.isfinite(bcd).all():
         return None
-    length = float(np.linalg.norm(bcd))
+    length = math.hypot(*bcd)  # which does not overflow, as a sum of squares does
+    if not np.isfinite(length):
+        return None
     if length > 1.001:
         notes.append(f"the qform's quaternion has length {length:.3f} and was scaled to 1")
-    rest = 1.0 - length**2
+    rest = 1.0 - length * length
     if rest < HALF_TURN:
         bcd, rest = bcd / length, 0.0
     w = np.sqrt(rest)
     spacing = np.abs(header["pixdim"][1:4].astype(np.float64))
+    if not np.isfinite(spacing).all():
+        return None
     affine = np.eye(4)
     affine[:3, :3] = rotation(w, *bcd) * spacing
     affine[:3, 2] *= -1 if float(header["pixdim"][0]) < 0 else 1  # qfac
@@ -83,20 +92,22 @@ def _qform(header: Any, notes: list[str]) -> Affine | None:
 
 def _assumed(header: Any, shape: tuple[int, int, int]) -> Affine:
     """Method 1 with the axes left, anterior, superior, the grid's middle at the origin."""
-    affine = np.diag([*(header["pixdim"][1:4].astype(np.float64) * (-1, 1, 1)), 1.0])
+    affine = np.diag([*(np.abs(header["pixdim"][1:4].astype(np.float64)) * (-1, 1, 1)), 1.0])
     affine[:3, 3] = affine[:3, :3] @ ((1 - np.array(shape)) / 2)
     return affine
 
 
-def _in_mm(affine: Affine, header: Any, notes: list[str]) -> Affine:
-    """Metres or micrometres to millimetres, when xyzt_units says so and a body results."""
+def _unit_mm(affine: Affine, header: Any, notes: list[str]) -> float:
+    """The mm in one of the header's units: of metres or micrometres when xyzt_units says so and a body results."""
     unit, factor = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}.get(int(header["xyzt_units"]) & 7, ("", 1.0))
     spacing = np.linalg.norm(affine[:3, :3], axis=0) * factor
-    if unit and spacing.min() > 0.05 and spacing.max() < 50:
+    if not unit:
+        return 1.0
+    if spacing.min() > 0.05 and spacing.max() < 50:
         notes.append(f"the file is in {unit}; taken to millimetres")
-        affine = affine.copy()
-        affine[:3] *= factor
-    return affine
+        return factor
+    notes.append(f"the file says that it is in {unit}, which no body fits; taken as millimetres")
+    return 1.0
 
 
 def _repaired(affine: Affine, shape: tuple[int, int, int], notes: list[str]) -> Affine:

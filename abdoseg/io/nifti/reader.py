@@ -20,7 +20,7 @@ from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Stored
 from abdoseg.io.image_file import GridCheck, ImageFile, accept_any_grid, apply_scale, non_finite_notes
 from abdoseg.io.limits import check_declared_size
-from abdoseg.io.nifti.header import Order, byte_order, parsed
+from abdoseg.io.nifti.header import Order, byte_order, in_millimetres, parsed
 from abdoseg.io.nifti.orientation import nifti_affine
 from abdoseg.runtime.gzip_stream import OpenedFile, open_decompressed
 
@@ -89,8 +89,9 @@ def read_layout(file: OpenedFile, assume_axes: bool) -> VoxelLayout:
             header, kind = parse_header(header_path, other.head)
     notes: list[str] = []
     shape = _shape(header_path, header)
-    affine, source = nifti_affine(header_path, header, shape, assume_axes, notes)
-    stored = Stored(Geometry(shape, affine), None if source == "assumed" else header)  # what is written says it
+    affine, source, factor = nifti_affine(header_path, header, shape, assume_axes, notes)
+    # A file written with the scan's own header is in mm, too; where axes were assumed, a new header says so.
+    stored = Stored(Geometry(shape, affine), None if source == "assumed" else in_millimetres(header, factor))
     data = _image_path(header_path) if kind == "pair" else header_path
     dtype = np.dtype(NUMBERS[int(header["datatype"])]).newbyteorder(byte_order(header))
     details = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from abdoseg.image.volume import Array, Geometry, Stored
-from abdoseg.io.nifti.header import blank, byte_order, quaternion
+from abdoseg.io.nifti.header import MM, blank, byte_order, quaternion
 from abdoseg.io.nifti.reader import NUMBERS
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 LEVEL = 2  # of isal's 0 to 3: see tests/benchmarks/read_dicom.py
 BLOCK = 4 * 2**20
 SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
-MM = 2  # NIFTI_UNITS_MM
 KEPT = (
     "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x",
     "qoffset_y", "qoffset_z", "xyzt_units",

@@ -4,9 +4,11 @@ import os
 import shutil
 import zipfile
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from phantom_dicom import AXIAL, COMPANY, body, write_series
 
 from abdoseg.errors import ScanError, SeriesError
@@ -84,6 +86,19 @@ def test_images_that_a_dicomdir_lists_and_the_folder_lacks_are_counted(tmp_path)
     by_place[-1].unlink()  # at the end, where geometry cannot tell
     for path in (tmp_path, tmp_path / "DICOMDIR"):
         assert any("1 of 8 images that the DICOMDIR lists are not there" in note for note in read_scan(path).notes)
+
+
+@pytest.mark.parametrize("root", [(), ("DICOM",), ("A", "DICOM")])
+def test_a_dicomdirs_paths_may_start_above_its_own_folder(tmp_path, root):
+    files = write_series(tmp_path, HU, dicomdir=True)
+    directory = pydicom.dcmread(tmp_path / "DICOMDIR")
+    for record in directory.DirectoryRecordSequence:
+        name = record.ReferencedFileID
+        record.ReferencedFileID = [*root, *([name] if isinstance(name, str) else name)]
+    directory.save_as(tmp_path / "DICOMDIR")
+    assert read_scan(tmp_path).notes == ()
+    files[0].unlink()
+    assert any("1 of 8 images that the DICOMDIR lists are not there" in note for note in read_scan(tmp_path).notes)
 
 
 def test_a_zip_is_read_without_unpacking(tmp_path):
@@ -226,8 +241,42 @@ def test_an_empty_folder_and_a_folder_of_other_scans_are_told_apart(tmp_path):
     with pytest.raises(ScanError, match="the folder is empty"):
         read_scan(tmp_path)
     (tmp_path / "a.nii.gz").write_bytes(b"x" * 400)
-    with pytest.raises(SeriesError, match=r"no DICOM, but 1 files in other formats; .* a\.nii\.gz"):
+    with pytest.raises(ScanError, match=r"a\.nii\.gz: not a NIfTI file"):
         read_scan(tmp_path)
+    (tmp_path / "b.nii.gz").write_bytes(b"x" * 400)
+    with pytest.raises(SeriesError, match=r"no DICOM, but 2 files in other formats; .* a\.nii\.gz"):
+        read_scan(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "sub/a.nii.gz", "a.mha", "a.nrrd"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_the_only_scan_file_of_a_folder_or_zip_is_read(tmp_path, name, zipped):
+    file = tmp_path / "ct" / name
+    file.parent.mkdir(parents=True)
+    if name.endswith(("nii", "gz")):
+        nibabel.save(nibabel.Nifti1Image(HU, AXIAL), file)
+    else:
+        sitk.WriteImage(sitk.GetImageFromArray(HU.T), str(file))
+    (tmp_path / "ct" / "readme.txt").write_text("a scan")
+    path = shutil.make_archive(str(tmp_path / "export"), "zip", tmp_path / "ct") if zipped else tmp_path / "ct"
+    volume = read_scan(path)
+    assert np.array_equal(stored_array(volume), HU)
+    assert volume.details["format"] in ("NIfTI-1", "MetaImage", "NRRD")
+
+
+def test_several_scan_files_in_a_zip_are_named_and_a_damaged_one_is_refused(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(HU, AXIAL), tmp_path / "a.nii")
+    for names in ("ab", "a"):
+        with zipfile.ZipFile(tmp_path / f"{names}.zip", "w") as archive:
+            for name in names:
+                archive.write(tmp_path / "a.nii", f"{name}.nii")
+    with pytest.raises(SeriesError, match=r"2 files in other formats; unpack it and name them one by one: a\.nii"):
+        read_scan(tmp_path / "ab.zip")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[2000] ^= 1
+    (tmp_path / "a.zip").write_bytes(bytes(data))
+    with pytest.raises(ScanError, match="damaged zip"):
+        read_scan(tmp_path / "a.zip")
 
 
 class TestHostileZips:
@@ -243,6 +292,17 @@ class TestHostileZips:
         with pytest.raises(ScanError, match="leads out of the archive"):
             read_scan(self.zip_of(tmp_path / "x.zip", name))
         assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
+
+    def test_a_member_without_a_name_is_refused(self, tmp_path):
+        path = self.zip_of(tmp_path / "x.zip", "a")
+        data = path.read_bytes()
+        at = data.rindex(b"PK\x01\x02")
+        nameless = data[: at + 28] + bytes(2) + data[at + 30 : at + 46] + data[at + 47 :]  # the name's length, the name
+        end = nameless.rindex(b"PK\x05\x06")
+        size = int.from_bytes(nameless[end + 12 : end + 16], "little") - 1
+        path.write_bytes(nameless[: end + 12] + size.to_bytes(4, "little") + nameless[end + 16 :])
+        with pytest.raises(ScanError, match="a member of the zip has no name"):
+            read_scan(path)
 
     def test_a_zip_that_claims_an_impossible_expansion_is_refused(self, tmp_path):
         path = self.zip_of(tmp_path / "x.zip", "a.dcm", b"\0" * 1000)

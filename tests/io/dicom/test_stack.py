@@ -1,11 +1,13 @@
 """Slices in order: gaps named and filled, duplicates that must agree, and what cannot be stacked."""
 
 import numpy as np
+import pydicom
 import pytest
 from phantom_dicom import AXIAL, body, tilted, write_series
 
 from abdoseg.errors import SeriesError, UsageError
 from abdoseg.io import read_scan
+from abdoseg.io.dicom.reader import ordered_headers
 from abdoseg.io.dicom.stack import usual_step
 
 HU = body()  # 12 slices, 2.5 mm apart, from z = -40 to -12.5
@@ -105,8 +107,13 @@ def test_a_folder_with_every_slice_twice_is_read_once(tmp_path):
 
 def test_two_different_slices_in_one_place_are_an_error(tmp_path):
     write_series(tmp_path, HU, rivals=[5])
-    with pytest.raises(SeriesError, match=r"two different slices at -27\.5 mm"):
+    (rival,) = tmp_path.glob("again*")
+    with pytest.raises(SeriesError, match=r"two different slices at -27\.5 mm") as refusal:
         read_scan(tmp_path)
+    named = {name for name in (path.name for path in tmp_path.iterdir()) if name in str(refusal.value)}
+    places = [float(pydicom.dcmread(tmp_path / name).ImagePositionPatient[2]) for name in named]
+    assert rival.name in named
+    assert places == [-27.5, -27.5]
 
 
 def test_slices_that_jump_sideways_are_an_error(tmp_path):
@@ -144,3 +151,44 @@ def test_slices_from_head_to_feet_come_out_from_feet_to_head(tmp_path):
 )
 def test_the_usual_step_is_what_most_neighbours_share(gaps, step):
     assert usual_step(np.array(gaps, float)) == pytest.approx(step)
+
+
+def rewritten(folder, place, size):
+    """Gives the slice at that place along K another matrix: every second pixel of the one it had."""
+    for path in folder.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        if abs(float(dataset.ImagePositionPatient[2]) - place) < 0.1:
+            pixels = dataset.pixel_array[:: dataset.Rows // size[0], :: dataset.Columns // size[1]]
+            dataset.Rows, dataset.Columns = pixels.shape
+            dataset.PixelSpacing = [2 * float(n) for n in dataset.PixelSpacing]
+            dataset.PixelData = pixels.tobytes()
+            dataset.save_as(path)
+
+
+def test_a_slice_of_another_matrix_is_said_to_be_there_and_refused_unless_it_may_be_filled(tmp_path):
+    write_series(tmp_path, HU)
+    rewritten(tmp_path, -40 + 5 * 2.5, (18, 20))
+    words = r"between -30.0 and -25.0 mm \(1 missing\); "
+    words += "1 of them are there, but with another matrix, 20 x 18 among 40 x 36"
+    with pytest.raises(SeriesError, match=words + ".*--gaps fill"):
+        read_scan(tmp_path)
+    volume = read_scan(tmp_path, gaps="fill")
+    assert volume.voxels.shape == HU.shape
+    assert any("another matrix, 20 x 18" in note and "1 of 12 slices are interpolated" in note for note in volume.notes)
+    assert ordered_headers(tmp_path, gaps="fill")[-1][2] == 11
+
+
+def test_several_slices_of_another_matrix_are_not_taken_for_missing_ones_either(tmp_path):
+    write_series(tmp_path, HU)
+    for place in (4, 5):
+        rewritten(tmp_path, -40 + place * 2.5, (18, 20))
+    with pytest.raises(SeriesError, match="2 of them are there, but with another matrix"):
+        read_scan(tmp_path)
+
+
+def test_a_slice_of_another_matrix_at_the_end_is_left_out_and_said(tmp_path):
+    write_series(tmp_path, HU)
+    rewritten(tmp_path, -40 + 11 * 2.5, (18, 20))
+    volume = read_scan(tmp_path)
+    assert volume.voxels.shape[2] == 11
+    assert any("1 slices beyond the ends are left out: with another matrix, 20 x 18" in note for note in volume.notes)

@@ -2,10 +2,12 @@
 
 import gzip
 import sys
+import warnings
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from phantom_dicom import body
 
 from abdoseg.errors import ResourceError, ScanError
@@ -282,6 +284,38 @@ class TestAxes:
         assert np.allclose(volume.geometry.spacing_mm, [0.8, 0.9, 3])
         assert volume.notes == ("the file is in metres; taken to millimetres",)
 
+    @pytest.mark.parametrize(("unit", "factor", "word"), [(1, 1e-3, "metres"), (3, 1e3, "micrometres")])
+    @pytest.mark.parametrize("affine", [AFFINE, turned()])
+    def test_a_file_in_another_unit_is_written_in_millimetres(self, tmp_path, unit, factor, word, affine):
+        path = save(tmp_path / "a.nii", affine=np.diag([factor, factor, factor, 1]) @ affine)
+        volume = read_scan(patched(path, 123, bytes([unit | 8])))  # seconds
+        assert volume.notes[0] == f"the file is in {word}; taken to millimetres"
+        write_nifti(volume.voxels, volume.stored, tmp_path / "b.nii")
+        header = nibabel.load(tmp_path / "b.nii").header
+        assert header.get_xyzt_units() == ("mm", "sec")
+        for written in (header.get_sform(), header.get_qform()):
+            assert np.allclose(written, affine, atol=1e-4)
+        assert np.allclose(sitk.ReadImage(str(tmp_path / "b.nii")).GetSpacing(), [0.8, 0.9, 3], rtol=1e-5)
+
+    def test_metres_that_no_body_fits_are_taken_as_millimetres_and_said(self, tmp_path):
+        volume = read_scan(patched(save(tmp_path / "a.nii"), 123, b"\x01"))
+        assert np.allclose(volume.geometry.spacing_mm, [0.8, 0.9, 3])
+        assert volume.notes == ("the file says that it is in metres, which no body fits; taken as millimetres",)
+
+    @pytest.mark.parametrize("assume_axes", [False, True])
+    def test_negative_pixdim_is_read_as_positive_and_written_so(self, tmp_path, assume_axes):
+        code = 0 if assume_axes else 1
+        path = save(tmp_path / "a.nii", sform=code, qform=code)
+        plain = read_scan(path, assume_axes=assume_axes)
+        volume = read_scan(patched(path, 80, np.array([-0.8, 0.9, -3], "<f4").tobytes()), assume_axes=assume_axes)
+        assert volume.stored.geometry.matches(plain.stored.geometry)
+        assert np.array_equal(volume.voxels, plain.voxels)
+        write_nifti(volume.voxels, volume.stored, tmp_path / "b.nii")
+        assert nibabel.load(tmp_path / "b.nii").header["pixdim"][1:4].min() > 0
+        image = sitk.ReadImage(str(tmp_path / "b.nii"))
+        directions = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+        assert np.allclose(np.diag([-1, -1, 1]) @ directions, volume.stored.geometry.affine[:3, :3], atol=1e-5)
+
     def test_an_impossible_voxel_size_is_refused(self, tmp_path):
         path = save(tmp_path / "a.nii", sform=0, qform=0)
         with pytest.raises(ScanError, match="voxel size"):
@@ -289,6 +323,24 @@ class TestAxes:
 
 
 class TestDamage:
+    @pytest.mark.parametrize("value", [1e200, 1e308, -1e308])
+    @pytest.mark.parametrize("field", ["quatern_b", "pixdim", "srow_x", "qoffset_x", "scl_slope", "scl_inter"])
+    def test_huge_numbers_in_a_nifti_2_header_are_met_without_a_warning(self, tmp_path, capfd, field, value):
+        header = nibabel.Nifti2Header()
+        image = nibabel.Nifti2Image(HU, AFFINE, header)
+        image.set_sform(AFFINE, 1 if field.startswith("srow") else 0)
+        image.set_qform(AFFINE, 1)
+        nibabel.save(image, tmp_path / "a.nii")
+        offset = nibabel.Nifti2Header.template_dtype.fields[field][1] + (8 if field == "pixdim" else 0)
+        patched(tmp_path / "a.nii", offset, np.array(value, "<f8").tobytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                volume = read_scan(tmp_path / "a.nii")
+                assert np.isfinite(volume.voxels).all()
+            except ScanError:
+                pass
+
     @pytest.mark.parametrize(
         ("content", "words"),
         [
