@@ -21,6 +21,7 @@ import numpy.typing as npt
 from abdoseg.anatomy.label_schemes import numbers_in
 from abdoseg.cohort.find_scans import FoundScan, find_scans, without_duplicates
 from abdoseg.errors import AbdosegError, OutputError, ResourceError, UsageError
+from abdoseg.image.lesions import write_lesions
 from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import write_csv
 from abdoseg.io import case_name, write_nifti
@@ -70,15 +71,25 @@ class ScanCase:
         """Every file, the record last: when it stands, the case is complete."""
         return [path for path in (self.labelmap, self.volumes, self.record) if path is not None]
 
+    @property
+    def lesions(self) -> Path | None:
+        """The table of lesions, which is written when they are looked for."""
+        return self.volumes and self.volumes.with_name(f"{self.name}_lesions.csv")
+
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """Options of all cases of a run. reading: further arguments of `read_scan`. scheme: of the labels written."""
+    """Options of all cases of a run.
+
+    scheme: of the labels written. organs: instead of the model's own. tumour: liver tumours beside them. reading:
+    further arguments of `read_scan`.
+    """
 
     scheme: str = "abdoseg"
     organs: tuple[str, ...] | None = None
     overwrite: bool = False
     max_memory: int | None = None
+    tumour: bool = False
     reading: dict[str, Any] = field(default_factory=dict)
 
 
@@ -309,9 +320,11 @@ def _completed(work: Callable[[], T]) -> Future[T]:
 
 def _output_organs(plan: Plan, options: BatchOptions) -> tuple[str, ...]:
     """The organs asked for, or those the model delivers that the scheme has a number for. Raises UsageError."""
+    tumour = ("liver_tumour",) if options.tumour else ()
     if options.organs is not None:
-        return options.organs
-    delivered = [organ for channel in plan.output_organs for organ in members(channel)]
+        return tuple(dict.fromkeys((*options.organs, *tumour)))
+    channels = dict.fromkeys((*plan.output_organs, *tumour))
+    delivered = [organ for channel in channels for organ in members(channel)]
     numbered = tuple(organ for organ in delivered if organ in numbers_in(options.scheme))
     if not numbered:
         raise UsageError(
@@ -372,6 +385,11 @@ def write_case(
     if case.volumes:
         with writing(case.volumes, overwrite) as temporary:
             write_csv(rows, temporary, columns(found.quality))
+    outputs = case.outputs
+    if case.lesions and found.lesions:
+        with writing(case.lesions, overwrite) as temporary:
+            write_lesions([lesion for kind in found.lesions.values() for lesion in kind], temporary)
+        outputs = [*outputs[:-1], case.lesions, outputs[-1]]
     others = tuple(export())
     seconds = {**found.record.seconds, "write": round(time.perf_counter() - start, 4)}
     record = {"case": case.name, **found.record.to_dict(), "labels": options.scheme, "seconds": seconds}
@@ -381,7 +399,7 @@ def write_case(
         with writing(case.record, overwrite) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return CaseResult(
-        case, (*case.outputs, *others), record, tuple(asdict(row) | {"complete": row.complete} for row in rows)
+        case, (*outputs, *others), record, tuple(asdict(row) | {"complete": row.complete} for row in rows)
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from abdoseg import __version__
+from abdoseg.image.lesions import Lesion, lesion_row
 from abdoseg.image.volume import Geometry, Volume
 from abdoseg.quality import Quality
 
@@ -23,7 +24,8 @@ class RunRecord:
 
     model: digest and organs. seconds: by stage. input: the scan's geometry as it was stored, and what reading found
     out. changes: what post-processing did, a sentence each. removed: why an organ was taken away, by organ.
-    quality: by organ. warnings: what a person should look at.
+    quality: by organ. lesions: by kind that was looked for, one after the other, the largest first. warnings: what a
+    person should look at.
     """
 
     versions: Mapping[str, str]
@@ -39,12 +41,14 @@ class RunRecord:
     removed: Mapping[str, str] = field(default_factory=dict)
     quality: Mapping[str, Quality] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    lesions: Mapping[str, tuple[Lesion, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values; each organ's quality with the verdict `review`."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         quality = {organ: asdict(found) | {"review": found.review} for organ, found in self.quality.items()}
-        return values | {"quality": quality}
+        lesions = {kind: [lesion_row(lesion) for lesion in found] for kind, found in self.lesions.items()}
+        return values | {"quality": quality, "lesions": lesions}
 
 
 class Stopwatch:

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, host_of
 from abdoseg.errors import ModelError
 from abdoseg.image.components import Box
+from abdoseg.image.lesions import Lesion, ProbabilityAt, measure_lesions
 from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.resample import upsample_labels
 from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, measure
 from abdoseg.inference.backend import precision
 from abdoseg.inference.coarse_to_fine import coarse_to_fine
+from abdoseg.inference.lesions import merge_lesions, probability_of, split_lesions, with_lesions
 from abdoseg.inference.network_grid import network_grid, resample_to_network_grid
-from abdoseg.inference.postprocess import body_middle, postprocess, split_channels
+from abdoseg.inference.postprocess import Changes, body_middle, postprocess, split_channels
 from abdoseg.inference.resources import largest_tile
 from abdoseg.model.device import fastest_float
 from abdoseg.model.plan import Plan, members
@@ -37,6 +39,11 @@ class Segmentation:
     labelmap: Labelmap
     rows: list[OrganVolume]
     record: RunRecord
+
+    @property
+    def lesions(self) -> dict[str, tuple[Lesion, ...]]:
+        """Each kind of lesion that was looked for: those found, the largest first."""
+        return dict(self.record.lesions)
 
     @property
     def quality(self) -> dict[str, Quality]:
@@ -68,24 +75,35 @@ def segment(
         ResourceError: `max_memory` is too little for the scan.
     """
     plan, names = model.plan, known_organs(model.plan, organs)
+    computed = with_lesions(names, known_organs(plan, plan.organs))
     tile_voxels = tile_for(volume.geometry, model, max_memory)
     watch = Stopwatch()
     with watch("resample"):
         image, grid = resample_to_network_grid(volume, plan)
     with watch("network"):
-        maps = coarse_to_fine(model, image, grid, _channels(plan, names), tile_voxels, track)
+        maps = coarse_to_fine(model, image, grid, _channels(plan, computed), tile_voxels, track)
     with watch("postprocess"):
         middle = body_middle(image > plan.window_hu[0])
-        maps = split_channels(maps, names, (grid.shape[0] - 1) / 2 if middle is None else middle)
+        maps = split_channels(maps, computed, (grid.shape[0] - 1) / 2 if middle is None else middle)
+        maps, lesions_apart = merge_lesions(maps)
         maps, changes = postprocess(maps, image, middle)
+        maps = split_lesions(maps, lesions_apart, names)
+        changes |= {lesion: Changes(outside_ml=ml) for lesion, ml in lesions_apart.outside_ml.items()}
         evidence = examine(maps, image)
         removed = implausible(evidence, image, grid.voxel_ml, plan.presence_threshold)
-        maps = maps.select([organ for organ in evidence if organ not in removed])
+        maps = maps.select(
+            [organ for organ in evidence if organ in names and not {organ, host_of(organ)} & set(removed)]
+        )
         evidence = {organ: evidence[organ] for organ in maps.organs}
     with watch("labels"):
         labelmap, boxes = to_labelmap(maps, volume, names)
     with watch("measure"):
         rows = measure(labelmap, volume.voxels, boxes)
+        lesions = {
+            name: measure_lesions(labelmap, volume.voxels, name, _probability(maps, name), boxes)
+            for name in names
+            if BY_NAME[name].is_lesion
+        }
     with watch("quality"):
         quality = assess(Findings(rows, evidence, changes, removed, grid, middle))
         sides_known = {"liver", "spleen"} <= set(names)
@@ -100,9 +118,10 @@ def segment(
         peak_memory_bytes=peak_memory(),
         input=describe_input(volume),
         grid=describe_grid(grid),
-        changes=tuple(line for organ, change in changes.items() for line in change.sentences(organ)),
+        changes=tuple(line for organ in names for line in changes[organ].sentences(organ)),
         removed=removed,
         quality=quality,
+        lesions=lesions,
         warnings=(*filter(None, [mirrored]), *sentences(rows, quality, removed)),
     )
     return Segmentation(labelmap, rows, record)
@@ -135,6 +154,10 @@ def known_organs(plan: Plan, organs: Sequence[str] | None) -> tuple[str, ...]:
             f"the model does not know {', '.join(sorted(wanted - known))}; it knows {', '.join(sorted(known))}"
         )
     return tuple(sorted(wanted, key=lambda organ: BY_NAME[organ].label))
+
+
+def _probability(maps: OrganMaps, organ: str) -> ProbabilityAt | None:
+    return probability_of(maps, organ) if organ in maps.organs else None
 
 
 def _channels(plan: Plan, organs: Sequence[str]) -> tuple[str, ...]:

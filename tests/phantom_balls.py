@@ -10,12 +10,13 @@ from abdoseg.model.plan import Plan
 from abdoseg.model.weights import Model
 
 ORGANS = ("liver", "kidney_right", "kidney_left", "spleen", "pancreas")
-HU = {organ: 95 + 20 * n for n, organ in enumerate(ORGANS)}
+WITH_TUMOUR = (*ORGANS[:4], "liver_tumour")
+HU = {organ: 95 + 20 * n for organs in (ORGANS, WITH_TUMOUR) for n, organ in enumerate(organs)}
 SPACING = (2.0, 2.0, 3.0)
 
 
 class ByHu(nn.Module):
-    """Logits by HU alone: background up to 85, then an organ every 20 HU, in the order of ORGANS."""
+    """Logits by HU alone: background up to 85, then an organ every 20 HU, in the order of the plan's."""
 
     def forward(self, image):
         hu = (image + 1) * 200 - 125
@@ -23,8 +24,8 @@ class ByHu(nn.Module):
         return -((torch.clamp(hu, min=75) - centres) ** 2) / 50
 
 
-def model():
-    plan = Plan(SPACING, (32, 32, 16), ORGANS, ORGANS[:4], {"name": "vnet"})
+def model(organs=ORGANS, output_organs=ORGANS[:4]):
+    plan = Plan(SPACING, (32, 32, 16), organs, output_organs, {"name": "vnet"})
     return Model(plan, ByHu(), torch.device("cpu"), "0" * 64)
 
 

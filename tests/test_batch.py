@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from phantom_balls import model, scan
+from phantom_balls import WITH_TUMOUR, model, scan
 
 from abdoseg.batch import BatchOptions, ScanCase, check_outputs, plan_cases, run, sharded
 from abdoseg.errors import OutputError, ScanError, UsageError
@@ -247,3 +247,19 @@ def test_a_scan_that_memory_does_not_allow_is_refused_by_its_header(cohort, tmp_
     assert result.error.exit_code == 10
     assert str(result.error).startswith(f"{cohort[0]}: a scan of")
     assert "--max-memory allows 0.12 GB" in str(result.error)
+
+
+def test_tumours_have_a_table_of_their_own(cohort, tmp_path):
+    with_tumour = lambda: model(WITH_TUMOUR)  # noqa: E731
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), with_tumour, BatchOptions(tumour=True))
+    assert [path.name for path in result.written] == ["a_seg.nii.gz", "a_volumes.csv", "a_lesions.csv", "a.json"]
+    assert (tmp_path / "out" / "a_lesions.csv").read_text().startswith("number,volume_ml,longest_axial_mm")
+    assert [row["organ"] for row in result.rows] == list(WITH_TUMOUR)
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "four"), with_tumour)
+    assert [row["organ"] for row in result.rows] == list(WITH_TUMOUR[:4])
+    assert not (tmp_path / "four" / "a_lesions.csv").exists()
+
+
+def test_tumours_are_an_error_for_a_model_that_does_not_know_them(cohort, tmp_path):
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, BatchOptions(tumour=True))
+    assert "does not know liver_tumour" in str(result.error)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from phantom_balls import HU, SPACING, dice, model, scan
+from phantom_balls import HU, SPACING, WITH_TUMOUR, dice, model, scan
 
 import abdoseg
 from abdoseg.errors import ModelError, ResourceError
@@ -209,3 +209,50 @@ def test_a_channel_for_both_kidneys_is_parted_by_side():
     assert found.labelmap.organs == {1: "liver", 2: "kidney_right", 3: "kidney_left"}
     np.testing.assert_array_equal(found.labelmap.labels == 2, truth == 2)
     np.testing.assert_array_equal(found.labelmap.labels == 3, truth == 3)
+
+
+WITH_LESIONS = {
+    "liver": ((110, 60, 60), 26),
+    "spleen": ((40, 60, 70), 16),
+    "liver_tumour": ((110, 60, 60), 10),
+}
+
+
+def test_a_tumour_has_a_label_a_row_and_a_line_in_the_table_of_lesions():
+    volume, truth = scan(organs=WITH_LESIONS)
+    found = segment(volume, model(WITH_TUMOUR), organs=("liver", "spleen", "liver_tumour"))
+    np.testing.assert_array_equal(found.labelmap.labels, truth)
+    liver, _, tumour = found.rows
+    assert (liver.voxels, tumour.voxels) == ((truth == 1).sum(), (truth == 5).sum())
+    assert liver.with_lesions_ml == pytest.approx(liver.volume_ml + tumour.volume_ml)
+    assert liver.burden_percent == pytest.approx(100 * tumour.volume_ml / liver.with_lesions_ml)
+    (lesion,) = found.lesions["liver_tumour"]
+    assert lesion.volume_ml == pytest.approx(tumour.volume_ml)
+    assert lesion.longest_axial_mm == pytest.approx(20, abs=2)
+    assert lesion.contrast_hu == pytest.approx(HU["liver_tumour"] - HU["liver"])
+    assert 0.5 < lesion.mean_probability < 1
+    assert found.record.to_dict()["lesions"]["liver_tumour"][0]["number"] == 1
+
+
+def test_without_their_label_tumours_are_liver_as_they_are_for_a_network_that_knows_none():
+    volume, truth = scan(organs=WITH_LESIONS)
+    found = segment(volume, model(WITH_TUMOUR))
+    np.testing.assert_array_equal(found.labelmap.labels, np.where(truth == 5, 1, truth))
+    assert found.lesions == {}
+    assert found.rows[0].with_lesions_ml is None
+
+
+def test_a_liver_without_tumours_is_no_reason_for_review():
+    volume, _ = scan()
+    found = segment(volume, model(WITH_TUMOUR), organs=WITH_TUMOUR)
+    assert found.lesions == {"liver_tumour": ()}
+    assert not found.quality["liver_tumour"].review
+    assert not any("tumour" in warning for warning in found.warnings)
+    assert (found.rows[0].with_lesions_ml, found.rows[0].burden_percent) == (found.rows[0].volume_ml, 0)
+
+
+def test_tumours_alone_can_be_asked_for():
+    volume, truth = scan(organs=WITH_LESIONS)
+    found = segment(volume, model(WITH_TUMOUR), organs=("liver_tumour",))
+    np.testing.assert_array_equal(found.labelmap.labels, np.where(truth == 5, 5, 0))
+    assert found.lesions["liver_tumour"][0].surface_distance_mm is None

@@ -34,6 +34,7 @@ class SegmentOptions(ExportFlags):
     output: Path
     scheme: str
     organs: str | None
+    tumour: bool
     model_name: str | None
     device: str
     threads: int | None
@@ -89,6 +90,9 @@ class SegmentOptions(ExportFlags):
 )
 @options.labels
 @click.option("--organs", metavar="NAME,...", help="Organs to deliver.  [default: the model's main ones]")
+@click.option("--tumour", is_flag=True,
+              help="Liver tumours, too: a label of their own (the liver's volume is then without them, with_lesions_ml "
+                   "with them), and CASE_lesions.csv with the size, place and contrast of each.")  # fmt: skip
 @options.model
 @options.device
 @options.threads
@@ -119,6 +123,7 @@ def segment(given: SegmentOptions) -> int:
         abdoseg segment scan.nii.gz -o out/
         abdoseg segment cohort/ -o out/ --stl --video
         abdoseg segment scan.nii.gz -o liver.nii.gz --organs liver
+        abdoseg segment scan.nii.gz -o out/ --tumour
     """  # fmt: skip
     from abdoseg.batch import BatchOptions, check_outputs, plan_cases, run, sharded
     from abdoseg.runtime.ledger import Ledger
@@ -133,19 +138,21 @@ def segment(given: SegmentOptions) -> int:
     organs, reading = given.organ_names(), given.reading()
     request = RunRequest(
         {"labels": given.scheme, "organs": organs and sorted(organs), "model": given.model_name, "split": given.split}
+        | {"tumour": given.tumour}
         | reading,
         given.further_formats(),
     )
     overwrite = given.overwrite
     if given.resume and ledger:
         cases, overwrite = request.unfinished(cases, ledger, talk, given.as_json), True
-    batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, reading)
+    batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, given.tumour, reading)
     folder = given.output.parent if single else given.output
     export = _exporting(given, folder, overwrite)
     load = options.model_loader(given.model_name, given.device, given.threads)
     if given.dry_run:
         return list_cases(cases, load, reading, talk)
-    check_outputs(cases, batch, _planned_exports(cases, folder, given, organs))
+    tables = [case.lesions for case in cases if case.lesions and (given.tumour or "liver_tumour" in (organs or ()))]
+    check_outputs(cases, batch, [*tables, *_planned_exports(cases, folder, given, organs)])
     tiles, scans = (talk.track, _untracked) if len(cases) == 1 else (_untracked, talk.track)
     done: list[str] = []
     exit_codes: set[int] = set()

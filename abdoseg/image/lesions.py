@@ -7,7 +7,7 @@ Lengths end on the faces of voxels, not in their centres: a lesion of one voxel 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class Lesion:
         mean_hu: None without a scan.
         contrast_hu: its mean HU less that of the organ 2 to 10 mm around it; None where there is no such organ.
         surface_distance_mm: from the lesion to the surface of the organ with its lesions, 0 where it reaches the
-            surface; None where the whole grid is organ.
+            surface; None where no organ is seen, or nothing else.
         mean_probability: of being lesion against the likeliest other label; None without a network's answer.
         box: that holds it, on the labelmap's canonical grid.
 
@@ -90,6 +90,7 @@ def measure_lesions(
     voxels_hu: Array | None = None,
     lesion: str = "liver_tumour",
     probability_at: ProbabilityAt | None = None,
+    within: Mapping[int, Box] | None = None,
 ) -> tuple[Lesion, ...]:
     """Every lesion of one kind, the largest first; empty when there is none.
 
@@ -98,9 +99,10 @@ def measure_lesions(
         voxels_hu: (I, J, K) the scan, on the labelmap's grid.
         lesion: its name in ORGANS; the organ around it is its host's.
         probability_at: the network's probability of the lesion at points, (N, 3) RAS mm to (N,).
+        within: for each label that is there, a box that holds all of it; found here if not given.
     """
     label, organ_label = _label_of(labelmap, lesion), _label_of(labelmap, host_of(lesion))
-    found = boxes(labelmap.labels)
+    found = boxes(labelmap.labels) if within is None else within
     if label not in found:
         return ()
     region = _united([found[number] for number in (label, organ_label) if number in found])
@@ -109,10 +111,10 @@ def measure_lesions(
     organ = np.asarray(labelmap.labels[region] == organ_label)
     start = [part.start for part in region]
     geometry = labelmap.geometry.cropped(start, [part.stop for part in region])
-    depth_mm = _depths_mm(organ | (numbers > 0), geometry.spacing_mm)
+    depth_mm = _depths_mm(organ | (numbers > 0), geometry.spacing_mm) if organ.any() else None
     hu = None if voxels_hu is None else voxels_hu[region]
     lesions = []
-    for number, box in enumerate(_boxes_of(numbers), start=1):
+    for number, box in enumerate(lesion_boxes(numbers), start=1):
         mask = np.asarray(numbers[box] == number)
         place = geometry.cropped([part.start for part in box], [part.stop for part in box])
         points_mm = np.argwhere(mask) @ place.affine[:3, :3].T + place.affine[:3, 3]
@@ -148,6 +150,13 @@ def number_lesions(mask: Mask) -> npt.NDArray[np.uint32]:
     ranks = np.zeros(len(sizes), np.uint32)
     ranks[np.argsort(-sizes[1:], kind="stable") + 1] = np.arange(1, len(sizes))
     return np.asarray(ranks[pieces])
+
+
+def lesion_boxes(numbers: npt.NDArray[np.uint32]) -> list[Box]:
+    """The bounding box of each lesion in the array of their numbers, from number 1 on."""
+    from scipy import ndimage
+
+    return [box for box in ndimage.find_objects(numbers.astype(np.int32)) if box is not None]
 
 
 def axial_diameters(mask: Mask, geometry: Geometry) -> AxialDiameters:
@@ -195,10 +204,10 @@ def write_lesions(lesions: Sequence[Lesion], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows([cell(value) for value in row(lesion).values()] for lesion in lesions)
+        writer.writerows([cell(value) for value in lesion_row(lesion).values()] for lesion in lesions)
 
 
-def row(lesion: Lesion) -> dict[str, object]:
+def lesion_row(lesion: Lesion) -> dict[str, object]:
     """A lesion's values by column, as CSV and JSON have them."""
     return dict(
         zip(
@@ -231,12 +240,6 @@ def _united(parts: Sequence[Box]) -> Box:
         slice(min(span.start for span in spans), max(span.stop for span in spans)) for spans in zip(*parts, strict=True)
     )
     return i, j, k
-
-
-def _boxes_of(numbers: npt.NDArray[np.uint32]) -> list[Box]:
-    from scipy import ndimage
-
-    return [box for box in ndimage.find_objects(numbers.astype(np.int32)) if box is not None]
 
 
 def _faces(mask: Mask) -> Floats:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from abdoseg.anatomy.organs import BY_NAME, host_of
 from abdoseg.errors import GeometryError
 from abdoseg.image.components import Box, box_of, moved
 from abdoseg.image.volume import FACES, Array, Labelmap, memory_order
@@ -17,7 +18,18 @@ from abdoseg.runtime.threads import on_all_cores
 
 NOWHERE = slice(0, 0), slice(0, 0), slice(0, 0)
 PLANES = 8  # measured at a time: as many as a core's cache holds
-COLUMNS = ("organ", "label", "voxels", "volume_ml", "mean_hu", "sd_hu", "complete", "touches")
+COLUMNS = (
+    "organ",
+    "label",
+    "voxels",
+    "volume_ml",
+    "mean_hu",
+    "sd_hu",
+    "complete",
+    "touches",
+    "with_lesions_ml",
+    "burden_percent",
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,8 @@ class OrganVolume:
     """One organ's row.
 
     mean_hu, sd_hu: None without a scan or without voxels. touches: the scan's faces that the organ reaches.
+    with_lesions_ml: of the organ and the lesions in it, where those were looked for apart; volume_ml is then the organ
+    without them. burden_percent: what part of that the lesions are. Both None for lesions and for other organs.
     """
 
     organ: str
@@ -34,6 +48,8 @@ class OrganVolume:
     mean_hu: float | None
     sd_hu: float | None
     touches: tuple[str, ...]
+    with_lesions_ml: float | None = None
+    burden_percent: float | None = None
 
     @property
     def complete(self) -> bool | None:
@@ -67,7 +83,7 @@ def measure(
         count, mean, sd = _inside(labelmap.labels, voxels_hu, label, box)
         touches = _touches(labelmap.labels, label, box)
         rows.append(OrganVolume(organ, label, count, count * labelmap.geometry.voxel_ml, mean, sd, touches))
-    return rows
+    return [_with_lesions(row, rows) for row in rows]
 
 
 def write_csv(rows: Sequence[OrganVolume], path: Path, extra: Mapping[str, Mapping[str, object]] | None = None) -> None:
@@ -83,7 +99,8 @@ def write_csv(rows: Sequence[OrganVolume], path: Path, extra: Mapping[str, Mappi
 def cells(row: OrganVolume) -> list[str]:
     """A row's values in the order of COLUMNS."""
     values = (row.organ, row.label, row.voxels, row.volume_ml, row.mean_hu, row.sd_hu, row.complete)
-    return [*(cell(value) for value in values), ";".join(row.touches)]
+    lesions = cell(row.with_lesions_ml), cell(row.burden_percent)
+    return [*(cell(value) for value in values), ";".join(row.touches), *lesions]
 
 
 def cell(value: object) -> str:
@@ -114,6 +131,17 @@ def boxes(labels: Array) -> dict[int, Box]:
             i, j, k = (_turned(parts[axis], forward[axis], labels.shape[axis]) for axis in range(3))
             found[label] = (i, j, k)
     return found
+
+
+def _with_lesions(row: OrganVolume, rows: Sequence[OrganVolume]) -> OrganVolume:
+    """The row of an organ with the volume of the lesions in it, if they are among the rows; others as they are."""
+    lesions = [
+        other.volume_ml for other in rows if BY_NAME[other.organ].is_lesion and host_of(other.organ) == row.organ
+    ]
+    if not lesions:
+        return row
+    whole = row.volume_ml + sum(lesions)
+    return replace(row, with_lesions_ml=whole, burden_percent=100 * sum(lesions) / whole if whole else None)
 
 
 def _forward(array: Array) -> Box:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.image.components import Box, box_of, components, positive
 from abdoseg.image.organ_maps import Margins, OrganMaps
 from abdoseg.image.volume import Geometry
@@ -57,15 +58,17 @@ def region_of_interest(
 
     The network sees the image downsampled by `plan.roi_downsampling`. The box is the whole body where the plan has no
     such number, for organs other than the plan's output organs, where a coarse pass would save nothing, and where it
-    finds nothing. Where it all but misses an organ, the box goes to the body's sides, front and back.
+    finds nothing. Where it all but misses an organ, the box goes to the body's sides, front and back. Lesions are
+    looked for where their organs are.
 
     Args:
         body: what is searched.
         max_tile_voxels: as for `sliding_window`.
     """
     plan, tiling = model.plan, tiling_for(model, image[body].shape, max_tile_voxels)
+    organs = tuple(organ for organ in organs if not (organ in BY_NAME and BY_NAME[organ].is_lesion))
     factor, spacing_mm = plan.roi_downsampling, plan.inference_spacing_mm
-    if factor is None or spacing_mm is None or not set(organs) <= set(plan.output_organs):
+    if factor is None or spacing_mm is None or not organs or not set(organs) <= set(plan.output_organs):
         return body
     if tiling.computed_voxels < WORTH_VOXELS:
         return body

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, host_of
 from abdoseg.image.components import Box, Mask, components, grown, holes, positive, positive_box
 from abdoseg.image.organ_maps import Margins, OrganMaps
 from abdoseg.image.volume import Array, Geometry
@@ -29,7 +29,8 @@ WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
 class Changes:
     """What was changed of one organ, in millilitres: pieces dropped, holes filled, pieces taken from the other side.
 
-    pieces: how many were dropped. walled_ml: what was dropped because bone encloses it.
+    pieces: how many were dropped. walled_ml: what was dropped because bone encloses it. outside_ml: of a lesion, what
+    was dropped because it lay outside its organ.
     """
 
     pieces: int = 0
@@ -37,11 +38,12 @@ class Changes:
     walled_ml: float = 0.0
     filled_ml: float = 0.0
     moved_ml: float = 0.0
+    outside_ml: float = 0.0
 
     @property
     def total_ml(self) -> float:
         """All that changed hands."""
-        return self.dropped_ml + self.filled_ml + self.moved_ml
+        return self.dropped_ml + self.filled_ml + self.moved_ml + self.outside_ml
 
     def sentences(self, organ: str) -> list[str]:
         """The changes that are worth a note."""
@@ -50,6 +52,7 @@ class Changes:
             (self.walled_ml, "lay in bone on all sides, as a brain does, and were dropped"),
             (self.filled_ml, "of holes were filled"),
             (self.moved_ml, "lay on this side under the other side's name and were given to it"),
+            (self.outside_ml, f"lay outside the {host_of(organ)} and were dropped"),
         )
         return [f"{organ}: {ml:.1f} ml {what}" for ml, what in told if ml >= WORTH_ML]
 

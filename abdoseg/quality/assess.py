@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.anatomy.reference_ranges import HEALTHY_ML, Range, expected_hu
 from abdoseg.image.volume import Geometry
 from abdoseg.image.volumetry import OrganVolume
@@ -147,9 +148,12 @@ def assess(found: Findings) -> dict[str, Quality]:
 
 def _itself(row: OrganVolume, evidence: Evidence | None, corrections: Corrections, removed: bool) -> list[str]:
     """The reasons that lie in the organ itself."""
-    if evidence is None:
-        return ["removed" if removed else "not_found"]
+    lesion = BY_NAME[row.organ].is_lesion
+    if evidence is None:  # a liver without tumours is as it should be
+        return [] if lesion else ["removed" if removed else "not_found"]
     reasons = ["doubtful"] if evidence.confidence < DOUBTFUL else []
+    if lesion:
+        return reasons
     if corrections.total_ml > UNSETTLED * row.volume_ml:
         reasons.append("corrected")
     low, high = HEALTHY_ML.get(row.organ, (0.0, np.inf))

@@ -328,3 +328,12 @@ def test_a_killed_run_leaves_no_half_file(path, tmp_path):
     assert not [p for p in made if p.name.startswith(".")]
     for labelmap in (tmp_path / "out").glob("*_seg.nii.gz"):
         read_labels(labelmap)
+
+
+def test_a_table_of_lesions_that_stands_is_not_overwritten(path, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "scan_lesions.csv").write_text("kept")
+    refused = run(path, "-o", tmp_path / "out", "--tumour").exception
+    assert isinstance(refused, OutputError) and "scan_lesions.csv" in str(refused)
+    assert not (tmp_path / "out" / "scan_seg.nii.gz").exists()
+    assert run(path, "-o", tmp_path / "out").return_value == 0

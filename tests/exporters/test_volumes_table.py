@@ -30,7 +30,8 @@ def test_rows_are_segments_own_whatever_else_is_exported(tmp_path):
 def test_without_meshes_and_scan_there_are_volumes_all_the_same(tmp_path):
     (table,) = export(make(scan=None), tmp_path, ["csv"])
     assert list(read(table)[0]) == [
-        "organ", "label", "voxels", "volume_ml", "mean_hu", "sd_hu", "complete", "touches"
+        "organ", "label", "voxels", "volume_ml", "mean_hu", "sd_hu", "complete", "touches",
+        "with_lesions_ml", "burden_percent",
     ]  # fmt: skip
     assert read(table)[0]["mean_hu"] == ""
 

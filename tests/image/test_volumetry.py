@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,18 @@ def test_all_48_orders_of_axes_give_the_same_rows_and_boxes():
 
 def test_labels_of_nothing_have_no_boxes():
     assert boxes(np.zeros((4, 5, 6), np.uint8)) == {}
+
+
+def test_an_organ_with_lesions_has_its_volume_with_and_without_them():
+    labels = np.zeros((5, 5, 5))
+    labels[1:4, 1:4, 1:4] = 1
+    labels[2, 2, 1:4] = 5
+    with_tumours = replace(labelmap(labels, (10, 10, 10)), organs={1: "liver", 4: "spleen", 5: "liver_tumour"})
+    liver, spleen, tumour = measure(with_tumours)
+    assert (liver.volume_ml, liver.with_lesions_ml) == pytest.approx((24, 27))
+    assert liver.burden_percent == pytest.approx(100 / 9)
+    assert spleen.with_lesions_ml is tumour.with_lesions_ml is tumour.burden_percent is None
+    assert measure(labelmap(labels))[0].with_lesions_ml is None  # nobody looked for lesions
 
 
 def test_a_tiny_organ_never_reads_as_zero_in_the_csv(tmp_path):
