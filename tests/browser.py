@@ -28,6 +28,16 @@ class Browser:
         """The value that JavaScript returns."""
         return self._send("POST", f"{self.session}/execute/sync", {"script": script, "args": []})
 
+    def wait_for(self, condition, patience_s=30, frames=0):
+        """Waits until JavaScript returns true, then for so many more pictures of the page."""
+        deadline = time.monotonic() + patience_s
+        while not self.run(condition):
+            assert time.monotonic() < deadline, f"the page never came to {condition}"
+            time.sleep(0.05)
+        for _ in range(frames):
+            script = "const done = arguments[0]; requestAnimationFrame(() => done(null))"
+            self._send("POST", f"{self.session}/execute/async", {"script": script, "args": []})
+
     def click(self, selector):
         """A user's click on the one element of a CSS selector, scrolled into view."""
         found = self._send("POST", f"{self.session}/element", {"using": "css selector", "value": selector})

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+# What is read or worked out of a case only for the formats that show it.
+SCAN, SURFACES, LESIONS = "scan", "surfaces", "lesions"
+
 
 @dataclass(frozen=True)
 class Exporter:
@@ -13,15 +16,14 @@ class Exporter:
 
     function: `module:function` in this room, called with a Job and a path. suffix: what follows the case in its file's
     name. help: a line for `--help`. per_organ: one file an organ unless told otherwise; None when the format holds all
-    organs together. shows_scan, shows_surfaces: needs the scan's voxels, or the organs' meshes.
+    organs together. needs: what of the case it shows besides labels and volumes.
     """
 
     function: str
     suffix: str
     help: str
     per_organ: bool | None = None
-    shows_scan: bool = False
-    shows_surfaces: bool = False
+    needs: tuple[str, ...] = ()
 
     def paths(
         self, folder: Path, case: str, organs: Iterable[str], split: bool | None = None
@@ -40,25 +42,23 @@ EXPORTERS: Mapping[str, Exporter] = {
     "nifti": Exporter("labelmap:write_nifti", "_seg.nii.gz", "Labelmap as NIfTI on the scan's grid.", False),
     "nrrd": Exporter("labelmap:write_nrrd", ".seg.nrrd", "Labelmap for 3D Slicer, names and colours inside.", False),
     "mha": Exporter("labelmap:write_mha", "_seg.mha", "Labelmap as MetaImage.", False),
-    "stl": Exporter("mesh:write_stl", ".stl", "Surfaces as STL, patient millimetres.", True, shows_surfaces=True),
-    "ply": Exporter("mesh:write_ply", ".ply", "Surfaces as PLY, coloured.", True, shows_surfaces=True),
-    "obj": Exporter("mesh:write_obj", ".obj", "Surfaces as OBJ.", True, shows_surfaces=True),
-    "glb": Exporter(
-        "mesh:write_glb", ".glb", "Surfaces as GLB, coloured, in metres as glTF has it.", False, shows_surfaces=True
-    ),
-    "csv": Exporter("volumes_table:write", "_organs.csv", "Volumes, HU and completeness by organ.", shows_scan=True),
-    "video": Exporter("video:write_slices_mp4", "_slices.mp4", "Slices with the organs as MP4.", shows_scan=True),
-    "gif": Exporter("video:write_slices_gif", "_slices.gif", "Slices with the organs as GIF.", shows_scan=True),
+    "stl": Exporter("mesh:write_stl", ".stl", "Surfaces as STL, patient millimetres.", True, (SURFACES,)),
+    "ply": Exporter("mesh:write_ply", ".ply", "Surfaces as PLY, coloured.", True, (SURFACES,)),
+    "obj": Exporter("mesh:write_obj", ".obj", "Surfaces as OBJ.", True, (SURFACES,)),
+    "glb": Exporter("mesh:write_glb", ".glb", "Surfaces as GLB, coloured, metres as glTF has it.", False, (SURFACES,)),
+    "csv": Exporter("volumes_table:write", "_organs.csv", "Volumes, HU and completeness by organ.", needs=(SCAN,)),
+    "video": Exporter("video:write_slices_mp4", "_slices.mp4", "Slices with the organs as MP4.", needs=(SCAN, LESIONS)),
+    "gif": Exporter("video:write_slices_gif", "_slices.gif", "Slices with the organs as GIF.", needs=(SCAN, LESIONS)),
     "turntable": Exporter(
-        "video:write_turntable_mp4", "_turntable.mp4", "Organs in 3-D, turning, as MP4.", shows_surfaces=True
+        "video:write_turntable_mp4", "_turntable.mp4", "Organs in 3-D, turning, as MP4.", needs=(SURFACES,)
     ),
     "turntable-gif": Exporter(
-        "video:write_turntable_gif", "_turntable.gif", "Organs in 3-D, turning, as GIF.", shows_surfaces=True
+        "video:write_turntable_gif", "_turntable.gif", "Organs in 3-D, turning, as GIF.", needs=(SURFACES,)
     ),
-    "sheet": Exporter("contact_sheet:write", "_sheet.png", "Contact sheet: slices in three planes.", shows_scan=True),
+    "sheet": Exporter("contact_sheet:write", "_sheet.png", "Contact sheet: slices in three planes.", needs=(SCAN,)),
     "dicom-seg": Exporter("dicom_seg:write", "_seg.dcm", "DICOM SEG on the series that was segmented."),
     "rtstruct": Exporter("rtstruct:write", "_rtstruct.dcm", "DICOM RTSTRUCT on the series that was segmented."),
     "report": Exporter(
-        "report:write", "_report.html", "One page with everything, for a browser.", shows_scan=True, shows_surfaces=True
+        "report:write", "_report.html", "One page with everything, for a browser.", needs=(SCAN, SURFACES, LESIONS)
     ),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from abdoseg.errors import UsageError
-from abdoseg.exporters import EXPORTERS
+from abdoseg.exporters import EXPORTERS, LESIONS, SURFACES
 from abdoseg.image.volume import Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, boxes, measure
 from abdoseg.rendering import SliceStyle
@@ -17,9 +17,11 @@ from abdoseg.rendering.slices import Plane
 from abdoseg.runtime.files import ensure_absent, ensure_writable, writing
 
 if TYPE_CHECKING:
+    from abdoseg.image.lesions import Lesion
     from abdoseg.image.mesh import Surface
 
 Space = Literal["LPS", "RAS"]
+LESION = "liver_tumour"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Job:
 
     rows: one an organ of the labelmap, found or not, with HU where there is a scan. scan, truth: on the labelmap's
     grid. reference: the DICOM series that the scan was, for DICOM SEG and RTSTRUCT. record: the run's CASE.json, for
-    the report. surfaces: of the organs that are there, for the formats that show them; see `with_surfaces`.
+    the report. surfaces: of the organs that are there, for the formats that show them; see `with_surfaces`. lesions: of
+    the liver, the largest first; None before `with_lesions`.
     """
 
     case: str
@@ -60,6 +63,7 @@ class Job:
     record: Mapping[str, Any] = field(default_factory=dict)
     options: ExportOptions = field(default_factory=ExportOptions)
     surfaces: Mapping[str, Surface] = field(default_factory=dict)
+    lesions: tuple[Lesion, ...] | None = None
 
     @classmethod
     def measured(cls, case: str, labelmap: Labelmap, scan: Volume | None = None, **others: Any) -> Job:
@@ -91,6 +95,16 @@ class Job:
             assert found is not None  # the organ has voxels
             made[row.organ] = found
         return replace(self, surfaces=made)
+
+    def with_lesions(self) -> Job:
+        """The same job with its lesions measured, unless they are already."""
+        from abdoseg.image.lesions import measure_lesions
+
+        if self.lesions is not None:
+            return self
+        there = any(row.organ == LESION for row in self.found)
+        voxels = None if self.scan is None else self.scan.voxels
+        return replace(self, lesions=measure_lesions(self.labelmap, voxels, LESION) if there else ())
 
     def series(self) -> Path:
         """The DICOM series. Raises UsageError when none is known."""
@@ -138,8 +152,11 @@ def export(
     """
     ensure_absent([path for _, _, path in planned(job, folder, formats, split)], overwrite)
     ensure_writable(folder)
-    if any(EXPORTERS[name].shows_surfaces for name in formats):
+    needs = {need for name in formats for need in EXPORTERS[name].needs}
+    if SURFACES in needs:
         job = job.with_surfaces()
+    if LESIONS in needs:
+        job = job.with_lesions()
     for name, part, path in planned(job, folder, formats, split):
         module, function = EXPORTERS[name].function.split(":")
         write = getattr(import_module(f"abdoseg.exporters.{module}"), function)

@@ -13,7 +13,7 @@ import numpy as np
 
 from abdoseg.anatomy.organs import BY_NAME, MAIN
 from abdoseg.errors import GeometryError, UsageError
-from abdoseg.exporters import EXPORTERS
+from abdoseg.exporters import EXPORTERS, SCAN
 from abdoseg.exporters.job import ExportOptions, Job
 from abdoseg.image.volume import Labelmap, Volume
 from abdoseg.image.volumetry import boxes
@@ -61,7 +61,7 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
     labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record)
     scan_path = _recorded_scan(path, record) if files.scan is None else _of_case(files.scan, case, files.several)
     scan = truth = None
-    shown = any(EXPORTERS[name].shows_scan for name in formats)
+    shown = any(SCAN in EXPORTERS[name].needs for name in formats)
     if shown and scan_path is None:
         what = f"its scan {record['scan']} is not there any more" if "scan" in record else "its scan is not known"
         logger.warning("%s: %s; name it with --scan to have it in pictures and tables", path, what)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ import numpy as np
 from abdoseg import __version__
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.exporters.job import Job
+from abdoseg.image.lesions import Lesion
 from abdoseg.image.volumetry import OrganVolume
 from abdoseg.rendering import preview
 from abdoseg.rendering.captions import volume_text
 from abdoseg.rendering.html import Cell, Value, render_page
+from abdoseg.rendering.slice_viewer import pack_slices
 from abdoseg.rendering.slices import colour_of, title_of
 from abdoseg.rendering.viewer import ViewerOrgan, ViewerScene, viewer_scene
 
@@ -32,6 +34,7 @@ NOT_SHOWN = {
 
 def write(job: Job, target: Path) -> None:
     """Nothing is fetched from anywhere; nothing of the patient but the pictures is in it."""
+    lesions = job.lesions or ()
     whose = ", segmented by abdoseg" if job.record else ""
     words = render_page(
         "case_report.html",
@@ -42,6 +45,13 @@ def write(job: Job, target: Path) -> None:
         warnings=warnings(job),
         volume_table=_volume_table(job),
         sheet=np.asarray(preview(job.scan, job.labelmap, job.truth, job.options.slice_style, job.rows)),
+        lesion_table=_lesion_table(lesions),
+        lesion_numbers=[lesion.number for lesion in lesions],
+        slices=_slices(job),
+        organs=[
+            {"organ": row.organ, "title": title_of(row.organ), "colour": colour_of(row.organ, row.label)}
+            for row in job.found
+        ],
         scene=_scene(job),
         record=[[name.replace("_", " ").replace(".", ": "), value] for name, value in _flat(job.record)],
         changes=[str(line) for line in job.record.get("changes", ())],
@@ -90,6 +100,39 @@ def _quality(found: Mapping[str, Any]) -> list[Value]:
     confidence, reasons = found.get("confidence"), found.get("reasons") or ()
     shown = None if confidence is None else Cell(f"{confidence:.2f}", confidence)
     return [shown, Cell(", ".join(reasons).replace("_", " ") or "nothing", tone="warn" if reasons else "soft")]
+
+
+def _lesion_table(lesions: Sequence[Lesion]) -> tuple[list[str], list[list[Value]]] | None:
+    """Headers and rows; None when there is no lesion."""
+    headers = ["lesion", "ml", "longest", "across", "in 3-D", "slice", "centre R, A, S", "HU", "contrast",
+               "to surface", "probability"]  # fmt: skip
+    rows: list[list[Value]] = [
+        [
+            str(lesion.number),
+            Cell(f"{lesion.volume_ml:.3g}", lesion.volume_ml),
+            *map(_tenth, (lesion.longest_axial_mm, lesion.perpendicular_mm, lesion.longest_3d_mm)),
+            lesion.slice_number,
+            ", ".join(f"{value:.0f}" for value in lesion.centre_mm),
+            *map(_tenth, (lesion.mean_hu, lesion.contrast_hu, lesion.surface_distance_mm)),
+            None
+            if lesion.mean_probability is None
+            else Cell(f"{lesion.mean_probability:.2f}", lesion.mean_probability),
+        ]
+        for lesion in lesions
+    ]
+    kept = [n for n in range(len(headers)) if any(row[n] is not None for row in rows)]
+    return ([headers[n] for n in kept], [[row[n] for n in kept] for row in rows]) if rows else None
+
+
+def _tenth(value: float | None) -> Cell | None:
+    return None if value is None else Cell(f"{value:.1f}", value)
+
+
+def _slices(job: Job) -> dict[str, Any] | None:
+    """The slices to scroll through; None when there is nothing to see."""
+    if job.scan is None and not job.found:
+        return None
+    return pack_slices(job.labelmap, job.scan, job.truth, job.found, job.options.slice_style, job.lesions or ())
 
 
 def _scene(job: Job) -> ViewerScene | None:

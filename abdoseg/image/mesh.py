@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import fast_simplification
 import numpy as np
@@ -66,6 +66,14 @@ def surface(mask: npt.NDArray[np.bool_], geometry: Geometry, most_triangles: int
     points = _with_volume(points, triangles, voxels * geometry.voxel_ml * 1000.0, float(geometry.spacing_mm.min()))
     points = points + (geometry.affine[:3, :3] @ start + geometry.affine[:3, 3])
     return Surface(points.astype(np.float32), np.ascontiguousarray(triangles), voxels * geometry.voxel_ml)
+
+
+def decimate(surface: Surface, most_triangles: int) -> Surface:
+    """The surface with at most so many triangles, or as few as leave it watertight."""
+    if len(surface.triangles) <= most_triangles:
+        return surface
+    points, triangles = _decimated(surface.vertices, surface.triangles, most_triangles)
+    return replace(surface, vertices=points, triangles=triangles)
 
 
 def taubin(points: Points, triangles: Triangles, passes: int = PASSES) -> Points:

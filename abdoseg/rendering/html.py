@@ -45,7 +45,8 @@ Value = Cell | str | float | int | None
 def environment() -> Environment:
     """The templates of `rendering/templates`, with autoescape. Pages extend page.html and use the macros of parts.html.
 
-    In templates `picture|png` and `colour|css` are attribute values, and `source(name)` is a file as it stands.
+    In templates `picture|png`, `picture|jpeg` and `colour|css` are attribute values, and `source(name)` is a file as it
+    stands.
     """
     made = Environment(
         loader=PackageLoader("abdoseg.rendering"),
@@ -54,7 +55,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.filters |= {"png": png_data_uri, "css": hex_colour}
+    made.filters |= {"png": png_data_uri, "jpeg": jpeg_data_uri, "css": hex_colour}
     made.globals |= {"as_cells": _as_cells, "numeric_columns": _numeric_columns, "source": _source}
     return made
 
@@ -77,6 +78,18 @@ def png_data_uri(picture: npt.NDArray[np.uint8]) -> str:
 def data_uri(content: bytes, kind: str) -> str:
     """Bytes of a media type as a URI that holds them."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def jpeg_data_uri(picture: npt.NDArray[np.uint8]) -> str:
+    """A picture (H, W, 3) as a data URI, a fifth of the PNG's size."""
+    return data_uri(jpeg(picture), "image/jpeg")
+
+
+def jpeg(picture: npt.NDArray[np.uint8], quality: int = 85) -> bytes:
+    """A picture (H, W) or (H, W, 3) as a JPEG file."""
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality, optimize=True)
+    return file.getvalue()
 
 
 def png(picture: npt.NDArray[np.uint8]) -> bytes:

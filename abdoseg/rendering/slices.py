@@ -69,7 +69,7 @@ class View:
         plane = array[tuple(index if axis == ACROSS[self.plane] else within[axis] for axis in range(3))]
         return plane[::-1, ::-1].T  # I, J and K run right, anterior and superior: all of them against the picture
 
-    def position_mm(self, index: int) -> float:
+    def position_mm(self, index: float) -> float:
         """Where the slice's centre lies along the axis that is cut: mm to the right, to anterior or to superior."""
         middle = (np.array(self.geometry.shape) - 1) / 2
         middle[ACROSS[self.plane]] = index

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.image.mesh import Surface
+from abdoseg.image.mesh import Surface, decimate
 from abdoseg.rendering import rasterizer
 from abdoseg.rendering.slices import RGB, Colour, title_of
 
 STILL_PX = (420, 560)
+MOST_TRIANGLES = 80_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,9 @@ class ViewerScene:
 
 
 def viewer_scene(organs: Sequence[ViewerOrgan]) -> ViewerScene:
-    """The organs packed for the page."""
+    """The organs packed for the page, with at most MOST_TRIANGLES in all."""
+    most = MOST_TRIANGLES // max(1, len(organs))
+    organs = [replace(one, surface=decimate(one.surface, most)) for one in organs]
     scene = rasterizer.make_scene([(one.surface, one.colour, one.inner) for one in organs])
     solids = [_packed(one, solid.points) for one, solid in zip(organs, scene.solids, strict=True)]
     data = {"across": round(scene.radius_mm, 3), "tall": round(scene.half_height_mm, 3), "solids": solids}
@@ -50,10 +53,11 @@ def viewer_scene(organs: Sequence[ViewerOrgan]) -> ViewerScene:
 
 
 def _packed(one: ViewerOrgan, points: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Points as 16-bit steps from a corner, about 10 micrometres each; all as base64."""
+    """Points as 16-bit steps from a corner, about 10 micrometres each, triangles in 16 bits where they fit; base64."""
     origin = points.min(axis=0)
     step = max(float((points - origin).max()), 1e-6) / 65535
     whole = np.rint((points - origin) / step).astype("<u2")
+    width = "<u2" if len(points) <= 65536 else "<u4"
     return {
         "organ": one.organ,
         "colour": one.colour,
@@ -61,5 +65,6 @@ def _packed(one: ViewerOrgan, points: npt.NDArray[np.float64]) -> dict[str, Any]
         "origin": [round(float(value), 4) for value in origin],
         "step": step,
         "points": base64.b64encode(whole.tobytes()).decode("ascii"),
-        "triangles": base64.b64encode(one.surface.triangles.astype("<u4").tobytes()).decode("ascii"),
+        "short": len(points) <= 65536,
+        "triangles": base64.b64encode(one.surface.triangles.astype(width).tobytes()).decode("ascii"),
     }

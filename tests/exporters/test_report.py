@@ -7,11 +7,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from browser import chromium
 from organs import make, relabelled
 from PIL import Image
 
 from abdoseg.exporters.job import export
 from abdoseg.exporters.report import warnings
+from abdoseg.rendering.viewer import MOST_TRIANGLES, ViewerOrgan, viewer_scene
 
 CHROMIUM = next(
     (path for name in ("chromium", "google-chrome", "chromium-browser") if (path := shutil.which(name))), ""
@@ -127,3 +129,68 @@ def test_chromium_draws_the_organs_and_complains_of_nothing(page, tmp_path):
         share = shown / np.maximum(shown.max(axis=2, keepdims=True), 1)
         near = np.abs(share - np.array(colour) / max(colour)).max(axis=2) < 0.05
         assert near.sum() > 1500
+
+
+def test_it_scrolls_through_slices_with_windows_contours_and_lesions(tmp_path):
+    (file,) = export(make(record=RECORD), tmp_path, ["report"])
+    coloured = """
+        const canvas = document.querySelector('[data-plane=axial] canvas'), {width, height} = canvas;
+        const pixels = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+        let left = 0, right = 0, bright = 0;
+        for (let n = 0; n < pixels.length; n += 4) {
+          if (pixels[n] > pixels[n + 2] + 60) (n / 4 % width < width / 2 ? left++ : right++);
+          bright += pixels[n + 1];
+        }
+        return [left, right, bright / width / height];"""
+    caption = "return document.querySelector('[data-plane=axial] output').textContent"
+
+    press = """document.querySelector('[data-plane=axial] canvas').dispatchEvent(
+        new KeyboardEvent('keydown', {{key: '{}'}}))"""
+
+    def settled(browser):
+        browser.wait_for("return true", frames=3)
+
+    with chromium(tmp_path / "driver.log") as browser:
+        browser.open(file)
+        browser.wait_for("return document.getElementById('slices')?.dataset.ready === 'yes'")
+        settled(browser)
+        left, right, abdomen = browser.run(coloured)
+        assert left > 100 > right  # the liver's contour, on the left as the patient's right
+        assert browser.run(caption) == "axial S 8.0 mm, slice 14"
+        browser.run(press.format("ArrowUp"))
+        settled(browser)
+        assert browser.run(caption) == "axial S 12.0 mm, slice 15"
+        browser.click("[data-overlay=none]")
+        settled(browser)
+        assert browser.run(coloured)[0] == 0
+        browser.click("[data-window=bone]")
+        settled(browser)
+        assert browser.run(coloured)[2] < abdomen
+        browser.click("[data-overlay=contours]")
+        browser.click("[data-organ=liver]")
+        browser.click("[data-organ=liver_tumour]")
+        settled(browser)
+        assert browser.run(coloured)[0] == 0
+        browser.run(press.format("PageDown"))
+        settled(browser)
+        assert browser.run(caption) == "axial I 28.0 mm, slice 5"
+        browser.click("[data-lesion='0']")
+        settled(browser)
+        assert browser.run(caption) == "axial S 12.0 mm, slice 15"
+        assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
+        expected = ("WebGL", "Canvas2D", "GPU stall")  # of the test's own machine and of reading pixels back
+        assert [said for said in browser.complaints() if not any(word in said for word in expected)] == []
+
+
+def test_a_lesion_table_stands_in_it_where_there_are_lesions(page, tmp_path):
+    assert "Numbered from the largest on" in page.read_text()
+    job = make()
+    (file,) = export(relabelled(job, np.where(job.labelmap.labels == 5, 1, job.labelmap.labels)), tmp_path, ["report"])
+    assert "Numbered from the largest on" not in file.read_text()
+
+
+def test_meshes_of_many_organs_are_thinned_so_that_the_page_stays_small():
+    job = make().with_surfaces()
+    organs = [ViewerOrgan(row.organ, job.surfaces[row.organ], (1, 2, 3), False) for row in job.found] * 4
+    packed = viewer_scene(organs).data["solids"]
+    assert sum(len(solid["triangles"]) for solid in packed) < MOST_TRIANGLES * 6 * 4 / 3 + 100 * len(organs)

@@ -52,7 +52,8 @@
   };
   const scene = JSON.parse(document.getElementById("organs-data").textContent);
   const solids = scene.solids.map(solid => {
-    const whole = new Uint16Array(bytes(solid.points)), corners = new Uint32Array(bytes(solid.triangles));
+    const whole = new Uint16Array(bytes(solid.points)), corners = Uint32Array.from(
+      new (solid.short ? Uint16Array : Uint32Array)(bytes(solid.triangles)));
     const points = Float32Array.from(whole, (value, n) => solid.origin[n % 3] + value * solid.step);
     const array = gl.createVertexArray();
     gl.bindVertexArray(array);
@@ -130,8 +131,8 @@
     if (event.key === "+" || event.key === "=") closer(1.15);
     if (event.key === "-") closer(1 / 1.15);
   });
-  document.querySelectorAll("input[data-solid]").forEach(box => box.addEventListener("change", () => {
-    solids.find(solid => solid.organ === box.dataset.solid).shown = box.checked;
+  document.querySelectorAll("input[data-organ]").forEach(box => box.addEventListener("change", () => {
+    solids.find(solid => solid.organ === box.dataset.organ).shown = box.checked;
     redraw();
   }));
   new ResizeObserver(redraw).observe(canvas);
