@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from abdoseg.cli import options
+from abdoseg.cli import options, param_types
 from abdoseg.cli.console import Talk
 from abdoseg.cli.export_options import ExportFlags, export_flags
 from abdoseg.errors import AbdosegError, UsageError
@@ -56,6 +56,7 @@ class ExportCommandOptions(ExportFlags):
     "--labels",
     "scheme",
     metavar="SCHEME",
+    shell_complete=param_types.complete_scheme,
     help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.  [default: by CASE.json]",
 )
 @click.option(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from abdoseg.cli.param_types import complete_scheme
 from abdoseg.cli.process import import_torch, tune_process
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ device = click.option(
 threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 model = click.option("--model", "model_name", metavar="FILE|NAME", help="Weights.  [default: the bundled model]")
 labels = click.option(
-    "--labels", "scheme", metavar="SCHEME", default="abdoseg", show_default=True,
+    "--labels", "scheme", metavar="SCHEME", default="abdoseg", show_default=True, shell_complete=complete_scheme,
     help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.",
 )  # fmt: skip
 series = click.option("--series", metavar="N|UID", help="Which CT series, where there are several; see abdoseg info.")

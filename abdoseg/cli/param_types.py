@@ -1,4 +1,4 @@
-"""Values of flags parsed by callbacks of click: durations, sizes, lists of words, lists of counts."""
+"""Values of flags: durations, sizes and lists parsed by callbacks of click, and completed by the shell."""
 
 from __future__ import annotations
 
@@ -49,3 +49,25 @@ def counts(ctx: click.Context | None, option: click.Parameter | None, text: str 
     if not all(word.isdigit() and int(word) for word in found):
         raise click.BadParameter(f"{text!r} is no list of counts; write 1,2,4,8")
     return tuple(int(word) for word in found)
+
+
+def complete_scheme(ctx: click.Context, option: click.Parameter, begun: str) -> list[str]:
+    """Label schemes that begin so."""
+    from abdoseg.anatomy.label_schemes import SCHEMES
+
+    return [name for name in SCHEMES if name.startswith(begun)]
+
+
+def complete_organs(ctx: click.Context, option: click.Parameter, begun: str) -> list[str]:
+    """The list with its last organ completed."""
+    from abdoseg.anatomy.organs import BY_NAME
+
+    *before, last = begun.split(",")
+    return [",".join([*before, name]) for name in BY_NAME if name.startswith(last) and name not in before]
+
+
+def complete_recipe(ctx: click.Context, option: click.Parameter, begun: str) -> list[str]:
+    """Recipes that begin so."""
+    from abdoseg.training.recipes import RECIPES
+
+    return [name for name in RECIPES if name.startswith(begun)]

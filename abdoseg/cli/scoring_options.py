@@ -10,6 +10,7 @@ import click
 
 from abdoseg.anatomy.label_schemes import SCHEMES, Scheme, find_scheme
 from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.cli import param_types
 from abdoseg.errors import AbdosegError
 
 if TYPE_CHECKING:
@@ -53,10 +54,12 @@ def scoring_options(command: F) -> F:
 
 _OPTIONS = (
     click.option("--pred-labels", callback=scheme, default="abdoseg", show_default=True, metavar="SCHEME",
+                 shell_complete=param_types.complete_scheme,
                  help=f"Label numbers of the predictions: {SCHEME_HELP}"),
     click.option("--gt-labels", callback=scheme, default="abdoseg", show_default=True, metavar="SCHEME",
+                 shell_complete=param_types.complete_scheme,
                  help="Label numbers of the truths, likewise."),
-    click.option("--organs", metavar="NAME,...|all",
+    click.option("--organs", metavar="NAME,...|all", shell_complete=param_types.complete_organs,
                  help="Which organs.  [default: the four main ones, tumours, and what both sides hold]"),
     click.option("--surface", type=click.Choice(["border", "elements"]), default="border", show_default=True,
                  help="What a surface is: border voxels, as MONAI has it; or DeepMind's surface elements, as FLARE."),

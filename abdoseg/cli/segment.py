@@ -89,7 +89,12 @@ class SegmentOptions(ExportFlags):
     help="Where results go; for one scan also the labelmap's own name.  [default: this folder]",
 )
 @options.labels
-@click.option("--organs", metavar="NAME,...", help="Organs to deliver.  [default: the model's main ones]")
+@click.option(
+    "--organs",
+    metavar="NAME,...",
+    shell_complete=param_types.complete_organs,
+    help="Organs to deliver.  [default: the model's main ones]",
+)
 @click.option("--tumour", is_flag=True,
               help="Liver tumours, too: a label of their own (the liver's volume is then without them, with_lesions_ml "
                    "with them), and CASE_lesions.csv with the size, place and contrast of each.")  # fmt: skip

@@ -69,11 +69,19 @@ class TrainOptions(DataFlags):
 @data_options
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), default="run", show_default=True,
               help="The run's folder: weights, checkpoint, log, pictures, model card.")  # fmt: skip
-@click.option("--recipe", help="A recipe's name or JSON file.  [default: default, --from's network, or --resume's run]")
+@click.option(
+    "--recipe",
+    shell_complete=param_types.complete_recipe,
+    help="A recipe's name or JSON file.  [default: default, --from's network, or --resume's run]",
+)
 @click.option("--from", "warm_start", metavar="FILE|NAME",
               help="Begin with these weights, or a bundled model's; take a low --learning-rate.")  # fmt: skip
 @click.option(
-    "--organs", callback=param_types.words, metavar="LIST", help="Learn and deliver these organs, commas between."
+    "--organs",
+    callback=param_types.words,
+    metavar="LIST",
+    shell_complete=param_types.complete_organs,
+    help="Learn and deliver these organs, commas between.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="How long; the learning rate falls over it.")
 @click.option(
