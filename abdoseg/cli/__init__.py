@@ -15,6 +15,7 @@ from abdoseg.errors import AbdosegError, OutputError
 # Command name to "module:attribute"; imported only when the command, or the list of commands, is asked for.
 COMMANDS = {
     "segment": "abdoseg.cli.segment:segment",
+    "report": "abdoseg.cli.report:report",
     "export": "abdoseg.cli.export:export",
     "eval": "abdoseg.cli.evaluate:evaluate",
     "compare": "abdoseg.cli.compare:compare",

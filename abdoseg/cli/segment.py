@@ -7,17 +7,20 @@ import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from abdoseg.cli import options, param_types
+from abdoseg.cli.case_progress import CaseProgress
 from abdoseg.cli.console import Talk
 from abdoseg.cli.dry_run import list_cases
 from abdoseg.cli.export_options import ExportFlags, export_flags
+from abdoseg.cli.report import write_reports
 from abdoseg.cli.resume import RunRequest
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS
+from abdoseg.runtime.progress import silent
 
 if TYPE_CHECKING:
     from abdoseg.batch import CaseResult, Export, ScanCase
@@ -45,6 +48,7 @@ class SegmentOptions(ExportFlags):
     resume: bool
     shard: str | None
     keep_going: bool
+    progress: Literal["auto", "json", "none"]
     overwrite: bool
     as_json: bool
     quiet: bool
@@ -111,6 +115,8 @@ class SegmentOptions(ExportFlags):
 @click.option("--resume", is_flag=True, help="Pass over cases that the folder's ledger says are done.")
 @click.option("--shard", metavar="I/N", help="Every N-th scan from the I-th on, for N machines on one list.")
 @click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a scan that fails.")
+@click.option("--progress", type=click.Choice(["auto", "json", "none"]), default="auto", show_default=True,
+              help="On stderr: a bar on a terminal, or a JSON line a case.")  # fmt: skip
 @export_flags
 @options.overwrite
 @options.as_json
@@ -136,7 +142,7 @@ def segment(given: SegmentOptions) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     talk = Talk(given.quiet)
     cases = plan_cases(options.listed_scans(given.paths, given.from_file), given.output, given.all_series)
-    single = cases[0].record is None
+    single, several = cases[0].record is None, len(cases) > 1
     if given.shard:
         cases = sharded(cases, given.shard)
     ledger = None if single else Ledger(given.output, given.shard)
@@ -152,13 +158,13 @@ def segment(given: SegmentOptions) -> int:
         cases, overwrite = request.unfinished(cases, ledger, talk, given.as_json), True
     batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, given.tumour, reading)
     folder = given.output.parent if single else given.output
-    export = _exporting(given, folder, overwrite)
+    export = _exporting(given, folder, overwrite, several)
     load = options.model_loader(given.model_name, given.device, given.threads)
     if given.dry_run:
         return list_cases(cases, load, reading, talk)
     tables = [case.lesions for case in cases if case.lesions and (given.tumour or "liver_tumour" in (organs or ()))]
     check_outputs(cases, batch, [*tables, *_planned_exports(cases, folder, given, organs)])
-    tiles, scans = (talk.track, _untracked) if len(cases) == 1 else (_untracked, talk.track)
+    tiles = talk.track if len(cases) == 1 and given.progress == "auto" else silent
     done: list[str] = []
     exit_codes: set[int] = set()
 
@@ -169,21 +175,21 @@ def segment(given: SegmentOptions) -> int:
             done.append(result.case.name)
 
     try:
-        for _, result in zip(scans(cases, "segment"), run(cases, load, batch, export, tiles, finished), strict=False):
-            _tell(result, talk, given.as_json)
-            if result.error:
-                exit_codes.add(result.error.exit_code)
-                if not given.keep_going:
-                    break
+        with CaseProgress(len(cases), given.progress, talk) as progress:
+            for result in run(cases, load, batch, export, tiles, finished):
+                _tell(result, talk, given.as_json)
+                progress.advance(result.case.name, result.error is not None)
+                if result.error:
+                    exit_codes.add(result.error.exit_code)
+                    if not given.keep_going:
+                        break
     except KeyboardInterrupt:
         more = "; go on with --resume" if ledger else ""
         talk.say(f"interrupted: {len(done)} of {len(cases)} cases are done{more}")
         raise
+    if several:
+        write_reports(folder, talk)
     return 1 if len(exit_codes) > 1 else next(iter(exit_codes), 0)
-
-
-def _untracked(items: Sequence[Any], label: str) -> Iterable[Any]:
-    return items
 
 
 def _planned_exports(
@@ -200,13 +206,14 @@ def _planned_exports(
     return [path for paths in planned for path in paths.values()]
 
 
-def _exporting(given: SegmentOptions, folder: Path, overwrite: bool) -> Export | None:
-    """Writes the formats beside the labelmap; None when there is none."""
+def _exporting(given: SegmentOptions, folder: Path, overwrite: bool, thumbnails: bool) -> Export | None:
+    """Writes the formats beside the labelmap, and thumbnails for the index page; None when there is neither."""
     chosen, formats = given.exporter_options(), given.further_formats()
-    if not formats:
+    if not formats and not thumbnails:
         return None
 
     def export(case: ScanCase, volume: Volume, found: Segmentation) -> Iterable[Path]:
+        from abdoseg.cohort.thumbnail import write_thumbnail
         from abdoseg.exporters import job
         from abdoseg.io.formats import format_of
 
@@ -221,7 +228,9 @@ def _exporting(given: SegmentOptions, folder: Path, overwrite: bool) -> Export |
             record=found.record.to_dict(),
             options=look,
         )
-        return job.export(work, folder, formats, given.split, overwrite)
+        if thumbnails:
+            write_thumbnail(volume, found.labelmap, folder, case.name)
+        return job.export(work, folder, formats, given.split, overwrite) if formats else ()
 
     return export
 
@@ -234,12 +243,26 @@ def _tell(result: CaseResult, talk: Talk, as_json: bool) -> None:
     for warning in (*result.record.get("input", {}).get("notes", ()), *result.record.get("warnings", ())):
         talk.warn(f"{name}: {warning}")
     if as_json:
-        facts: dict[str, Any] = {"case": name, "outputs": [str(path) for path in result.written]}
-        facts |= {"error": str(error), "exit_code": error.exit_code} if error else {"volumes": result.rows}
-        click.echo(json.dumps(facts | {"warnings": result.record.get("warnings", [])}))
+        click.echo(json.dumps(_facts(result)))
         return
     for path in result.written:
         click.echo(path)
     if not error:
         organs = ", ".join(f"{row['organ'].replace('_', ' ')} {row['volume_ml']:.0f} ml" for row in result.rows)
         talk.say(f"{name}: {organs} ({result.seconds:.1f} s)")
+
+
+def _facts(result: CaseResult) -> dict[str, Any]:
+    """A case as `--json` tells it. status: ok, review or failed, as in the cohort's table."""
+    facts: dict[str, Any] = {"case": result.case.name, "outputs": [str(path) for path in result.written]}
+    warnings = list(result.record.get("warnings", ()))
+    if result.error:
+        return facts | {
+            "status": "failed", "error": str(result.error), "exit_code": result.error.exit_code, "warnings": warnings,
+        }  # fmt: skip
+    quality = result.record.get("quality", {})
+    reasons = {organ: list(found["reasons"]) for organ, found in quality.items() if found["reasons"]}
+    return facts | {
+        "status": "review" if reasons or warnings else "ok", "review": list(reasons), "reasons": reasons,
+        "volumes": result.rows, "warnings": warnings, "seconds": round(result.seconds, 3),
+    }  # fmt: skip

@@ -36,17 +36,21 @@ class Ledger:
         except OSError as failure:
             raise OutputError(f"{self.path}: the ledger cannot be written ({failure.strerror})") from failure
 
-    def done(self) -> dict[str, dict[str, Any]]:
-        """By case the last line, where it says done and its outputs are all there."""
+    def latest(self) -> dict[str, dict[str, Any]]:
+        """The last line of each case, of all shards."""
         last: dict[str, dict[str, Any]] = {}
         for path in sorted(self.folder.glob("ledger*.jsonl")):
             for text in path.read_text(encoding="utf-8").splitlines():
                 line = _parsed(text)
                 if line:
                     last[line["case"]] = max(line, last.get(line["case"], line), key=_finished)
+        return last
+
+    def done(self) -> dict[str, dict[str, Any]]:
+        """By case the last line, where it says done and its outputs are all there."""
         return {
             case: line
-            for case, line in last.items()
+            for case, line in self.latest().items()
             if line["status"] == "done" and all((self.folder / name).exists() for name in line["outputs"])
         }
 

@@ -59,11 +59,41 @@ def test_quiet_leaves_stderr_empty(path, tmp_path):
 def test_json_is_an_object_a_case(path, tmp_path):
     result = run(path, tmp_path / "absent.nii.gz", "-o", tmp_path / "out", "--json")
     good, bad = (json.loads(line) for line in result.stdout.splitlines())
-    assert good["case"] == "scan"
+    assert (good["case"], good["status"], bad["status"]) == ("scan", "review", "failed")
+    assert good["review"] == list(good["reasons"]) and good["seconds"] > 0
     assert {row["organ"]: row["complete"] for row in good["volumes"]}["liver"] is True
     assert bad["exit_code"] == 3
     assert "no such file" in bad["error"]
     assert result.return_value == 3
+
+
+def test_many_cases_end_with_a_table_a_page_and_three_lines(path, tmp_path):
+    result = run(path, tmp_path / "absent.nii.gz", "-o", tmp_path / "out")
+    counts, volumes, where = result.stderr.splitlines()[-3:]
+    assert counts == "1 of 2 cases are done, 1 failed, 1 to review"
+    assert volumes.startswith("median volumes: liver ")
+    assert where == f"see {tmp_path / 'out' / 'index.html'}, or {tmp_path / 'out' / 'cohort.csv'}"
+    assert (tmp_path / "out" / "previews" / "scan.jpg").exists()
+    assert not any("index.html" in line or "cohort.csv" in line for line in result.stdout.splitlines())
+
+
+def test_shards_merge_in_the_table_without_a_further_step(path, tmp_path):
+    scans = [path, *(tmp_path / f"{name}.nii.gz" for name in "bc")]
+    for copy in scans[1:]:
+        copy.write_bytes(path.read_bytes())
+    for shard in ("1/2", "2/2"):
+        run(*scans, "-o", tmp_path / "out", "--shard", shard)
+    rows = (tmp_path / "out" / "cohort.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["case", "b", "c", "scan"]
+
+
+def test_progress_as_json_is_a_line_a_case(path, tmp_path):
+    result = run(path, tmp_path / "absent.nii.gz", "-o", tmp_path / "out", "--progress", "json", "-q")
+    events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert [(event["case"], event["failed"], event["done"], event["of"]) for event in events] == [
+        ("scan", False, 1, 2), ("absent", True, 2, 2),
+    ]  # fmt: skip
+    assert events[0]["seconds_left"] > 0 and events[1]["seconds_left"] == 0
 
 
 def test_the_csv_has_the_columns_that_others_script_against(path, tmp_path):

@@ -1,0 +1,168 @@
+"""The cohort table: one row a case with volumes, confidence, flags, seconds and errors, from a folder of results."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.errors import OutputError
+from abdoseg.runtime.files import writing
+from abdoseg.runtime.ledger import Ledger
+
+TABLE = "cohort.csv"
+WHISKERS = 1.5  # interquartile ranges beyond the quartiles, where outliers begin. Source: Tukey 1977
+FEWEST = 8  # volumes of an organ below which none is called an outlier
+
+
+@dataclass(frozen=True)
+class CohortRow:
+    """One case. error: why it failed, None where it is done. reasons: to look at an organ, by organ.
+
+    volumes_ml, confidence: by organ, of those that were delivered. report: its HTML page's name, where there is one.
+    """
+
+    case: str
+    error: str | None = None
+    exit_code: int = 0
+    seconds: float | None = None
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    report: str | None = None
+
+    @property
+    def status(self) -> str:
+        """failed, review or ok."""
+        return "failed" if self.error else "review" if self.reasons or self.warnings else "ok"
+
+    @property
+    def least_confidence(self) -> float:
+        """Of its organs; 1 where none is known."""
+        return min(self.confidence.values(), default=1.0)
+
+    @property
+    def badness(self) -> tuple[bool, int, int, float]:
+        """What rows are sorted by, the worst first: failures, then by reasons, warnings, and confidence."""
+        return (
+            self.error is not None,
+            sum(map(len, self.reasons.values())),
+            len(self.warnings),
+            1 - self.least_confidence,
+        )
+
+
+def read_cohort(folder: Path) -> list[CohortRow]:
+    """The cases of a folder of results, the worst first: of its ledgers, of all shards and runs, and of its records.
+
+    A case's last run counts. Raises OutputError when there is none.
+    """
+    lines = Ledger(folder).latest()
+    rows = {}
+    for case, record in _records(folder):
+        rows[case] = _done(folder, case, record)
+    for case, line in lines.items():
+        if line["status"] == "failed":
+            rows[case] = CohortRow(case, line.get("error") or "failed", int(line.get("exit_code") or 1))
+    if not rows:
+        raise OutputError(f"{folder}: holds no results of abdoseg segment; name the folder given with -o")
+    return sorted(rows.values(), key=lambda row: (*(-value for value in row.badness), row.case))
+
+
+def organs_of(rows: Sequence[CohortRow]) -> list[str]:
+    """The organs that the rows have, in the order of their labels."""
+    found = {organ for row in rows for organ in row.volumes_ml}
+    return sorted(found, key=lambda organ: BY_NAME[organ].label if organ in BY_NAME else math.inf)
+
+
+def outliers(rows: Sequence[CohortRow], organ: str) -> list[CohortRow]:
+    """The cases whose volume of the organ lies far from the others', the farthest first; none among a few."""
+    known = [(row.volumes_ml[organ], row) for row in rows if row.volumes_ml.get(organ)]
+    if len(known) < FEWEST:
+        return []
+    low, middle, high = statistics.quantiles([volume for volume, _ in known], n=4)
+    reach = WHISKERS * (high - low)
+    far = [(volume, row) for volume, row in known if not low - reach <= volume <= high + reach]
+    return [row for _, row in sorted(far, key=lambda pair: -abs(pair[0] - middle))]
+
+
+def write_table(rows: Sequence[CohortRow], path: Path) -> None:
+    """Writes the rows as CSV, in the place of a former table. Raises OutputError."""
+    organs = organs_of(rows)
+    names = ["case", "status", "reasons", *(f"{organ}_ml" for organ in organs),
+             *(f"{organ}_confidence" for organ in organs), "seconds", "exit_code", "error"]  # fmt: skip
+    with writing(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for row in rows:
+            reasons = "; ".join(f"{organ}: {' '.join(reasons)}" for organ, reasons in row.reasons.items())
+            volumes = [row.volumes_ml.get(organ, "") for organ in organs]
+            confidence = [row.confidence.get(organ, "") for organ in organs]
+            seconds = "" if row.seconds is None else row.seconds
+            writer.writerow(
+                [row.case, row.status, reasons, *volumes, *confidence, seconds, row.exit_code, row.error or ""]
+            )
+
+
+def summary(rows: Sequence[CohortRow]) -> list[str]:
+    """What the table says in two lines: counts by status, and each organ's median volume."""
+    counts = {status: sum(row.status == status for row in rows) for status in ("failed", "review")}
+    done = len(rows) - counts["failed"]
+    volumes = []
+    for organ in organs_of(rows):
+        found = [row.volumes_ml[organ] for row in rows if row.volumes_ml.get(organ)]
+        if found:
+            far = len(outliers(rows, organ))
+            volumes.append(
+                f"{organ.replace('_', ' ')} {statistics.median(found):.0f} ml" + (f" ({far} far off)" if far else "")
+            )
+    return [
+        f"{done} of {len(rows)} cases are done, {counts['failed']} failed, {counts['review']} to review",
+        f"median volumes: {', '.join(volumes) or 'none'}",
+    ]
+
+
+def _records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Our records in a folder, by case."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        versions = record.get("versions") if isinstance(record, dict) else None
+        if isinstance(versions, dict) and "abdoseg" in versions:
+            yield path.name.removesuffix(".json"), record
+
+
+def _done(folder: Path, case: str, record: Mapping[str, Any]) -> CohortRow:
+    quality: Mapping[str, Mapping[str, Any]] = record.get("quality", {})
+    report = f"{case}_report.html"
+    return CohortRow(
+        case,
+        seconds=round(sum(record.get("seconds", {}).values()), 2),
+        volumes_ml=_volumes(folder / f"{case}_volumes.csv"),
+        confidence={
+            organ: round(float(found["confidence"]), 3)
+            for organ, found in quality.items()
+            if found.get("confidence") is not None
+        },
+        reasons={organ: tuple(found["reasons"]) for organ, found in quality.items() if found.get("reasons")},
+        warnings=tuple(record.get("warnings", ())),
+        report=report if (folder / report).exists() else None,
+    )
+
+
+def _volumes(path: Path) -> dict[str, float]:
+    """By organ, from the CSV of a case; empty where it is gone or another's."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["organ"]: float(row["volume_ml"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,84 @@
+"""The cohort table: all cases of all runs, the worst first, outliers named."""
+
+import csv
+import json
+
+import pytest
+from results import write_case, write_results
+
+from abdoseg.cohort.table import CohortRow, organs_of, outliers, read_cohort, summary, write_table
+from abdoseg.errors import OutputError, ScanError
+from abdoseg.runtime.ledger import Ledger
+
+
+def test_every_case_has_a_row_and_failures_come_first_then_what_wants_review(tmp_path):
+    write_results(tmp_path, 12, failures=2, reports=1)
+    rows = read_cohort(tmp_path)
+    assert [row.status for row in rows] == ["failed"] * 2 + ["review"] * 3 + ["ok"] * 7
+    assert rows[0] == CohortRow("case0000", "case0000.nii.gz: <no> scan", 3)
+    flagged = rows[2]
+    assert (flagged.case, flagged.seconds, flagged.reasons) == ("case0002", 1.5, {"spleen": ("large",)})
+    assert flagged.report == "case0002_report.html" and rows[3].report is None
+    assert organs_of(rows) == ["liver", "kidney_right", "kidney_left", "spleen"]
+
+
+def test_shards_and_later_runs_count_by_what_was_last(tmp_path):
+    write_results(tmp_path, 3, failures=1)
+    write_case(tmp_path, "case0000", {"liver": 1500.0}, {})
+    Ledger(tmp_path, "1/2").add("case0000", [])
+    Ledger(tmp_path, "2/2").add("case0001", [], ScanError("gone"))
+    assert {row.case: row.error for row in read_cohort(tmp_path)} == {
+        "case0000": None, "case0001": "gone", "case0002": None,
+    }  # fmt: skip
+
+
+def test_records_alone_are_enough_and_what_others_wrote_is_passed_over(tmp_path):
+    write_case(tmp_path, "a", {"liver": 1500.0}, {})
+    (tmp_path / "package.json").write_text('{"versions": "none"}')
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "list.json").write_text("[1]")
+    assert [row.case for row in read_cohort(tmp_path)] == ["a"]
+
+
+def test_a_folder_without_results_is_told(tmp_path):
+    with pytest.raises(OutputError, match="holds no results of abdoseg segment"):
+        read_cohort(tmp_path)
+
+
+def test_the_csv_has_a_row_a_case(tmp_path):
+    write_results(tmp_path, 4, failures=1)
+    write_table(read_cohort(tmp_path), tmp_path / "cohort.csv")
+    with (tmp_path / "cohort.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] | {"exit_code": 3} == dict.fromkeys(rows[0], "") | {
+        "case": "case0000", "status": "failed", "exit_code": 3, "error": "case0000.nii.gz: <no> scan",
+    }  # fmt: skip
+    assert (rows[1]["case"], rows[1]["reasons"], rows[1]["spleen_ml"]) == ("case0001", "spleen: large", "2000.0")
+    assert (rows[1]["liver_confidence"], rows[1]["seconds"], rows[1]["error"]) == ("0.95", "1.5", "")
+
+
+def test_a_volume_far_from_the_others_is_an_outlier_and_among_a_few_none_is(tmp_path):
+    rows = [
+        CohortRow(str(n), volumes_ml={"liver": volume}) for n, volume in enumerate([10, 11, 12, 13, 14, 15, 16, 90])
+    ]
+    assert [row.case for row in outliers(rows, "liver")] == ["7"]
+    assert outliers(rows[1:], "liver") == []
+    assert outliers(rows, "spleen") == []
+
+
+def test_two_lines_say_what_the_table_says(tmp_path):
+    write_results(tmp_path, 12, failures=2)
+    counts, volumes = summary(read_cohort(tmp_path))
+    assert counts == "10 of 12 cases are done, 2 failed, 3 to review"
+    assert volumes.startswith("median volumes: liver 1") and "(1 far off)" in volumes
+
+
+def test_a_row_without_volumes_is_no_outlier_and_no_organ_is_said():
+    assert summary([CohortRow("a", "bad")]) == ["0 of 1 cases are done, 1 failed, 0 to review", "median volumes: none"]
+
+
+def test_a_damaged_ledger_line_is_passed_over(tmp_path):
+    write_results(tmp_path, 2)
+    with (tmp_path / "ledger.jsonl").open("a") as file:
+        file.write(json.dumps({"case": "x"}) + '\n{"case": "y", "sta')
+    assert len(read_cohort(tmp_path)) == 2
