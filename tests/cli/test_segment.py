@@ -93,7 +93,7 @@ def test_progress_as_json_is_a_line_a_case(path, tmp_path):
     assert [(event["case"], event["failed"], event["done"], event["of"]) for event in events] == [
         ("scan", False, 1, 2), ("absent", True, 2, 2),
     ]  # fmt: skip
-    assert events[0]["seconds_left"] > 0 and events[1]["seconds_left"] == 0
+    assert events[0]["seconds_left"] >= 0 and events[1]["seconds_left"] == 0
 
 
 def test_the_csv_has_the_columns_that_others_script_against(path, tmp_path):
