@@ -63,6 +63,7 @@ class Tissue(IntEnum):
     ORAL_CONTRAST = 44
     FAECES = 45
     FOOD = 46
+    SLOW_PULP = 47  # of a spleen that enhances in bands: red pulp that fills late
 
 
 LUMEN_TIERS = 4
@@ -104,6 +105,7 @@ _ROWS: Mapping[Tissue, tuple[float, float, float, float, float]] = MappingProxyT
         Tissue.ORAL_CONTRAST: (260, 260, 260, 260, 90),
         Tissue.FAECES: (30, 30, 30, 30, 20),
         Tissue.FOOD: (25, 25, 25, 25, 18),
+        Tissue.SLOW_PULP: (48, 68, 112, 94, 8),
     }
 )
 TISSUE_COUNT = 64

@@ -37,6 +37,7 @@ class TrainingConfig:
         ema: decay of the exponential moving average of the weights that is kept in the end, 0 for none.
         foreground: fraction of patches centred on an organ.
         synthetic: fraction of patches whose HU are synthesised from a label map.
+        diseases: fraction of the synthetic patches that show a disease.
         tumours: fraction of the patches of healthy livers that get synthetic tumours.
         inference_spacing_mm, presence_threshold, roi_downsampling: the plan's own. Training does not measure them.
     """
@@ -69,6 +70,7 @@ class TrainingConfig:
     ema: float = 0.998
     foreground: float = 0.67
     synthetic: float = 0.0
+    diseases: float = 0.0
     tumours: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     inference_spacing_mm: tuple[float, float, float] | None = None
@@ -308,7 +310,7 @@ _ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("epoch_steps", "warmup_steps", "seed"), "a whole number", lambda v: v == 0 or _is_count(v)),
     (("learning_rate",), "a number above 0", lambda v: _is_number(v) and v > 0),
     (("weight_decay", "clip"), "a number, 0 or more", _is_number),
-    (("ema", "foreground", "synthetic", "tumours"), "a number from 0 to 1", lambda v: _is_number(v, 0, 1)),
+    (("ema", "foreground", "synthetic", "diseases", "tumours"), "a number from 0 to 1", lambda v: _is_number(v, 0, 1)),
     (("loss_weights",), "three numbers, 0 or more", lambda v: _are(3, v, _is_number)),
     (("patch",), "three whole numbers above 0", lambda v: _are(3, v, _is_count)),
     (("spacing_mm",), "null or three numbers above 0",

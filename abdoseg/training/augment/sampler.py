@@ -14,6 +14,7 @@ from abdoseg.anatomy.organs import BY_NAME, LESIONS, MIRRORED, host_of
 from abdoseg.errors import DatasetError
 from abdoseg.model.plan import members
 from abdoseg.training.augment import transforms
+from abdoseg.training.augment.diseases import Anatomy, add_disease
 from abdoseg.training.augment.rng import CPU, Rng, host_to_device
 from abdoseg.training.augment.synthesis import synthesize_ct
 from abdoseg.training.augment.tumours import add_tumours
@@ -148,7 +149,10 @@ class Sampler:
             tissues = region.sample(case.array("tissues"), 0, nearest=True).to(torch.uint8)
             for lesion in LESIONS:  # synthesis adds others, so all of them count as their organ
                 labels = torch.where(labels == BY_NAME[lesion].label, BY_NAME[host_of(lesion)].label, labels)
-            return synthesize_ct(tissues, spacing_mm, rng), labels, LESIONS
+            anatomy = Anatomy(tissues, labels, spacing_mm)
+            if config.diseases > 0 and rng.bernoulli(config.diseases):
+                anatomy = add_disease(anatomy, rng)
+            return synthesize_ct(anatomy.tissues, spacing_mm, rng, anatomy.phase), anatomy.labels, LESIONS
         image = region.sample(case.array("image"), transforms.AIR_HU)
         if config.tumours > 0 and has_healthy_liver(case) and rng.bernoulli(config.tumours):
             image, labels = add_tumours(image, labels, spacing_mm, rng)

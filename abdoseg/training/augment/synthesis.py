@@ -17,7 +17,8 @@ from torch import Tensor
 
 from abdoseg.anatomy.tissues import LUMEN_TIERS, PHASES, TISSUE_COUNT, Phase, Tissue, patient_hu
 from abdoseg.training.augment.rng import Rng, host_to_device
-from abdoseg.training.augment.tensor_filters import gaussian_blur, upsample_linear
+from abdoseg.training.augment.shapes import normalised, smooth_noise
+from abdoseg.training.augment.tensor_filters import gaussian_blur
 from abdoseg.training.augment.tissue_maps import (
     SCANNED,
     SCANNED_START_HU,
@@ -39,20 +40,21 @@ _GRAIN_HU: Mapping[Tissue, tuple[float, float]] = {
     Tissue.KIDNEY_CORTEX: (6, 5), Tissue.KIDNEY_MEDULLA: (8, 6), Tissue.KIDNEY_SINUS: (15, 10),
     Tissue.BONE_MARROW: (35, 35), Tissue.BONE_CORTEX: (80, 120), Tissue.FAT: (5, 3), Tissue.LUNG: (25, 25),
     Tissue.MYOCARDIUM: (4, 6), Tissue.HEART_BLOOD: (6, 12), Tissue.VEIN: (5, 12), Tissue.ADRENAL: (4, 4),
-    Tissue.BOWEL_WALL: (8, 8), Tissue.GLAND: (6, 8), Tissue.TUMOUR: (8, 12),
+    Tissue.BOWEL_WALL: (8, 8), Tissue.GLAND: (6, 8), Tissue.TUMOUR: (8, 12), Tissue.SLOW_PULP: (2, 2),
 }  # fmt: skip
 
 
-def synthesize_ct(tissues: Tensor, spacing_mm: Sequence[float], rng: Rng) -> Tensor:
+def synthesize_ct(tissues: Tensor, spacing_mm: Sequence[float], rng: Rng, phase: Phase | None = None) -> Tensor:
     """A CT of a random patient, phase and scanner: (I, J, K) float32 HU.
 
     Args:
         tissues: (I, J, K) uint8, a tissue map or a patch of one, on the generator's device.
         spacing_mm: of its voxels.
         rng: the sample's random numbers.
+        phase: the contrast phase; drawn if None.
     """
     patch = TissuePatch(tissues, spacing_mm, rng)
-    patient = _patient(rng)
+    patient = _patient(rng, phase)
     hu = _table(patient.hu, rng).take(tissues.long())
     hu = _scanned(hu, patch, patient, rng)
     hu = _wall(hu, patch, patient, rng)
@@ -80,11 +82,7 @@ class TissuePatch:
 
     def noise(self, period_mm: float, rng: Rng) -> Tensor:
         """(I, J, K) smooth noise, mean 0, standard deviation about 1, its hills about `period_mm` apart."""
-        lattice = [
-            max(2, math.ceil(2.0 * n * s / period_mm) + 1) for n, s in zip(self.shape, self.spacing_mm, strict=True)
-        ]
-        hills = _normalised(gaussian_blur(rng.noise(lattice), (0.7, 0.7, 0.7)))
-        return upsample_linear(hills, self.shape)
+        return smooth_noise(self.shape, self.spacing_mm, period_mm, rng)
 
     def places(self, first: int, count: int = 1) -> Tensor:
         """(N,) on the host: flat indices of the voxels of `count` tissues, from `first` on."""
@@ -102,8 +100,9 @@ class Patient:
         return self.hu[tissue]
 
 
-def _patient(rng: Rng) -> Patient:
-    phase = PHASES[bisect(_PHASE_UP_TO, rng.uniform(0.0, 1.0))]
+def _patient(rng: Rng, phase: Phase | None) -> Patient:
+    drawn = PHASES[bisect(_PHASE_UP_TO, rng.uniform(0.0, 1.0))]
+    phase = phase or drawn
     deviations = rng.normals(TISSUE_COUNT).numpy()
     strength = math.exp(rng.normal(0.0, 0.28))
     hu = patient_hu(phase, deviations, strength=strength, towards=(_NEXT[phase], max(0.0, rng.uniform(-0.4, 0.5))))
@@ -306,10 +305,6 @@ def _acquired(hu: Tensor, patch: TissuePatch, rng: Rng) -> Tensor:
     level = math.exp(rng.uniform(math.log(2.0), math.log(22.0)))
     correlated = rng.uniform(0.2, 0.9)  # fraction of the noise's variance
     grain = (3.5, 0.5, 0.3) if rng.bernoulli(0.15) else (0.7, 0.7, 0.4)  # streaks from side to side, as arms make them
-    grainy = _normalised(gaussian_blur(rng.noise(patch.shape), grain))
+    grainy = normalised(gaussian_blur(rng.noise(patch.shape), grain))
     noise = math.sqrt(correlated) * grainy + math.sqrt(1.0 - correlated) * rng.noise(patch.shape)
     return hu + level * noise + rng.normal(0.0, 3.0)
-
-
-def _normalised(noise: Tensor) -> Tensor:
-    return noise / noise.std(correction=0).clamp(min=1e-3)

@@ -13,17 +13,15 @@ import torch
 from torch import Tensor
 
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.image.components import Box
 from abdoseg.training.augment.rng import Rng
-from abdoseg.training.augment.tensor_filters import gaussian_blur, upsample_linear
+from abdoseg.training.augment.shapes import uneven_ellipsoid
+from abdoseg.training.augment.tensor_filters import gaussian_blur
 
 LIVER, TUMOUR = BY_NAME["liver"].label, BY_NAME["liver_tumour"].label
 # Kinds of disease, equally likely: smallest and largest radius in mm, and the largest number of tumours.
 KINDS = ((3.0, 6.0, 8), (5.0, 10.0, 6), (9.0, 18.0, 4), (16.0, 36.0, 2))
 MIN_LIVER_ML = 15.0  # a patch with less liver gets no tumours
 MIN_VOXELS = 5  # a tumour that has fewer inside the liver is left out
-SIZES = (0.7, 1.3)  # of an ellipsoid's axes, in radii
-HILLS = 1.8  # deviations beyond which the border's noise is clipped
 
 
 @dataclass(frozen=True)
@@ -67,37 +65,13 @@ def add_tumours(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], rng:
     for _ in range(1 + rng.integers(most)):
         radius_mm = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
         centre = [int(c) for c in torch.unravel_index(places[rng.integers(len(places))], image.shape)]
-        box, distance = _ellipsoid(image.shape, centre, radius_mm, spacing_mm, rng)
+        box, distance = uneven_ellipsoid(image.shape, centre, radius_mm, spacing_mm, rng)
         inside = (distance < 1) & liver[box]
         enough = inside.sum() >= MIN_VOXELS  # stays on the device
         opacity = torch.sigmoid((1 - distance) * (radius_mm / appearance.edge_mm)) * (liver[box] & enough)
         image[box] += opacity * _contrast_hu(distance, radius_mm, appearance, rng)
         labels[box] = torch.where(inside & enough, TUMOUR, labels[box])
     return image, labels
-
-
-def _ellipsoid(
-    shape: Sequence[int], centre: Sequence[int], radius_mm: float, spacing_mm: Sequence[float], rng: Rng
-) -> tuple[Box, Tensor]:
-    """The box around a rotated, uneven ellipsoid, and each voxel's distance from its centre, 1 on its border."""
-    axes_mm = torch.tensor([radius_mm * rng.uniform(*SIZES) for _ in range(3)])
-    turn, _ = torch.linalg.qr(rng.normals(9).view(3, 3))
-    matrix = (turn / axes_mm[:, None]).tolist()
-    unevenness = rng.uniform(0.03, 0.22)
-    reach_mm = SIZES[1] * (1 + HILLS * unevenness) * radius_mm
-    parts, offsets = [], []
-    for axis, (n, c, step) in enumerate(zip(shape, centre, spacing_mm, strict=True)):
-        reach = math.ceil(reach_mm / step)
-        parts.append(slice(max(0, c - reach), min(n, c + reach + 1)))
-        along = (torch.arange(parts[-1].start, parts[-1].stop, device=rng.device) - c) * step
-        offsets.append(along.view([-1 if a == axis else 1 for a in range(3)]))
-    x, y, z = offsets
-    squares = [(row[0] * x + row[1] * y + row[2] * z).square() for row in matrix]
-    size = [part.stop - part.start for part in parts]
-    period_mm = max(7.0, 0.9 * radius_mm)
-    lattice = [max(2, math.ceil(n * step / period_mm) + 1) for n, step in zip(size, spacing_mm, strict=True)]
-    hills = upsample_linear(rng.noise(lattice).clamp(-HILLS, HILLS), size)
-    return (parts[0], parts[1], parts[2]), (squares[0] + squares[1] + squares[2]).sqrt() + unevenness * hills
 
 
 def _contrast_hu(distance: Tensor, radius_mm: float, appearance: _Appearance, rng: Rng) -> Tensor:

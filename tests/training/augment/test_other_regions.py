@@ -26,6 +26,7 @@ KINDS = {
     "cut and mirrored": (replace(RECIPE, augmentation=replace(USUAL, cut=1.0, mirror=1.0)), 2),
     "tumours": (replace(RECIPE, tumours=1.0, augmentation=USUAL), 2),
     "synthetic": (replace(RECIPE, synthetic=1.0, augmentation=USUAL), 2),
+    "diseases": (replace(RECIPE, synthetic=1.0, diseases=1.0, augmentation=USUAL), 6),
 }
 
 

@@ -9,6 +9,7 @@ from tiny import RECIPE, SHAPE, STILL, packed
 
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.errors import DatasetError
+from abdoseg.training.augment import sampler
 from abdoseg.training.augment.rng import Rng
 from abdoseg.training.augment.sampler import Sampler, apply_window, channel_table, has_healthy_liver, is_annotated
 from abdoseg.training.data.cache import Cache, CaseArrays, CaseSource, prepare_cases
@@ -40,14 +41,14 @@ def test_two_processes_see_what_one_of_twice_the_batch_sees(tmp_path):
 
 
 def test_an_epoch_of_zero_steps_takes_each_case_once_in_another_order_each_time(tmp_path):
-    sampler = Sampler(packed(tmp_path), NAMES, replace(STILL, epoch_steps=0))
-    orders = [tuple(sampler._case(3 * epoch + n, Rng(0)) for n in range(3)) for epoch in range(12)]
+    patches = Sampler(packed(tmp_path), NAMES, replace(STILL, epoch_steps=0))
+    orders = [tuple(patches._case(3 * epoch + n, Rng(0)) for n in range(3)) for epoch in range(12)]
     assert all(sorted(order) == [0, 1, 2] for order in orders) and len(set(orders)) > 1
 
 
 def test_weights_say_how_often_a_case_is_drawn(tmp_path):
-    sampler = Sampler(packed(tmp_path), NAMES, RECIPE, {"case1": 8.0, "case2": 0.0})
-    drawn = Counter(sampler._case(n, Rng(n)) for n in range(300))
+    patches = Sampler(packed(tmp_path), NAMES, RECIPE, {"case1": 8.0, "case2": 0.0})
+    drawn = Counter(patches._case(n, Rng(n)) for n in range(300))
     assert drawn[2] == 0 and 5 < drawn[1] / drawn[0] < 12
 
 
@@ -61,8 +62,8 @@ def test_without_augmentation_a_whole_scan_is_itself_windowed(tmp_path):
 
 
 def test_patches_are_centred_on_organs_as_often_as_asked(tmp_path):
-    sampler = Sampler(packed(tmp_path, 1), ["case0"], replace(STILL, foreground=1.0))
-    assert all((sampler.batch(step).target > 0).any() for step in range(8))
+    patches = Sampler(packed(tmp_path, 1), ["case0"], replace(STILL, foreground=1.0))
+    assert all((patches.batch(step).target > 0).any() for step in range(8))
 
 
 def test_a_run_begins_with_coarse_patches_that_show_as_much(tmp_path):
@@ -102,10 +103,10 @@ def test_no_case_to_train_on_is_told(tmp_path):
 
 def test_a_cache_that_vanishes_is_told(tmp_path):
     cache = packed(tmp_path, 1)
-    sampler = Sampler(cache, ["case0"], RECIPE)
+    patches = Sampler(cache, ["case0"], RECIPE)
     (tmp_path / "case0.image.npy").unlink()
     with pytest.raises(DatasetError, match="--resume packs it again"):
-        sampler.batch(0)
+        patches.batch(0)
 
 
 def test_the_window_maps_onto_the_range():
@@ -128,6 +129,20 @@ def test_a_liver_with_a_labelled_tumour_is_not_healthy(tmp_path):
     (case,) = packed(tmp_path, 1, annotated=(*MAIN, "liver_tumour")).cases
     assert has_healthy_liver(case)
     assert not has_healthy_liver(replace(case, facts={"organ_ml": {"liver": 900.0, "liver_tumour": 2.0}}))
+
+
+def test_synthetic_patches_show_diseases_as_often_as_the_recipe_says(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(sampler, "add_disease", lambda anatomy, rng: drawn.append(1) or anatomy)
+    labels = packed(tmp_path / "a", 1).cases[0].array("labels")
+    contents = CaseArrays({"labels": labels, "tissues": (labels > 0).astype("uint8")}, (6.0, 6.0, 8.0))
+    cache = Cache(prepare_cases(tmp_path / "b", [CaseSource("map", "v", MAIN)], lambda case: contents)[0])
+    for fraction, expected in ((0.0, 0), (1.0, 16)):
+        drawn.clear()
+        patches = Sampler(cache, ["map"], replace(STILL, diseases=fraction))
+        for step in range(8):
+            patches.batch(step)
+        assert len(drawn) == expected
 
 
 def test_lesions_of_a_synthetic_scan_are_unknown_and_belong_to_their_organ(tmp_path):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from abdoseg.training.augment import tumours
+from abdoseg.training.augment import shapes, tumours
 from abdoseg.training.augment.rng import Rng
 from abdoseg.training.augment.tumours import KINDS, LIVER, TUMOUR, add_tumours
 
@@ -54,7 +54,7 @@ def test_volumes_are_those_of_one_small_to_two_large_ellipsoids():
 
 def test_a_tumours_volume_is_its_ellipsoids(monkeypatch):
     monkeypatch.setattr(tumours, "KINDS", ((20.0, 20.001, 1),))
-    monkeypatch.setattr(tumours, "SIZES", (1.0, 1.0))
+    monkeypatch.setattr(shapes, "SIZES", (1.0, 1.0))
     image, labels = patch()
     ball_ml = 4 / 3 * math.pi * 20.0**3 / 1000
     volumes_ml = [

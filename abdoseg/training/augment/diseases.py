@@ -1,0 +1,374 @@
+"""Diseases as changes of a tissue map before CT synthesis: what a few dozen healthy patients don't show.
+
+Atrophic, hydronephrotic and polycystic kidneys, large cysts, cirrhosis with ascites, splenomegaly, nephrectomy,
+splenectomy, a mass outside the liver, a mottled spleen and a bright heart in the arterial phase. Labels change with
+the tissues: cysts and a dilated renal pelvis belong to their organ; ascites and masses are background.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from abdoseg.anatomy.organs import BY_NAME, MAIN
+from abdoseg.anatomy.tissues import LUMEN_TIERS, Phase, Tissue
+from abdoseg.training.augment.rng import Rng, host_to_device
+from abdoseg.training.augment.shapes import smooth_noise, uneven_ellipsoid
+from abdoseg.training.augment.tensor_filters import gaussian_blur
+from abdoseg.training.augment.tissue_maps import SCANNED, SCANNED_START_HU, SCANNED_STEP_HU
+
+LIVER, RIGHT, LEFT, SPLEEN = (BY_NAME[organ].label for organ in MAIN)
+KIDNEYS = (RIGHT, LEFT)
+MAIN_LABELS = (LIVER, SPLEEN, RIGHT, LEFT)
+MIN_VOXELS = 200  # of an organ in a patch; what is less is left as it is
+MAX_SPLEEN_ML = 3000.0
+MAX_CYST_MM = 75.0  # radius
+WALL_MM = 22.0  # skin, fat and muscle in front of the cavity, where a scan shows what is not labelled
+Triple = tuple[float, float, float]
+
+
+def _table(tissues: Sequence[int]) -> Tensor:
+    """(256,) bool: whether a code is one of these tissues."""
+    table = torch.zeros(256, dtype=torch.bool)
+    table[list(tissues)] = True
+    return table
+
+
+_LUMENS = [lumen + tier for lumen in (Tissue.STOMACH_LUMEN, Tissue.SMALL_BOWEL_LUMEN, Tissue.COLON_LUMEN)
+           for tier in range(LUMEN_TIERS)]  # fmt: skip
+# What gives way to an organ that grows, to a cyst or a mass. Vessels, bones, muscles and the body wall stay.
+_SOFT = _table([
+    Tissue.GAP, Tissue.KIDNEY_SINUS, Tissue.BOWEL_WALL, Tissue.PANCREAS, Tissue.ADRENAL, Tissue.BILE,
+    Tissue.GAS, *_LUMENS, *range(SCANNED, 256),
+])  # fmt: skip
+_FAT = _table([Tissue.GAP, *range(SCANNED, SCANNED + (-30 - SCANNED_START_HU) // SCANNED_STEP_HU)])
+_CHEST = _table([Tissue.LUNG, Tissue.GAP, *range(SCANNED, 256)])  # what gives way to a heart
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """A patch before synthesis.
+
+    tissues, labels: (I, J, K) uint8, tissue codes and our numbers, on one device. phase: the contrast phase that shows
+    the disease; None for any.
+    """
+
+    tissues: Tensor
+    labels: Tensor
+    spacing_mm: Sequence[float]
+    phase: Phase | None = None
+
+    @cached_property
+    def on_host(self) -> Tensor:
+        """The labels on the host: one transfer from the device, instead of one per question."""
+        return self.labels.cpu()
+
+    @property
+    def voxel_ml(self) -> float:
+        return math.prod(self.spacing_mm) / 1000.0
+
+    def organ(self, label: int) -> Organ | None:
+        """Where an organ lies; None if the patch shows less than MIN_VOXELS of it."""
+        voxels = (self.on_host == label).nonzero()  # (N, 3)
+        return Organ(label, voxels) if len(voxels) >= MIN_VOXELS else None
+
+    def organs(self, labels: Sequence[int]) -> list[Organ]:
+        """Those of these organs that the patch shows."""
+        return [organ for organ in map(self.organ, labels) if organ is not None]
+
+    @cached_property
+    def cavity(self) -> Tensor:
+        """(I, J, K) bool: voxels deeper than WALL_MM below the skin."""
+        air = (self.tissues == Tissue.AIR).float()
+        for axis, step in enumerate(self.spacing_mm):
+            reach = round(WALL_MM / step)
+            rows = air.movedim(axis, -1)
+            air = F.max_pool1d(rows.flatten(0, 1), 2 * reach + 1, 1, reach).view(rows.shape).movedim(-1, axis)
+        return air == 0
+
+    def are(self, table: Tensor) -> Tensor:
+        """(I, J, K) bool: voxels whose tissue a table (256,) holds."""
+        return host_to_device(table, self.tissues.device)[self.tissues.long()]
+
+    def filled(self, where: Tensor, tissue: int, label: int = 0) -> Anatomy:
+        """With another tissue and label at the voxels of a mask."""
+        return replace(
+            self, tissues=torch.where(where, tissue, self.tissues).to(torch.uint8),
+            labels=torch.where(where, label, self.labels).to(torch.uint8),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Organ:
+    """An organ in a patch. voxels: (N, 3) on the host."""
+
+    label: int
+    voxels: Tensor
+
+    @property
+    def low(self) -> list[int]:
+        return [int(v) for v in self.voxels.amin(dim=0)]
+
+    @property
+    def high(self) -> list[int]:
+        return [int(v) for v in self.voxels.amax(dim=0)]
+
+    def at(self, fractions: Triple) -> Triple:
+        """A point of its bounding box, from 0 (left, posterior, inferior) to 1, in voxels."""
+        i, j, k = (
+            low + fraction * (high - low) for low, high, fraction in zip(self.low, self.high, fractions, strict=True)
+        )
+        return i, j, k
+
+    def with_sinus(self, anatomy: Anatomy) -> Tensor:
+        """(I, J, K) bool: a kidney with the sinus in its bounding box; other organs have none."""
+        mask = anatomy.labels == self.label
+        box = tuple(slice(low, high + 1) for low, high in zip(self.low, self.high, strict=True))
+        mask[box] |= anatomy.tissues[box] == Tissue.KIDNEY_SINUS
+        return mask
+
+
+def add_disease(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """The anatomy with one disease, drawn by the weights of DISEASES; unchanged where the patch lacks its organ."""
+    weights = torch.tensor([weight for weight, _ in DISEASES.values()])
+    _, change = [*DISEASES.values()][rng.categorical(weights)]
+    return change(anatomy, rng)
+
+
+def atrophic_kidney(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """One kidney or both shrunken to 5 to 60 percent of their volume, fat around them."""
+    base = rng.uniform(0.4, 0.8)
+    for kidney in _one_or_all(anatomy, KIDNEYS, 0.6, rng):
+        anatomy = _resized(anatomy, kidney, _factors(base, rng), kidney.at((0.5, 0.5, 0.5)), Tissue.FAT)
+    return anatomy
+
+
+def hydronephrosis(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """A kidney whose dilated pelvis and calyces leave a rind of 3 to 14 mm; up to six times as large."""
+    for kidney in _one_or_all(anatomy, KIDNEYS, 0.2, rng):
+        larger = _grown(anatomy, kidney, rng.uniform(1.0, 1.7), rng)
+        whole = larger.organ(kidney.label) or kidney
+        mask = whole.with_sinus(larger)
+        rind_mm, lobes = rng.uniform(3.0, 14.0), smooth_noise(mask.shape, larger.spacing_mm, 26.0, rng)
+        water = mask & (_depth(mask, larger.spacing_mm) > rind_mm + 2.5 * lobes)
+        anatomy = larger.filled(water, Tissue.URINE, kidney.label)
+    return anatomy
+
+
+def large_cysts(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """One to three cysts of up to 15 cm on a kidney or the liver; they belong to it."""
+    organs = anatomy.organs((*KIDNEYS, LIVER))
+    if not organs:
+        return anatomy
+    organ = organs[rng.integers(len(organs))]
+    for _ in range(1 + rng.integers(3)):
+        radius_mm = math.exp(rng.uniform(math.log(8.0), math.log(MAX_CYST_MM)))
+        anatomy = _with_blob(anatomy, organ, radius_mm, Tissue.WATER, organ.label, rng)
+    return anatomy
+
+
+def polycystic_kidneys(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """Both kidneys enlarged and full of cysts, some of them denser than water."""
+    base = rng.uniform(1.3, 2.1)
+    for kidney in anatomy.organs(KIDNEYS):
+        larger = _grown(anatomy, kidney, base, rng)
+        whole = (larger.organ(kidney.label) or kidney).with_sinus(larger)
+        periods = (15.0, 28.0, 50.0)
+        fields = [smooth_noise(whole.shape, larger.spacing_mm, period, rng) for period in periods]
+        cysts = whole & (torch.stack(fields).amax(dim=0) > rng.uniform(-0.1, 0.6))
+        dense = fields[1] > rng.uniform(1.0, 2.0)  # blood
+        anatomy = larger.filled(cysts, Tissue.WATER, kidney.label).filled(cysts & dense, Tissue.MUSCLE, kidney.label)
+    return anatomy
+
+
+def cirrhosis(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """A small liver with a nodular surface amid ascites, often with a large spleen."""
+    if (liver := anatomy.organ(LIVER)) is None:
+        return anatomy
+    if (spleen := anatomy.organ(SPLEEN)) and rng.bernoulli(0.6):
+        anatomy = _enlarged_spleen(anatomy, spleen, rng.uniform(1.1, 1.5), rng)
+    anatomy = _resized(anatomy, liver, _factors(rng.uniform(0.78, 0.98), rng), liver.at((0.5, 0.5, 0.5)), Tissue.WATER)
+    mask = anatomy.labels == LIVER
+    nodules = smooth_noise(mask.shape, anatomy.spacing_mm, rng.uniform(9.0, 20.0), rng)
+    depth = _depth(mask, anatomy.spacing_mm)
+    anatomy = anatomy.filled(mask & (depth < rng.uniform(0.5, 2.5) * nodules), Tissue.WATER)
+    near = _depth(anatomy.labels > 0, anatomy.spacing_mm) > -rng.uniform(4.0, 16.0)
+    pools = smooth_noise(mask.shape, anatomy.spacing_mm, 60.0, rng) > rng.uniform(-2.0, 1.0)
+    gap = anatomy.tissues == Tissue.GAP  # in a map without a scan all fat between the organs is known as such
+    fluid = anatomy.are(_FAT) & anatomy.cavity & (near | gap) & pools & (anatomy.labels == 0)
+    fluid[:, :, liver.high[2] + 1 :] = False  # nor in the chest
+    return anatomy.filled(fluid, Tissue.WATER)
+
+
+def splenomegaly(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """A spleen of up to 3 l, grown to the front, downwards and to the midline."""
+    spleen = anatomy.organ(SPLEEN)
+    return anatomy if spleen is None else _enlarged_spleen(anatomy, spleen, rng.uniform(1.2, 2.5), rng)
+
+
+def nephrectomy(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """A kidney that has been removed: fat and bowel in its place."""
+    kidneys = anatomy.organs(KIDNEYS)
+    return _removed(anatomy, kidneys[rng.integers(len(kidneys))]) if kidneys else anatomy
+
+
+def splenectomy(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """A spleen that has been removed: fat and bowel in its place."""
+    spleen = anatomy.organ(SPLEEN)
+    return anatomy if spleen is None else _removed(anatomy, spleen)
+
+
+def outside_mass(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """A solid mass of 2 to 7 cm radius beside an organ, half of them with a necrotic core; it is background."""
+    organs = anatomy.organs(MAIN_LABELS)
+    if not organs:
+        return anatomy
+    organ = organs[0] if rng.bernoulli(0.5) else organs[rng.integers(len(organs))]
+    radius_mm = math.exp(rng.uniform(math.log(20.0), math.log(70.0)))
+    core = rng.uniform(0.3, 0.7) if rng.bernoulli(0.5) else 0.0
+    return _with_blob(anatomy, organ, radius_mm, Tissue.TUMOUR, 0, rng, core)
+
+
+def mottled_spleen(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """A spleen in the arterial phase, in bands of bright and dark pulp."""
+    direction = rng.normals(3)
+    along = sum(
+        (torch.arange(n, device=rng.device) * step * float(part)).view([-1 if axis == a else 1 for axis in range(3)])
+        for a, (n, step, part) in enumerate(
+            zip(anatomy.tissues.shape, anatomy.spacing_mm, direction / direction.norm(), strict=True)
+        )
+    )
+    bent = along + 12.0 * smooth_noise(anatomy.tissues.shape, anatomy.spacing_mm, 45.0, rng)
+    dark = torch.sin(bent * (2 * math.pi / rng.uniform(9.0, 22.0))) > rng.uniform(-0.3, 0.5)
+    mottled = (anatomy.tissues == Tissue.SPLEEN) & dark
+    tissues = torch.where(mottled, int(Tissue.SLOW_PULP), anatomy.tissues).to(torch.uint8)
+    return replace(anatomy, tissues=tissues, phase="arterial")
+
+
+def arterial_heart(anatomy: Anatomy, rng: Rng) -> Anatomy:
+    """A heart full of contrast medium above the left liver, as bright as an enhanced spleen or brighter."""
+    arterial = replace(anatomy, phase="arterial")
+    if (liver := anatomy.organ(LIVER)) is None:
+        return arterial
+    i, j, k = liver.at((rng.uniform(0.0, 0.35), rng.uniform(0.5, 0.8), 1.0))
+    k += rng.uniform(-10.0, 35.0) / anatomy.spacing_mm[2]
+    centre = [min(max(round(at), 0), n - 1) for at, n in zip((i, j, k), anatomy.tissues.shape, strict=True)]
+    box, distance = uneven_ellipsoid(
+        anatomy.tissues.shape, centre, rng.uniform(38.0, 58.0), anatomy.spacing_mm, rng, (0.02, 0.06)
+    )
+    free = anatomy.are(_CHEST)[box] & (anatomy.labels[box] == 0)
+    tissues = anatomy.tissues.clone()
+    tissues[box] = torch.where(free & (distance < 1), int(Tissue.MYOCARDIUM), tissues[box]).to(torch.uint8)
+    tissues[box] = torch.where(free & (distance < 0.8), int(Tissue.HEART_BLOOD), tissues[box]).to(torch.uint8)
+    return replace(arterial, tissues=tissues)
+
+
+# How often each is drawn, and what it changes.
+DISEASES: Mapping[str, tuple[float, Callable[[Anatomy, Rng], Anatomy]]] = {
+    "atrophic kidney": (0.12, atrophic_kidney),
+    "hydronephrosis": (0.14, hydronephrosis),
+    "large cysts": (0.12, large_cysts),
+    "polycystic kidneys": (0.06, polycystic_kidneys),
+    "cirrhosis": (0.14, cirrhosis),
+    "splenomegaly": (0.10, splenomegaly),
+    "nephrectomy": (0.06, nephrectomy),
+    "splenectomy": (0.05, splenectomy),
+    "mass outside the liver": (0.10, outside_mass),
+    "mottled spleen": (0.06, mottled_spleen),
+    "arterial heart": (0.05, arterial_heart),
+}
+
+
+def _one_or_all(anatomy: Anatomy, labels: Sequence[int], all_probability: float, rng: Rng) -> list[Organ]:
+    """All of these organs that the patch shows, or one of them."""
+    organs = anatomy.organs(labels)
+    if not organs or rng.bernoulli(all_probability):
+        return organs
+    return [organs[rng.integers(len(organs))]]
+
+
+def _factors(base: float, rng: Rng) -> Triple:
+    """Factors of an organ's size along each axis."""
+    return base * rng.uniform(0.92, 1.08), base * rng.uniform(0.92, 1.08), base * rng.uniform(0.92, 1.08)
+
+
+def _grown(anatomy: Anatomy, kidney: Organ, base: float, rng: Rng) -> Anatomy:
+    """A larger kidney; the muscles behind it stay where they are."""
+    return _resized(anatomy, kidney, _factors(base, rng), kidney.at((0.5, 0.15, 0.6)), Tissue.FAT)
+
+
+def _enlarged_spleen(anatomy: Anatomy, spleen: Organ, base: float, rng: Rng) -> Anatomy:
+    """A larger spleen; its outer, posterior and upper side stays where it is, at the ribs and the diaphragm."""
+    base = min(base, (MAX_SPLEEN_ML / (len(spleen.voxels) * anatomy.voxel_ml)) ** (1 / 3) / 1.08)
+    factors = _factors(max(1.0, base), rng)
+    return _resized(anatomy, spleen, factors, spleen.at((0.05, 0.2, 0.8)), Tissue.FAT)
+
+
+def _resized(anatomy: Anatomy, organ: Organ, factors: Triple, fixed: Triple, filling: Tissue) -> Anatomy:
+    """An organ scaled along the axes about a fixed point: what it leaves is filled, what it meets gives way if soft."""
+    old = organ.with_sinus(anatomy)
+    rows, inside = [], torch.ones((), dtype=torch.bool, device=old.device)
+    for axis, (n, factor, at) in enumerate(zip(old.shape, factors, fixed, strict=True)):
+        source = torch.round(at + (torch.arange(n, device=old.device) - at) / factor).long()
+        inside = inside & ((source >= 0) & (source < n)).view([-1 if a == axis else 1 for a in range(3)])
+        rows.append(source.clamp(0, n - 1))
+
+    def scaled(values: Tensor) -> Tensor:
+        return values.index_select(0, rows[0]).index_select(1, rows[1]).index_select(2, rows[2])
+
+    new = scaled(old) & inside & (old | (anatomy.are(_SOFT) & anatomy.cavity & ~_is_main(anatomy.labels)))
+    emptied = anatomy.filled(old & ~new, filling)
+    return replace(
+        emptied,
+        tissues=torch.where(new, scaled(anatomy.tissues), emptied.tissues),
+        labels=torch.where(new, scaled(anatomy.labels), emptied.labels),
+    )
+
+
+def _removed(anatomy: Anatomy, organ: Organ) -> Anatomy:
+    return anatomy.filled(organ.with_sinus(anatomy), Tissue.GAP)
+
+
+def _with_blob(
+    anatomy: Anatomy, organ: Organ, radius_mm: float, tissue: Tissue, label: int, rng: Rng, core: float = 0.0
+) -> Anatomy:
+    """A cyst (label of the organ) or a mass (label 0) at an organ's surface; soft tissue and, for a cyst, the organ
+    give way. core: the part of the radius within which a mass is necrotic."""
+    start = organ.voxels[rng.integers(len(organ.voxels))]
+    away = rng.normals(3) * radius_mm * (0.5 if label else 0.9) / torch.tensor(anatomy.spacing_mm)
+    away[1].abs_()  # in front there is room
+    centre = [
+        min(max(round(at), 0), n - 1) for at, n in zip((start + away).tolist(), anatomy.labels.shape, strict=True)
+    ]
+    box, distance = uneven_ellipsoid(
+        anatomy.labels.shape, centre, radius_mm, anatomy.spacing_mm, rng, (0.01, 0.05 if label else 0.15)
+    )
+    gives_way = (anatomy.are(_SOFT) & anatomy.cavity)[box] & ~_is_main(anatomy.labels[box])
+    if label:
+        gives_way = gives_way | (anatomy.labels[box] == label)
+    blob = torch.zeros_like(anatomy.labels, dtype=torch.bool)
+    blob[box] = (distance < 1) & gives_way
+    anatomy = anatomy.filled(blob, tissue, label)
+    blob[box] &= distance < core
+    return anatomy.filled(blob, Tissue.WATER, label)
+
+
+def _is_main(labels: Tensor) -> Tensor:
+    return (labels >= min(MAIN_LABELS)) & (labels <= max(MAIN_LABELS))
+
+
+def _depth(mask: Tensor, spacing_mm: Sequence[float]) -> Tensor:
+    """Depth in mm below a mask's surface, negative outside, right within some 12 mm of it.
+
+    A blurred plane's value is the normal distribution's at its depth, so its quantile is the depth.
+    """
+    sigma_mm = 6.0
+    blurred = gaussian_blur(mask.float(), [sigma_mm / step for step in spacing_mm]).clamp(0.005, 0.995)
+    depth: Tensor = torch.special.ndtri(blurred) * sigma_mm
+    return depth
