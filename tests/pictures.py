@@ -1,8 +1,9 @@
-"""Draws man/pictures/exports.jpg: every export of the phantom, read back from its file by another program.
+"""Draws the pictures of the documentation, in man/pictures. No patient is in them.
 
-    abdoseg demo -o demo && python tests/pictures.py demo
+    abdoseg demo -o demo && python tests/pictures.py demo    every export of the phantom, read back by another program
+    python tests/pictures.py diseases                        the phantom's tissue map with each disease, synthesized
 
-The page is shown by Chromium, which must be installed. No patient is in it.
+The page among the exports is shown by Chromium, which must be installed.
 """
 
 import csv
@@ -17,6 +18,7 @@ import nibabel
 import numpy as np
 import pydicom
 import SimpleITK as sitk
+import torch
 import trimesh
 from browser import NAMES
 from phantom_dicom import write_series
@@ -27,12 +29,17 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.cli.export import export
 from abdoseg.image.mesh import Surface
 from abdoseg.io import read_scan
+from abdoseg.phantom import phantom_tissues
 from abdoseg.rendering import WINDOWS, SliceStyle
 from abdoseg.rendering.captions import DIM, GROUND, INK, font
 from abdoseg.rendering.rasterizer import make_scene, render
 from abdoseg.rendering.slices import ACROSS, draw_slice, fit_view, title_of, windowed
+from abdoseg.training.augment.diseases import DISEASES, Anatomy
+from abdoseg.training.augment.rng import Rng
+from abdoseg.training.augment.synthesis import synthesize_ct
+from abdoseg.training.augment.tumours import add_tumours
 
-TARGET = Path(__file__).parents[1] / "man" / "pictures" / "exports.jpg"
+PICTURES = Path(__file__).parents[1] / "man" / "pictures"
 TILE, CAPTION_PX, GAP, COLUMNS = (344, 244), 26, 6, 3  # width, height
 SPACE = (30, 33, 40)
 IVORY = (214, 206, 190)
@@ -40,7 +47,8 @@ FROM_LPS = np.diag([-1.0, -1.0, 1.0])
 FROM_GLTF = 1000 * np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])  # metres, Y up
 
 
-def main(demo):
+def exports(demo):
+    """man/pictures/exports.jpg, from the folder that `abdoseg demo` wrote."""
     scan, truth, prediction = (demo / f"demo{part}.nii.gz" for part in ("", "_truth", "_seg"))
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
@@ -73,8 +81,50 @@ def main(demo):
             "--csv": table(out / "demo_organs.csv"),
             "--report": page(out / "demo_report.html", out / "page.png"),
         }
-        compose(tiles, wide=("--video", "--sheet")).save(TARGET, quality=70, optimize=True, progressive=True)
-    print(TARGET, TARGET.stat().st_size)
+        save(compose(tiles, wide=("--video", "--sheet")), "exports.jpg")
+
+
+# The seed of each that shows it well, and the plane.
+SHOWN = {
+    "atrophic kidney": (1, "coronal"), "hydronephrosis": (1, "coronal"), "large cysts": (1, "coronal"),
+    "polycystic kidneys": (2, "coronal"), "cirrhosis": (1, "coronal"), "splenomegaly": (1, "coronal"),
+    "nephrectomy": (1, "coronal"), "splenectomy": (1, "coronal"), "mass outside the liver": (8, "axial"),
+    "mottled spleen": (1, "coronal"), "arterial heart": (1, "coronal"),
+}  # fmt: skip
+
+
+def diseases():
+    """man/pictures/diseases.jpg: each disease of training.augment.diseases, and synthetic liver tumours."""
+    tissues, labelmap = phantom_tissues(4, (176, 144, 112), (2.0, 2.0, 2.5))
+    geometry = labelmap.geometry
+    spacing_mm = geometry.spacing_mm.tolist()
+    healthy = Anatomy(torch.from_numpy(tissues), torch.from_numpy(labelmap.labels), spacing_mm)
+    tiles = {}
+    for name, (seed, plane) in SHOWN.items():
+        rng = Rng(seed)
+        ill = DISEASES[name][1](healthy, rng)
+        hu = synthesize_ct(ill.tissues, spacing_mm, rng, ill.phase or "portal")
+        changed = (ill.tissues != healthy.tissues) | (ill.labels != healthy.labels)
+        tiles[name] = contours(geometry, plane, hu, ill.labels, changed)
+    rng = Rng(8)
+    hu = synthesize_ct(healthy.tissues, spacing_mm, rng, "portal")
+    hu, labels = add_tumours(hu, healthy.labels, spacing_mm, rng)
+    tiles["liver tumours"] = contours(geometry, "axial", hu, labels, labels == BY_NAME["liver_tumour"].label)
+    save(compose(tiles, wide=()), "diseases.jpg")
+
+
+def contours(geometry, plane, hu, labels, changed):
+    """The slice that shows most of what changed, with the borders of the labels."""
+    across = [axis for axis in range(3) if axis != ACROSS[plane]]
+    index = int(changed.sum(across).argmax())
+    view = fit_view(geometry, plane, TILE[::-1])
+    style = SliceStyle(overlay="contour")
+    return Image.fromarray(draw_slice(view, index, hu.numpy(), labels.numpy(), SCHEMES["abdoseg"], style))
+
+
+def save(picture, name):
+    picture.save(PICTURES / name, quality=70, optimize=True, progressive=True)
+    print(PICTURES / name, (PICTURES / name).stat().st_size)
 
 
 def run(labelmap, arguments):
@@ -219,4 +269,4 @@ def compose(tiles, wide):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    diseases() if sys.argv[1] == "diseases" else exports(Path(sys.argv[1]))
