@@ -40,6 +40,8 @@ _FLAGS = [
                  help="How organs are drawn on slices."),
     click.option("--fps", type=click.IntRange(1, 60), default=25, show_default=True, help="Pictures a second."),
     click.option("--seconds", type=click.FloatRange(min=0.1, max=600), help="Length of a video.  [default: by slices]"),
+    click.option("--whole-scan", is_flag=True, help="Videos of all slices, not only those around the organs."),
+    click.option("--lesions-apart", is_flag=True, help="A DICOM SEG segment and an RTSTRUCT structure a lesion."),
     click.option("--seg-type", type=click.Choice(["binary", "labelmap"]), default="binary", show_default=True,
                  help="Of DICOM SEG. Every viewer reads binary."),
 ]  # fmt: skip
@@ -68,6 +70,8 @@ class ExportFlags:
     style: Literal["both", "contour", "fill"]
     fps: int
     seconds: float | None
+    whole_scan: bool
+    lesions_apart: bool
     seg_type: Literal["binary", "labelmap"]
     series: str | None
     gaps: str
@@ -88,6 +92,8 @@ class ExportFlags:
             slice_style=SliceStyle(window_hu=self._window_hu(), overlay=self.style),
             fps=self.fps,
             seconds=self.seconds,
+            whole_scan=self.whole_scan,
+            lesions_apart=self.lesions_apart,
             seg_type=self.seg_type,
             series=self.series,
             gaps=self.gaps,

@@ -227,6 +227,7 @@ def _exporting(given: SegmentOptions, folder: Path, overwrite: bool, thumbnails:
             reference=series,
             record=found.record.to_dict(),
             options=look,
+            lesions=found.lesions.get(job.LESION),
         )
         if thumbnails:
             write_thumbnail(volume, found.labelmap, folder, case.name)

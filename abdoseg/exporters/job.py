@@ -26,7 +26,10 @@ LESION = "liver_tumour"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """ExportOptions of all formats. seconds: a video's length; None takes it from the number of slices.
+    """Options of all formats. seconds: a video's length; None takes it from the number of slices.
+
+    whole_scan: videos show all slices, not only those around the organs.
+    lesions_apart: DICOM SEG and RTSTRUCT have a segment or structure for each lesion.
 
     triangles: the most in one organ's mesh; there are more where fewer would not close it.
     series: number or UID of the DICOM series, where a folder holds several. gaps: as `read_scan` has it. Both as they
@@ -39,6 +42,8 @@ class ExportOptions:
     slice_style: SliceStyle = field(default_factory=SliceStyle)
     fps: int = 25
     seconds: float | None = None
+    whole_scan: bool = False
+    lesions_apart: bool = False
     seg_type: Literal["binary", "labelmap"] = "binary"
     series: str | None = None
     gaps: str = "auto"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
@@ -58,9 +58,14 @@ def annotate(tile: Image.Image, view: View, index: int, at: tuple[int, int]) -> 
 
 
 def legend(
-    image: Image.Image, rows: Sequence[OrganVolume], at: tuple[int, int], columns: int = 1, column_px: int = 190
+    image: Image.Image,
+    rows: Sequence[OrganVolume],
+    at: tuple[int, int],
+    columns: int = 1,
+    column_px: int = 190,
+    notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Lists the organs with swatch and volume from `at` (x, y) on, row by row over `columns`."""
+    """Lists the organs with swatch and volume from `at` (x, y) on, row by row over `columns`. notes: by organ."""
     draw = ImageDraw.Draw(image)
     for number, row in enumerate(rows):
         x = at[0] + number % columns * column_px
@@ -71,9 +76,11 @@ def legend(
         draw.text((x + 22, y), title_of(row.organ), INK if found else DIM, font(14))
         words = volume_text(row.volume_ml) if found else "not found"
         draw.text((x + 22, y + 18), words, DIM, font(13))
-        if row.touches:
-            start = x + 22 + draw.textlength(words + "  ", font(13))
-            draw.text((start, y + 18), "cut by border", WARNING, font(13))
+        for text, ink in (((notes or {}).get(row.organ, ""), INK), ("cut by border" if row.touches else "", WARNING)):
+            if text:
+                words += "  "
+                draw.text((x + 22 + draw.textlength(words, font(13)), y + 18), text, ink, font(13))
+                words += text
 
 
 def window_text(style: SliceStyle) -> str:

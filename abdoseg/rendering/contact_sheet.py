@@ -12,7 +12,16 @@ from abdoseg.errors import GeometryError
 from abdoseg.image.volume import Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, boxes, measure
 from abdoseg.rendering.captions import DIM, GROUND, annotate, captioned_size, font, legend, window_text
-from abdoseg.rendering.slices import ACROSS, Plane, SliceStyle, draw_outline, draw_slice, fit_view
+from abdoseg.rendering.slices import (
+    ACROSS,
+    Plane,
+    SliceStyle,
+    draw_outline,
+    draw_slice,
+    fit_view,
+    organ_box,
+    whole_grid,
+)
 
 TILE_PX = (330, 400)
 ROWS: tuple[tuple[Plane, ...], ...] = (("axial",) * 4, ("coronal", "coronal", "sagittal", "sagittal"))
@@ -51,7 +60,7 @@ def preview(
             raise GeometryError(f"{other.geometry.shape} and {labelmap.geometry.shape} are not one grid")
     rows = measure(labelmap) if rows is None else rows
     organ_profiles = profiles(labelmap)
-    box = _around(organ_profiles, labelmap)
+    box = (*whole_grid(labelmap.geometry)[:2], organ_box(labelmap, MARGIN_MM)[2])
     views = {plane: fit_view(labelmap.geometry, plane, TILE_PX, box) for plane in ACROSS}
     heights = [max(captioned_size(views[plane])[0] for plane in planes) for planes in ROWS]
     width = len(ROWS[0]) * (TILE_PX[1] + _GAP) + _GAP
@@ -98,17 +107,6 @@ def spread(profile: npt.NDArray[np.float64], count: int) -> list[int]:
     passed = np.cumsum(profile) / profile.sum()
     wanted = (np.arange(count)[::-1] + 0.5) / count
     return [int(min(np.searchsorted(passed, level), len(profile) - 1)) for level in wanted]
-
-
-def _around(along_axes: list[npt.NDArray[np.float64]], labelmap: Labelmap) -> tuple[tuple[int, int], ...]:
-    """The whole of the body in plane, and along it the organs with a margin."""
-    *across, along = along_axes
-    box = [(0, len(profile)) for profile in across]
-    found = np.flatnonzero(along)
-    if not len(found):
-        return (*box, (0, len(along)))
-    margin = int(np.ceil(MARGIN_MM / labelmap.geometry.spacing_mm[2]))
-    return (*box, (max(0, int(found[0]) - margin), min(len(along), int(found[-1]) + 1 + margin)))
 
 
 def _voxels(volume: Volume | None) -> npt.NDArray[np.generic] | None:

@@ -19,7 +19,7 @@ from abdoseg.image.lesions import Lesion, slice_number
 from abdoseg.image.volume import Array, Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, boxes
 from abdoseg.rendering.html import data_uri, hex_colour, jpeg, png_data_uri
-from abdoseg.rendering.slices import ACROSS, WINDOWS, SliceStyle, View, colour_of, title_of, whole_grid
+from abdoseg.rendering.slices import ACROSS, WINDOWS, SliceStyle, View, colour_of, organ_box, title_of, whole_grid
 
 # HU and the grey levels that they are kept as: 2.5 HU a level in soft tissue, 34 in lung, 32 in bone.
 SCALE_HU, SCALE_LEVELS = (-1024, -200, 300, 1300), (0, 24, 224, 255)
@@ -113,12 +113,7 @@ def pack_slices(
 def _grid(labelmap: Labelmap, scan: Volume | None, spacing_mm: float) -> _Grid:
     """The body in plane, and along it the organs with a margin; the whole scan where there is none."""
     geometry = labelmap.geometry
-    box = list(whole_grid(geometry))
-    found = [part for label, part in boxes(labelmap.labels).items() if label in labelmap.organs]
-    margin = int(np.ceil(MARGIN_MM / geometry.spacing_mm[2]))
-    if found:
-        low, high = min(part[2].start for part in found), max(part[2].stop for part in found)
-        box[2] = max(0, low - margin), min(geometry.shape[2], high + margin)
+    box = [*whole_grid(geometry)[:2], organ_box(labelmap, MARGIN_MM)[2]]
     if scan is not None:
         body = scan.voxels[::2, ::2, slice(*box[2], 4)] > BODY_HU
         for axis in (0, 1):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -12,7 +13,9 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.image.volume import Array, Geometry, labels_in
+from abdoseg.image.lesions import Lesion
+from abdoseg.image.volume import Array, Geometry, Labelmap, labels_in
+from abdoseg.image.volumetry import boxes
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Overlay = Literal["contour", "fill", "both"]
@@ -81,6 +84,19 @@ def whole_grid(geometry: Geometry) -> tuple[tuple[int, int], ...]:
     return tuple((0, n) for n in geometry.shape)
 
 
+def organ_box(labelmap: Labelmap, margin_mm: float) -> tuple[tuple[int, int], ...]:
+    """The box around all organs, grown by a margin within the grid; the whole grid where there is none."""
+    found = [box for label, box in boxes(labelmap.labels).items() if label in labelmap.organs]
+    if not found:
+        return whole_grid(labelmap.geometry)
+    grown = []
+    for axis, (size, step) in enumerate(zip(labelmap.geometry.shape, labelmap.geometry.spacing_mm, strict=True)):
+        margin = math.ceil(margin_mm / step)
+        low, high = min(box[axis].start for box in found), max(box[axis].stop for box in found)
+        grown.append((max(0, low - margin), min(size, high + margin)))
+    return tuple(grown)
+
+
 def fit_view(
     geometry: Geometry, plane: Plane, size_px: tuple[int, int], box: tuple[tuple[int, int], ...] | None = None
 ) -> View:
@@ -116,6 +132,26 @@ def draw_outline(view: View, index: int, labels: Array, picture: RGB, colour: Co
     for label in labels_in(plane):
         _draw_organ(picture, plane == label, colour, SliceStyle(overlay="contour", line_px=line_px))
     return picture
+
+
+def lesion_places(
+    view: View, index: int, labels: Array, label: int, lesions: Sequence[Lesion]
+) -> list[tuple[int, tuple[int, int]]]:
+    """Numbers of the lesions that a slice shows, and (x, y) in pixels on the right of each. label: of all lesions."""
+    across, (down, right) = ACROSS[view.plane], view.axes
+    (height, width), ends = view.size_px, [view.box[axis][1] for axis in (down, right)]
+    found = []
+    for lesion in lesions:
+        if not lesion.box[across].start <= index < lesion.box[across].stop:
+            continue
+        part = tuple(slice(index, index + 1) if axis == across else lesion.box[axis] for axis in range(3))
+        places = np.argwhere(labels[part] == label) + [side.start for side in part]
+        if len(places):
+            furthest = places[places[:, right].argmin()]  # axes run against the picture
+            rows, columns = (view.box[axis][1] - view.box[axis][0] for axis in (down, right))
+            x = round((ends[1] - furthest[right]) * width / columns)
+            found.append((lesion.number, (x, round((ends[0] - furthest[down] - 0.5) * height / rows))))
+    return found
 
 
 def windowed(hu: Array, window_hu: tuple[float, float]) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from organs import ORGANS, make, relabelled
+from organs import ORGANS, grid, make, relabelled
 from PIL import Image
 
 from abdoseg.anatomy.organs import BY_NAME
@@ -16,6 +16,7 @@ from abdoseg.errors import OutputError
 from abdoseg.exporters.job import ExportOptions, export
 from abdoseg.exporters.video import slice_frames, turntable_frames
 from abdoseg.rendering import WINDOWS, SliceStyle
+from abdoseg.rendering.slices import ACROSS, fit_view, lesion_places
 
 needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
 SHORT = ExportOptions(seconds=0.4, fps=10)
@@ -76,7 +77,7 @@ def test_a_gif_of_two_panels_is_wide_enough_to_read(tmp_path):
 
 
 def test_slices_run_from_superior_to_inferior_and_each_is_shown():
-    job = make(options=replace(SHORT, seconds=2.2))
+    job = make(options=replace(SHORT, seconds=2.2, whole_scan=True))
     labels = np.zeros_like(job.labelmap.labels)
     labels[20:40, 10:30, -2] = 1
     job = relabelled(job, labels)
@@ -84,6 +85,61 @@ def test_slices_run_from_superior_to_inferior_and_each_is_shown():
     assert len(coloured) == 22
     assert coloured.index(True) == 1
     assert sum(coloured) == 1
+
+
+def test_slices_keep_to_the_organs_unless_the_whole_scan_is_asked_for():
+    tall = grid((2.0, 2.0, 4.0), (66, 44, 60))  # 120 mm of nothing above the organs
+    job = make(tall, options=replace(SHORT, seconds=6.0))
+    whole = replace(job, options=replace(job.options, whole_scan=True))
+
+    def empty(some):
+        return sum((np.ptp(frame[:, :560].astype(int), axis=2) > 40).sum() < 20 for frame in slice_frames(some, 10))
+
+    def height(some):
+        return next(slice_frames(replace(some, options=replace(some.options, plane="coronal")), 10)).shape[0]
+
+    assert empty(job) <= 60 * 10 / 29  # 5 slices, 20 mm, on either side of the organs' 19
+    assert empty(whole) >= 60 * 38 / 60
+    assert height(job) < height(whole)
+
+
+def test_the_legend_has_each_organs_dice_where_there_is_a_truth(monkeypatch):
+    notes = {}
+    monkeypatch.setattr("abdoseg.exporters.video.legend", lambda *given, **named: notes.update(named["notes"]))
+    job = make(options=SHORT)
+    next(slice_frames(job, 10))
+    assert notes == {}
+    truth = job.labelmap.labels.copy()
+    truth[:, :, :10][truth[:, :, :10] == 1] = 0
+    next(slice_frames(replace(job, truth=replace(job.labelmap, labels=truth)), 10))
+    there, common = np.count_nonzero(job.labelmap.labels == 1), np.count_nonzero(truth == 1)
+    assert notes["liver"] == f"Dice {2 * common / (there + common):.3f}"
+    assert notes["spleen"] == "Dice 1.000"
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_lesions_number_stands_on_its_right(plane):
+    job = make().with_lesions()
+    labels, view = job.labelmap.labels, fit_view(job.labelmap.geometry, plane, (600, 700))
+    index = int(np.argwhere(labels == 5)[:, ACROSS[plane]].mean())
+    ((number, (x, y)),) = lesion_places(view, index, labels, 5, job.lesions)
+    rows, columns = np.nonzero(view.cut(labels, index) == 5)
+    down, across = (size / shape for size, shape in zip(view.size_px, view.cut(labels, 0).shape, strict=True))
+    assert number == 1
+    assert x == pytest.approx((columns.max() + 1) * across, abs=1)
+    assert rows.min() * down <= y <= (rows.max() + 1) * down
+    assert lesion_places(view, 0, labels, 5, job.lesions) == []
+
+
+@pytest.mark.parametrize("kind", ["gif", "turntable-gif"])
+def test_a_gif_that_is_too_large_is_made_again_smaller(tmp_path, monkeypatch, kind):
+    job = make(options=replace(SHORT, seconds=1.0))
+    (large,) = export(job, tmp_path / "a", [kind])
+    monkeypatch.setattr("abdoseg.exporters.video.GIF_BYTES", large.stat().st_size * 6 // 10)
+    (small,) = export(job, tmp_path / "b", [kind])
+    assert small.stat().st_size <= large.stat().st_size * 6 // 10
+    with Image.open(small) as image:
+        assert 420 <= image.width < 640
 
 
 @pytest.mark.parametrize(("plane", "aspect"), [("axial", 88 / 132), ("coronal", 88 / 132), ("sagittal", 1.0)])
