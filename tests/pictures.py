@@ -1,6 +1,7 @@
 """Draws the pictures of the documentation, in man/pictures. No patient is in them.
 
     abdoseg demo -o demo && python tests/pictures.py demo    every export of the phantom, read back by another program
+    python tests/pictures.py front demo                      what `abdoseg demo` found: two slices, and in 3-D
     python tests/pictures.py diseases                        the phantom's tissue map with each disease, synthesized
 
 The page among the exports is shown by Chromium, which must be installed.
@@ -82,6 +83,21 @@ def exports(demo):
             "--report": page(out / "demo_report.html", out / "page.png"),
         }
         save(compose(tiles, wide=("--video", "--sheet")), "exports.jpg")
+
+
+def front(demo):
+    """man/pictures/abdoseg.jpg, the README's picture: what `abdoseg demo` found, on slices and as surfaces."""
+    volume, prediction = read_scan(demo / "demo.nii.gz"), demo / "demo_seg.nii.gz"
+    with tempfile.TemporaryDirectory() as temporary:
+        run(prediction, f"--glb -o {temporary}")
+        surfaces = solids(read_meshes(Path(temporary).glob("*.glb"), FROM_GLTF), 20)
+    found = read_nifti(prediction)
+    tiles = {
+        "axial": slices(found, volume, "axial"),
+        "coronal": slices(found, volume, "coronal"),
+        "surfaces (--glb)": surfaces,
+    }
+    save(compose(tiles, wide=()), "abdoseg.jpg")
 
 
 # The seed of each that shows it well, and the plane.
@@ -269,4 +285,5 @@ def compose(tiles, wide):
 
 
 if __name__ == "__main__":
-    diseases() if sys.argv[1] == "diseases" else exports(Path(sys.argv[1]))
+    what, *folder = sys.argv[1:]
+    diseases() if what == "diseases" else front(Path(*folder)) if what == "front" else exports(Path(what))
