@@ -26,7 +26,7 @@ from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import write_csv
 from abdoseg.io import case_name, write_nifti
 from abdoseg.io.image_file import GridCheck, accept_any_grid
-from abdoseg.model.plan import Plan, members
+from abdoseg.model.plan import Plan
 from abdoseg.quality import columns
 from abdoseg.runtime.files import ensure_absent, ensure_writable, writing
 from abdoseg.runtime.ledger import relative
@@ -82,7 +82,7 @@ class BatchOptions:
     """Options of all cases of a run.
 
     scheme: of the labels written. organs: instead of the model's own. tumour: liver tumours beside them. reading:
-    further arguments of `read_scan`.
+    further arguments of `read_scan`. all_organs: all that the model knows, instead of its own choice.
     """
 
     scheme: str = "abdoseg"
@@ -91,6 +91,7 @@ class BatchOptions:
     max_memory: int | None = None
     tumour: bool = False
     reading: dict[str, Any] = field(default_factory=dict)
+    all_organs: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +122,8 @@ def plan_cases(scans: Sequence[Path | FoundScan], output: Path, all_series: bool
     """
     if output.name.lower().endswith(NOT_OURS) and not output.is_dir():
         raise UsageError(f"{output}: labelmaps are NIfTI; name a folder, or a .nii.gz, and export to other formats")
+    if output.is_file() and not output.name.lower().endswith((".nii", ".nii.gz")):
+        raise UsageError(f"{output}: a file; name a folder for the results, or a .nii.gz for one scan's labelmap")
     found = _found(scans, output, all_series)
     if output.name.lower().endswith((".nii", ".nii.gz")) and not output.is_dir():
         if len(found) != 1:
@@ -319,17 +322,26 @@ def _completed(work: Callable[[], T]) -> Future[T]:
 
 
 def _output_organs(plan: Plan, options: BatchOptions) -> tuple[str, ...]:
-    """The organs asked for, or those the model delivers that the scheme has a number for. Raises UsageError."""
+    """The organs asked for, or those the model delivers that the scheme has a number for; the others are said.
+
+    Raises UsageError when none is left, ModelError for organs that the model does not know.
+    """
+    from abdoseg.segmentation import known_organs
+
     tumour = ("liver_tumour",) if options.tumour else ()
     if options.organs is not None:
-        return tuple(dict.fromkeys((*options.organs, *tumour)))
-    channels = dict.fromkeys((*plan.output_organs, *tumour))
-    delivered = [organ for channel in channels for organ in members(channel)]
-    numbered = tuple(organ for organ in delivered if organ in numbers_in(options.scheme))
+        return known_organs(plan, tuple(dict.fromkeys((*options.organs, *tumour))))
+    channels = dict.fromkeys((*(plan.organs if options.all_organs else plan.output_organs), *tumour))
+    delivered = known_organs(plan, tuple(channels))
+    numbers = numbers_in(options.scheme)
+    numbered = tuple(organ for organ in delivered if organ in numbers)
     if not numbered:
         raise UsageError(
             f"--labels {options.scheme}: it has no number for what the model delivers, {', '.join(delivered)}"
         )
+    if numbered != delivered:
+        left = ", ".join(organ for organ in delivered if organ not in numbers)
+        LOG.warning("--labels %s: it has no number for %s: not written", options.scheme, left)
     return numbered
 
 

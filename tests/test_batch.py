@@ -11,7 +11,7 @@ import torch
 from phantom_balls import WITH_TUMOUR, model, scan
 
 from abdoseg.batch import BatchOptions, ScanCase, check_outputs, plan_cases, run, sharded
-from abdoseg.errors import OutputError, ScanError, UsageError
+from abdoseg.errors import ModelError, OutputError, ScanError, UsageError
 from abdoseg.io import read_labels, read_scan, write_nifti
 from abdoseg.runtime.ledger import Ledger
 
@@ -261,5 +261,5 @@ def test_tumours_have_a_table_of_their_own(cohort, tmp_path):
 
 
 def test_tumours_are_an_error_for_a_model_that_does_not_know_them(cohort, tmp_path):
-    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, BatchOptions(tumour=True))
-    assert "does not know liver_tumour" in str(result.error)
+    with pytest.raises(ModelError, match="does not know liver_tumour"):
+        list(run(plan_cases(cohort[:1], tmp_path / "out"), model, BatchOptions(tumour=True)))

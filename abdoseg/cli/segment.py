@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +20,8 @@ from abdoseg.cli.dry_run import list_cases
 from abdoseg.cli.export_options import ExportFlags, export_flags
 from abdoseg.cli.report import write_reports
 from abdoseg.cli.resume import RunRequest
-from abdoseg.errors import UsageError
+from abdoseg.cli.shard import resolve_shard
+from abdoseg.errors import ScanError, UsageError
 from abdoseg.exporters import EXPORTERS
 from abdoseg.runtime.progress import silent
 
@@ -38,6 +41,7 @@ class SegmentOptions(ExportFlags):
     scheme: str
     organs: str | None
     tumour: bool
+    reference: Path | None
     model_name: str | None
     device: str
     threads: int | None
@@ -53,6 +57,22 @@ class SegmentOptions(ExportFlags):
     as_json: bool
     quiet: bool
 
+    def request(self) -> RunRequest:
+        """What the ledger keeps of this call, by which --resume knows cases that were done so."""
+        organs = self.organ_names()
+        return RunRequest(
+            {"labels": self.scheme, "organs": "all" if self.all_organs else organs and sorted(organs),
+             "model": self.model_name, "split": self.split, "tumour": self.tumour, **self.reading()},
+            self.further_formats(),
+        )  # fmt: skip
+
+    def _known_organs(self) -> str:
+        from abdoseg.model.weights import load_model
+        from abdoseg.segmentation import known_organs
+
+        plan = load_model(self.model_name, "cpu").plan
+        return ", ".join(known_organs(plan, plan.organs))
+
     def further_formats(self) -> list[str]:
         """The formats beside the labelmap, which is written anyway."""
         return [name for name in self.format_names() if name != "nifti"]
@@ -61,21 +81,26 @@ class SegmentOptions(ExportFlags):
         """Further arguments of `read_scan`."""
         return {"series": self.series, "gaps": self.gaps, "assume_axes": self.assume_axes}
 
+    @property
+    def all_organs(self) -> bool:
+        """Whether all that the model knows is wanted."""
+        return (self.organs or "").strip().lower() == "all"
+
     def organ_names(self) -> tuple[str, ...] | None:
-        """The organs asked for; None for the model's own. Raises UsageError for names, and schemes, not known."""
+        """The organs asked for; None for the model's own, or all. Raises UsageError for names or schemes not known."""
         from abdoseg.anatomy.label_schemes import SCHEMES, numbers_in
         from abdoseg.anatomy.organs import BY_NAME
         from abdoseg.model.plan import members
 
         if self.scheme not in SCHEMES:
             raise UsageError(f"--labels {self.scheme}: no such scheme; there are {', '.join(SCHEMES)}")
-        if self.organs is None:
+        if self.organs is None or self.all_organs:
             return None
         given = (name.strip().lower().replace(" ", "_") for name in self.organs.split(","))
         organs = tuple(organ for name in given for organ in members(name.replace("kidneys", "kidney")))
         for organ in organs:
             if organ not in BY_NAME:
-                raise UsageError(f"--organs {organ}: no such organ; there are {', '.join(BY_NAME)}")
+                raise UsageError(f"--organs {organ}: no such organ; the model knows {self._known_organs()}, or say all")
             if organ not in numbers_in(self.scheme):
                 raise UsageError(f"--organs {organ}: the scheme {self.scheme} has no number for it")
         return organs
@@ -95,9 +120,9 @@ class SegmentOptions(ExportFlags):
 @options.labels
 @click.option(
     "--organs",
-    metavar="NAME,...",
+    metavar="NAME,...|all",
     shell_complete=param_types.complete_organs,
-    help="Organs to deliver.  [default: the model's main ones]",
+    help="Organs to deliver, or all that the model knows.  [default: its main ones]",
 )
 @click.option("--tumour", is_flag=True,
               help="Liver tumours, too: a label of their own (the liver's volume is then without them, with_lesions_ml "
@@ -110,10 +135,14 @@ class SegmentOptions(ExportFlags):
 @options.series
 @options.gaps
 @options.assume_axes
+@click.option("--reference", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="For --dicom-seg and --rtstruct of scans that are no DICOM: the series that they were, or a folder "
+                   "of series by case name.")  # fmt: skip
 @click.option("--all-series", is_flag=True, help="Every CT series of a DICOM study, in place of the best one.")
 @click.option("--dry-run", is_flag=True, help="List what would be done on stdout, with time and memory, and stop.")
 @click.option("--resume", is_flag=True, help="Pass over cases that the folder's ledger says are done.")
-@click.option("--shard", metavar="I/N", help="Every N-th scan from the I-th on, for N machines on one list.")
+@click.option("--shard", metavar="I/N|auto", help="Every N-th scan from the I-th on, for N machines on one list; auto: "
+              "by the array job of Slurm or SGE that this is a task of; auto/N: by that of PBS.")  # fmt: skip
 @click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a scan that fails.")
 @click.option("--progress", type=click.Choice(["auto", "json", "none"]), default="auto", show_default=True,
               help="On stderr: a bar on a terminal, or a JSON line a case.")  # fmt: skip
@@ -143,22 +172,18 @@ def segment(given: SegmentOptions) -> int:
     talk = Talk(given.quiet)
     cases = plan_cases(options.listed_scans(given.paths, given.from_file), given.output, given.all_series)
     single, several = cases[0].record is None, len(cases) > 1
-    if given.shard:
-        cases = sharded(cases, given.shard)
-    ledger = None if single else Ledger(given.output, given.shard)
+    shard = resolve_shard(given.shard, os.environ)
+    if shard:
+        cases = sharded(cases, shard)
+    ledger = None if single else Ledger(given.output, shard)
     organs, reading = given.organ_names(), given.reading()
-    request = RunRequest(
-        {"labels": given.scheme, "organs": organs and sorted(organs), "model": given.model_name, "split": given.split}
-        | {"tumour": given.tumour}
-        | reading,
-        given.further_formats(),
-    )
+    request = given.request()
     overwrite = given.overwrite
     if given.resume and ledger:
         cases, overwrite = request.unfinished(cases, ledger, talk, given.as_json), True
-    batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, given.tumour, reading)
+    batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, given.tumour, reading, given.all_organs)
     folder = given.output.parent if single else given.output
-    export = _exporting(given, folder, overwrite, several)
+    export = _exporting(given, folder, overwrite, several, _reference_series(given, cases))
     load = options.model_loader(given.model_name, given.device, given.threads)
     if given.dry_run:
         return list_cases(cases, load, reading, talk)
@@ -206,7 +231,33 @@ def _planned_exports(
     return [path for paths in planned for path in paths.values()]
 
 
-def _exporting(given: SegmentOptions, folder: Path, overwrite: bool, thumbnails: bool) -> Export | None:
+def _reference_series(given: SegmentOptions, cases: Sequence[ScanCase]) -> dict[str, Path]:
+    """By case the DICOM series that DICOM outputs lie on; empty when none is wanted. Raises UsageError before any work.
+
+    A scan that cannot be read has none: it will fail when it is read.
+    """
+    from abdoseg.exporters.open_case import path_of_case
+    from abdoseg.io.formats import format_of
+
+    wanted = [name for name in ("dicom-seg", "rtstruct") if name in given.formats]
+    found: dict[str, Path] = {}
+    for case in cases if wanted else ():
+        path = case.scan
+        if given.reference:
+            path = path_of_case(given.reference, case.name, len(cases) > 1)
+        with suppress(ScanError):
+            kind = format_of(path) if given.reference or case.member is None else "NIfTI"
+            if kind != "DICOM":
+                raise UsageError(
+                    f"{path}: is {kind}, and --{wanted[0]} lies on a DICOM series; name it with --reference"
+                )
+            found[case.name] = path
+    return found
+
+
+def _exporting(
+    given: SegmentOptions, folder: Path, overwrite: bool, thumbnails: bool, series: Mapping[str, Path]
+) -> Export | None:
     """Writes the formats beside the labelmap, and thumbnails for the index page; None when there is neither."""
     chosen, formats = given.exporter_options(), given.further_formats()
     if not formats and not thumbnails:
@@ -215,16 +266,14 @@ def _exporting(given: SegmentOptions, folder: Path, overwrite: bool, thumbnails:
     def export(case: ScanCase, volume: Volume, found: Segmentation) -> Iterable[Path]:
         from abdoseg.cohort.thumbnail import write_thumbnail
         from abdoseg.exporters import job
-        from abdoseg.io.formats import format_of
 
-        series = case.scan if case.member is None and format_of(case.scan) == "DICOM" else None
         look = replace(chosen, series=case.series or chosen.series)
         work = job.Job(
             case.name,
             found.labelmap,
             tuple(found.rows),
             volume,
-            reference=series,
+            reference=series.get(case.name),
             record=found.record.to_dict(),
             options=look,
             lesions=found.lesions.get(job.LESION),

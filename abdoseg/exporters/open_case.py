@@ -59,7 +59,7 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
             path, case, ", ".join(f"{BY_NAME[organ].label} {organ}" for organ in MAIN),
         )  # fmt: skip
     labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record)
-    scan_path = _recorded_scan(path, record) if files.scan is None else _of_case(files.scan, case, files.several)
+    scan_path = _recorded_scan(path, record) if files.scan is None else path_of_case(files.scan, case, files.several)
     scan = truth = None
     shown = any(SCAN in EXPORTERS[name].needs for name in formats)
     if shown and scan_path is None:
@@ -69,12 +69,12 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
         scan = read_scan(scan_path, series=options.series, gaps=options.gaps)
         _check_grid(scan_path, scan, path, labelmap)
     if files.truth is not None:
-        truth_path = _of_case(files.truth, case, files.several or files.truth.is_dir())
+        truth_path = path_of_case(files.truth, case, files.several or files.truth.is_dir())
         truth = read_labels(truth_path, files.truth_scheme)
         _check_grid(truth_path, truth, path, labelmap)
     reference = scan_path if scan_path is not None and format_of(scan_path) == "DICOM" else None
     if files.reference is not None:
-        reference = _of_case(files.reference, case, files.several)
+        reference = path_of_case(files.reference, case, files.several)
         if format_of(reference) != "DICOM":
             raise UsageError(f"{reference}: no DICOM; --reference is the series that was segmented")
     job = Job.measured(case, labelmap, scan, truth=truth, reference=reference, record=record, options=options)
@@ -142,7 +142,7 @@ def _recorded_scan(path: Path, record: Mapping[str, Any]) -> Path | None:
     return found if found is not None and found.exists() else None
 
 
-def _of_case(path: Path, case: str, several: bool) -> Path:
+def path_of_case(path: Path, case: str, several: bool) -> Path:
     """`path` itself or, when it is a folder, what in it is named as the case; for several cases there must be one."""
     if not path.is_dir():
         if several:

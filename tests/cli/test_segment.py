@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from phantom_balls import model, scan
+from phantom_dicom import write_series
 
 from abdoseg.cli.param_types import size
 from abdoseg.cli.segment import segment
-from abdoseg.errors import AbdosegError, OutputError, UsageError
+from abdoseg.errors import AbdosegError, ModelError, OutputError, UsageError
 from abdoseg.io import read_labels, write_nifti
 
 
@@ -367,3 +368,66 @@ def test_a_table_of_lesions_that_stands_is_not_overwritten(path, tmp_path):
     assert isinstance(refused, OutputError) and "scan_lesions.csv" in str(refused)
     assert not (tmp_path / "out" / "scan_seg.nii.gz").exists()
     assert run(path, "-o", tmp_path / "out").return_value == 0
+
+
+@pytest.mark.parametrize("flag", ["--dicom-seg", "--rtstruct"])
+def test_dicom_outputs_of_a_scan_that_is_no_dicom_are_refused_before_any_work(path, tmp_path, flag):
+    result = run(path, "-o", tmp_path / "out", flag)
+    assert isinstance(result.exception, UsageError)
+    assert f"{path}: is NIfTI, and {flag} lies on a DICOM series; name it with --reference" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_dicom_outputs_lie_on_the_series_that_reference_names(path, tmp_path):
+    volume, _ = scan()
+    write_series(tmp_path / "series", volume.voxels, volume.geometry.affine)
+    result = run(path, "-o", tmp_path / "out", "--dicom-seg", "--reference", tmp_path / "series")
+    assert result.exception is None
+    assert (tmp_path / "out" / "scan_seg.dcm").exists()
+    result = run(path, "-o", tmp_path / "two", "--dicom-seg", "--reference", path)
+    assert isinstance(result.exception, UsageError)
+
+
+def test_all_organs_are_those_that_the_model_knows(path, tmp_path):
+    assert run(path, "-o", tmp_path / "o.nii.gz", "--organs", "all").exception is None
+    assert run(path, "-o", tmp_path / "o", "--organs", "all").exception is None
+    rows = (tmp_path / "o" / "scan_volumes.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["liver", "kidney_right", "kidney_left", "spleen", "pancreas"]
+
+
+def test_the_error_for_an_unknown_organ_lists_what_the_model_knows(path, tmp_path):
+    told = str(run(path, "-o", tmp_path / "o", "--organs", "heart muscle").exception)
+    assert "no such organ; the model knows liver, kidney_right, kidney_left, spleen, pancreas, or say all" in told
+
+
+def test_an_organ_that_the_model_does_not_know_is_refused_before_the_first_scan_is_done(path, tmp_path):
+    result = run(path, "-o", tmp_path / "o", "--organs", "gallbladder")
+    assert isinstance(result.exception, ModelError)
+    assert not (tmp_path / "o" / "ledger.jsonl").exists()
+
+
+def test_organs_that_a_scheme_has_no_number_for_are_said(path, tmp_path):
+    assert (
+        "warning: --labels msd-liver: it has no number for kidney_right, kidney_left, spleen: not written"
+        in run(path, "-o", tmp_path / "o", "--labels", "msd-liver").stderr
+    )
+
+
+def test_an_output_that_is_a_file_is_said_to_have_to_be_a_folder(path, tmp_path):
+    (tmp_path / "results").write_text("")
+    told = str(run(path, "-o", tmp_path / "results").exception)
+    assert (
+        told == f"{tmp_path / 'results'}: a file; name a folder for the results, or a .nii.gz for one scan's labelmap"
+    )
+
+
+def test_an_array_job_knows_its_shard(path, tmp_path, monkeypatch):
+    scans = [path, *(tmp_path / f"{name}.nii.gz" for name in "bc")]
+    for copy in scans[1:]:
+        copy.write_bytes(path.read_bytes())
+    for task in ("0", "1"):
+        for name, value in (("ID", task), ("MIN", "0"), ("MAX", "1")):
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+        run(*scans, "-o", tmp_path / "out", "--shard", "auto")
+    assert sorted(p.name for p in (tmp_path / "out").glob("ledger*")) == ["ledger.1-of-2.jsonl", "ledger.2-of-2.jsonl"]
+    assert len(list((tmp_path / "out").glob("*_seg.nii.gz"))) == 3
