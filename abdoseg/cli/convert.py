@@ -22,6 +22,12 @@ SHEARED = 0.01  # degrees
 @options.series
 @options.gaps
 @options.assume_axes
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="For a SEG or RTSTRUCT: the series it was drawn on, or a scan on its grid.  [default: the one beside it]",
+)
 @click.option("--straighten", is_flag=True, help="Resample the slices of a tilted gantry onto an upright grid.")
 @options.overwrite
 @options.quiet
@@ -31,23 +37,36 @@ def convert(
     series: str | None,
     gaps: str,
     assume_axes: bool,
+    reference: Path | None,
     straighten: bool,
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Convert SCAN, a DICOM folder or any other scan, to one NIfTI file in HU.
+    """Convert SCAN, a DICOM folder or any other scan, to one NIfTI file in HU, or a DICOM SEG or RTSTRUCT to labels.
 
     Geometry is exact: the lean of a tilted gantry stays, as a sheared sform, unless --straighten is given. HU below
     -1024 (padding) become -1024. Nothing of the patient's identity is written.
     """
     from abdoseg.errors import UsageError
-    from abdoseg.io import read_scan, write_nifti
+    from abdoseg.io import read_labels, read_scan, write_nifti
+    from abdoseg.io.dicom.label_objects import is_label_object
+    from abdoseg.io.read import read_grid
     from abdoseg.runtime.files import ensure_absent, writing
 
     talk = Talk(quiet)
     if not output.name.lower().endswith((".nii", ".nii.gz")):
         raise UsageError(f"{output}: the output is NIfTI; name it .nii or .nii.gz")
     ensure_absent([output], overwrite)
+    if is_label_object(scan):
+        grid = None if reference is None else read_grid(reference, series=series, gaps=gaps)
+        labelmap = read_labels(scan, grid=grid)
+        talk.say(
+            "labels: " + (", ".join(f"{label} {organ}" for label, organ in labelmap.organs.items()) or "none known")
+        )
+        with writing(output, overwrite) as temporary:
+            write_nifti(labelmap.labels, labelmap.stored, temporary)
+        click.echo(output)
+        return
     volume = read_scan(scan, series=series, gaps=gaps, assume_axes=assume_axes)
     for note in volume.notes:
         talk.warn(note)

@@ -17,6 +17,7 @@ from abdoseg.evaluation.score_case import score_case
 from abdoseg.evaluation.summary import OrganSummary, Overall, overall, pooled_histogram, summarise
 from abdoseg.image.volume import Labelmap
 from abdoseg.io import read_labels
+from abdoseg.io.dicom.label_objects import is_label_object
 from abdoseg.metrics.overlap import Counts
 from abdoseg.runtime.progress import Track, silent
 from abdoseg.runtime.threads import cores
@@ -132,12 +133,17 @@ def evaluate(
 def read_pair(pair: Pair, reading: ReadOptions) -> tuple[Labelmap, Labelmap | None, tuple[str, ...]]:
     """Truth and prediction of a pair on the truth's grid, and what was done to bring them there.
 
-    Raises GeometryError when the grids differ and no method was named.
+    A DICOM SEG or RTSTRUCT is drawn on the grid of the other. Raises GeometryError when the grids differ and no method
+    was named.
     """
-    truth = read_labels(pair.truth, reading.truth_scheme, warn=False)
     if pair.prediction is None:
-        return truth, None, ()
-    prediction = read_labels(pair.prediction, reading.prediction_scheme, warn=False)
+        return read_labels(pair.truth, reading.truth_scheme, warn=False), None, ()
+    if is_label_object(pair.truth) and not is_label_object(pair.prediction):
+        prediction = read_labels(pair.prediction, reading.prediction_scheme, warn=False)
+        truth = read_labels(pair.truth, reading.truth_scheme, warn=False, grid=prediction.stored)
+    else:
+        truth = read_labels(pair.truth, reading.truth_scheme, warn=False)
+        prediction = read_labels(pair.prediction, reading.prediction_scheme, warn=False, grid=truth.stored)
     differs = grid_difference(truth.geometry, prediction.geometry, reading.grid_tolerance_mm)
     if differs is None:
         return truth, prediction, ()

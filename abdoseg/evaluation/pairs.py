@@ -10,7 +10,7 @@ from pathlib import Path
 from abdoseg.errors import DatasetError
 from abdoseg.io import case_name
 
-LABEL_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+LABEL_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".dcm")
 ENDINGS = re.compile(r"(?<=.)([_-](0000|ct|seg|segmentation|labels?|mask|pred|prediction|gt|truth))$", re.IGNORECASE)
 SCAN = re.compile(r"[_-](0000|ct)[.][a-z.]+$", re.IGNORECASE)  # where the case has a file of another name too
 

@@ -15,11 +15,13 @@ from abdoseg.anatomy.organs import BY_NAME, MAIN
 from abdoseg.errors import GeometryError, UsageError
 from abdoseg.exporters import EXPORTERS, SCAN
 from abdoseg.exporters.job import ExportOptions, Job
-from abdoseg.image.volume import Labelmap, Volume
+from abdoseg.image.volume import Labelmap, Stored, Volume
 from abdoseg.image.volumetry import boxes
 from abdoseg.io import case_name, read_labels, read_scan
+from abdoseg.io.dicom.label_objects import is_label_object
 from abdoseg.io.formats import format_of
 from abdoseg.io.labels import mask_of
+from abdoseg.io.read import read_grid
 
 logger = logging.getLogger("abdoseg")
 
@@ -53,13 +55,17 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
     case = case_of(path)
     record = _record(path.parent / f"{case}.json")
     scheme = files.scheme or record.get("labels")
-    if scheme is None and not path.is_dir():
+    if scheme is None and not path.is_dir() and not is_label_object(path):
         logger.warning(
             "%s: no %s.json beside it says what its numbers mean; taken as abdoseg's (%s). --labels names others",
             path, case, ", ".join(f"{BY_NAME[organ].label} {organ}" for organ in MAIN),
         )  # fmt: skip
-    labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record)
     scan_path = _recorded_scan(path, record) if files.scan is None else path_of_case(files.scan, case, files.several)
+    grid = None
+    if is_label_object(path):
+        place = scan_path if files.reference is None else path_of_case(files.reference, case, files.several)
+        grid = None if place is None else read_grid(place, series=options.series, gaps=options.gaps)
+    labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record, grid)
     scan = truth = None
     shown = any(SCAN in EXPORTERS[name].needs for name in formats)
     if shown and scan_path is None:
@@ -84,9 +90,9 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
     return job
 
 
-def _labelmap(path: Path, scheme: str | None, record: Mapping[str, Any]) -> Labelmap:
+def _labelmap(path: Path, scheme: str | None, record: Mapping[str, Any], grid: Stored | None) -> Labelmap:
     """A label file. Its organs: those that are there, and those that were looked for as far as one can know."""
-    labelmap = read_labels(path, scheme or "abdoseg")
+    labelmap = read_labels(path, scheme or "abdoseg", grid=grid)
     sought = record.get("model", {}).get("organs", MAIN)
     there = boxes(labelmap.labels)
     organs = {label: name for label, name in labelmap.organs.items() if name in sought or label in there}

@@ -18,16 +18,34 @@ ROUNDING = 1e-3  # what a scale factor in single precision, such as 0.1, may lea
 BOTH_KIDNEYS_MM = 100.0  # one kidney is at most 80 mm wide; two, with the spine between them, are wider
 
 
-def read_labels(path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: bool = True) -> Labelmap:
-    """Reads a label file (NIfTI, .mha, .nrrd) and gives its organs our numbers, by name.
+def read_labels(
+    path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: bool = True, grid: Stored | None = None
+) -> Labelmap:
+    """Reads labels, NIfTI, .mha, .nrrd, DICOM SEG or RTSTRUCT, and gives their organs our numbers, by name.
 
-    scheme: a name or JSON file, or label to organ name. Organs that are not ours become background; labels that the
-    scheme does not have are left out, and warned of unless the caller does that. Raises ScanError, ResourceError,
-    UsageError, DatasetError.
+    Args:
+        path: a file; of DICOM also a folder or zip that holds one SEG or RTSTRUCT.
+        scheme: what the numbers mean: a name or JSON file, or label to organ name. DICOM objects name their organs
+            themselves, by label and code. Organs that are not ours become background.
+        warn: log labels that the scheme does not have, which are left out.
+        grid: for DICOM objects, the grid to draw on in place of that of their own series.
+
+    Raises:
+        ScanError: when it cannot be read, or holds no labels.
+        ResourceError: when memory is not enough.
+        UsageError: when there is no such scheme.
+        DatasetError: when the scheme's file is damaged.
+        GeometryError: when contours do not lie in the grid's slices.
     """
     path = Path(path)
     names = find_scheme(scheme)
-    values, stored = read_label_numbers(path)
+    image = read_image(path, assume_axes=False)
+    if image is None:
+        from abdoseg.io.dicom.label_objects import read_label_object
+
+        values, stored, names = read_label_object(path, grid)
+    else:
+        values, stored = _whole_numbers(path, image.voxels), image.stored
     present = labels_in(values)
     unknown = sorted(set(present) - set(names))
     if unknown and warn:

@@ -74,6 +74,19 @@ def with_checked_hu(name: str, volume: Volume) -> Volume:
     )
 
 
+def read_grid(path: Path, *, series: str | None = None, gaps: str = "auto") -> Stored:
+    """The grid that `read_scan` reads a scan on; of NIfTI and DICOM the headers alone are read. Raises as it does."""
+    if not is_folder(path):
+        with open_decompressed(path) as file:
+            if detect_format(file) == "NIfTI":
+                return read_layout(file, assume_axes=False).stored
+    if image := read_image(path, assume_axes=False):
+        return image.stored
+    from abdoseg.io.dicom.reader import series_grid
+
+    return series_grid(path, series=series, gaps=gaps)
+
+
 @dataclass(frozen=True, eq=False)
 class ScanSummary:
     """A Volume without its voxels: `stored` says where they lie, the rest is as there."""

@@ -5,10 +5,14 @@ import sys
 
 import nibabel
 import numpy as np
+import pytest
 from click.testing import CliRunner
 from phantom_dicom import AXIAL, PATIENT, body, tilted, write_series
 
 from abdoseg.cli.convert import convert
+from abdoseg.exporters.job import Job, export
+from abdoseg.image.volume import Labelmap
+from abdoseg.io import read_scan
 
 HU = body()
 
@@ -26,6 +30,24 @@ def test_a_series_becomes_a_nifti_file_with_its_hu_in_place(tmp_path):
     assert np.array_equal(np.asarray(image.dataobj), HU)
     assert np.allclose(image.affine, AXIAL, atol=1e-5)
     assert image.get_data_dtype() == np.int16
+
+
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_seg_or_rtstruct_becomes_labels_on_the_grid_of_its_series(tmp_path, kind, beside):
+    labels = np.zeros(HU.shape, np.uint8)
+    labels[5:20, 6:20, 2:9], labels[25:30, 6:12, 3:6] = 1, 4
+    write_series(tmp_path / "ct", HU)
+    volume = read_scan(tmp_path / "ct")
+    labelmap = Labelmap(volume.stored.to_canonical(labels), volume.geometry, volume.stored, {1: "liver", 4: "spleen"})
+    job = Job.measured("c", labelmap, reference=tmp_path / "ct")
+    (path,) = export(job, tmp_path / ("ct" if beside else "other"), [kind])
+    result = run(path, "-o", tmp_path / "labels.nii.gz", *([] if beside else ["--reference", tmp_path / "ct"]))
+    assert result.stdout == f"{tmp_path / 'labels.nii.gz'}\n"
+    assert "labels: 1 liver, 4 spleen" in result.stderr
+    image = nibabel.load(tmp_path / "labels.nii.gz")
+    assert np.array_equal(np.asarray(image.dataobj), labels)
+    assert np.allclose(image.affine, AXIAL, atol=1e-5)
 
 
 def test_no_identity_is_written(tmp_path):

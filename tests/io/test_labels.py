@@ -98,7 +98,7 @@ def test_an_unknown_scheme_lists_the_known(tmp_path):
 
 
 def test_a_dicom_folder_holds_no_labels(tmp_path):
-    with pytest.raises(ScanError, match="DICOM, where a NIfTI"):
+    with pytest.raises(ScanError, match="the folder is empty"):
         read_labels(tmp_path)
 
 

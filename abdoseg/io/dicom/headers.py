@@ -81,7 +81,7 @@ def read_slices(entry: Entry) -> list[Slice]:
     try:
         header = read_dataset(entry, pixels=False)
         _check_kind(header)
-        return _frames(entry, header) if "PerFrameFunctionalGroupsSequence" in header else [_slice(entry, header)]
+        return read_frames(entry, header) if "PerFrameFunctionalGroupsSequence" in header else [_slice(entry, header)]
     except (NotASliceError, Warning):  # warnings are raised where the user has made errors of them
         raise
     except ScanError as error:
@@ -187,7 +187,7 @@ def _slice(entry: Entry, header: Dataset) -> Slice:
     return _make_slice(entry, 0, header, [header])
 
 
-def _frames(entry: Entry, header: Dataset) -> list[Slice]:
+def read_frames(entry: Entry, header: Dataset) -> list[Slice]:
     """The frames of an enhanced object: each frame's own functional groups, then those that all frames share."""
     shared = _values(header.get("SharedFunctionalGroupsSequence"))
     slices = []

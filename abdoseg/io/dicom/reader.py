@@ -39,8 +39,7 @@ def read_dicom(
     chosen, why = choose(found, series)
     check_decodable(path, chosen.slices)
     stack = stack_slices(f"{path}", chosen.slices, gaps, same_pixels, found.strangers(chosen))
-    rows, columns = stack.slices[0].matrix
-    stored = Stored(Geometry((columns, rows, stack.count), stack.affine))
+    stored = _stored(stack)
     check_grid(stored.geometry)
     try:
         array, padding = _read_voxels(path, stack)
@@ -57,6 +56,18 @@ def read_dicom(
         )
     details = _facts(found, chosen, why, stack, stored.geometry)
     return Volume(stored.to_canonical(array.T), stored.canonical(), stored, tuple(notes), details)
+
+
+def series_grid(path: Path, *, series: str | None = None, gaps: str = "auto") -> Stored:
+    """The grid that `read_dicom` reads a series on, from its headers alone. Raises ScanError, SeriesError."""
+    found = catalogue(path)
+    chosen, _ = choose(found, series)
+    return _stored(stack_slices(f"{path}", chosen.slices, gaps, same_pixels, found.strangers(chosen)))
+
+
+def _stored(stack: Stack) -> Stored:
+    rows, columns = stack.slices[0].matrix
+    return Stored(Geometry((columns, rows, stack.count), stack.affine))
 
 
 def ordered_headers(path: Path, *, series: str | None = None, gaps: str = "auto") -> list[tuple[Dataset, int, float]]:

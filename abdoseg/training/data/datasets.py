@@ -11,8 +11,9 @@ from pathlib import Path
 
 from abdoseg.anatomy.label_schemes import Scheme, find_scheme, is_scheme, organ_name, parse_scheme
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.errors import DatasetError
+from abdoseg.errors import DatasetError, ScanError
 from abdoseg.io import case_name
+from abdoseg.io.dicom.label_objects import label_object_organs
 from abdoseg.training.data.file_tree import Tree, list_tree
 from abdoseg.training.data.layouts import CaseFiles, detect_layout
 
@@ -83,7 +84,10 @@ def read_dataset(root: Path, labels: str = "auto", weight: float = 1.0) -> Datas
         if scheme is None:
             left_out.append((found.labels[0], "its label numbers are unknown; state them with --labels"))
             continue
-        cases.append(_case(tree, found, scheme, weight))
+        try:
+            cases.append(_case(tree, found, scheme, weight))
+        except ScanError as error:
+            left_out.append((found.labels[0], str(error)))
     if not cases:
         reasons = "; ".join(f"{what}: {why}" for what, why in left_out[:3])
         raise DatasetError(f"{root}: no case to train on among {len(tree.names)} files ({reasons or 'no scans'})")
@@ -115,10 +119,15 @@ def _own_scheme(tree: Tree, found: CaseFiles) -> Scheme | None:
 
 
 def _case(tree: Tree, found: CaseFiles, scheme: Scheme, weight: float) -> DatasetCase:
-    if len(found.labels) > 1 or not scheme:  # a mask an organ: numbers follow the files
+    annotated: tuple[str, ...] | None = None
+    if found.labels[0].endswith("/") or found.labels[0].lower().endswith(".dcm"):
+        with tree.opened(found.labels[0]) as path:
+            annotated = label_object_organs(path)
+    elif len(found.labels) > 1 or not scheme:  # a mask an organ: numbers follow the files
         scheme = {number: organ_name(case_name(name)) for number, name in enumerate(found.labels, start=1)}
     return DatasetCase(
-        found.case, tree, found.image, found.labels, scheme, annotated_by(scheme),
+        found.case, tree, found.image, found.labels, scheme,
+        annotated_by(scheme) if annotated is None else annotated, declared=annotated is not None,
         patient=_patient(tree, found.image) or found.case, weight=weight,
     )  # fmt: skip
 

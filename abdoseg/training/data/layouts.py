@@ -170,8 +170,15 @@ def _volumes(names: Iterable[str]) -> list[str]:
     return [
         name
         for name in names
-        if name.lower().endswith(SCANS) and not any(p.lower() in UNLABELLED_FOLDERS for p in PurePosixPath(name).parts)
+        if name.lower().endswith(SCANS) or _is_label_object(name)
+        if not any(part.lower() in UNLABELLED_FOLDERS for part in PurePosixPath(name).parts)
     ]
+
+
+def _is_label_object(name: str) -> bool:
+    """Whether a DICOM file stands for itself, a SEG or RTSTRUCT in a folder of labels, and is no slice of a series."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() == ".dcm" and path.parent.name.lower() in LABEL_FOLDERS
 
 
 def _dicom_folders(names: Iterable[str]) -> list[str]:
@@ -180,6 +187,8 @@ def _dicom_folders(names: Iterable[str]) -> list[str]:
     bare: dict[str, int] = defaultdict(int)
     for name in names:
         path = PurePosixPath(name)
+        if _is_label_object(name):
+            continue
         if path.suffix.lower() in (".dcm", ".ima"):
             sure.add(path.parent.as_posix())
         elif not path.suffix and path.name.lower() not in ("readme", "license", "dicomdir"):

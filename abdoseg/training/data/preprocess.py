@@ -10,7 +10,7 @@ import numpy as np
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import DatasetError, GeometryError, ScanError
 from abdoseg.image.resample import resample_image, resample_labels
-from abdoseg.image.volume import Array, Geometry, Labelmap
+from abdoseg.image.volume import Array, Geometry, Labelmap, Stored
 from abdoseg.io import read_labels, read_scan
 from abdoseg.io.labels import mask_of, read_label_numbers
 from abdoseg.model.plan import Plan
@@ -42,7 +42,7 @@ def read_case(case: DatasetCase, plan: Plan, with_tissues: bool = False, realign
         return _read_map(case, plan)
     with case.tree.opened(case.image) as path:
         volume = read_scan(path)
-    labelmap = _read_labels(case)
+    labelmap = _read_labels(case, volume.stored)
     if not realign:
         check_grids(volume.geometry, labelmap.geometry)
     grid = plan.grid(volume.geometry)
@@ -104,10 +104,11 @@ def check_grids(image: Geometry, labels: Geometry) -> None:
     )
 
 
-def _read_labels(case: DatasetCase) -> Labelmap:
+def _read_labels(case: DatasetCase, grid: Stored) -> Labelmap:
+    """The labels of a case; a DICOM SEG or RTSTRUCT is drawn on the image's grid, where it fits that."""
     if len(case.labels) == 1:
         with case.tree.opened(case.labels[0]) as path:
-            return read_labels(path, case.scheme, warn=False)
+            return read_labels(path, case.scheme, warn=False, grid=grid)
     merged: Labelmap | None = None
     for number, name in enumerate(case.labels, start=1):
         organ = case.scheme[number]

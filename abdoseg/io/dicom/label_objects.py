@@ -1,0 +1,140 @@
+"""DICOM label objects: finds the SEG or RTSTRUCT behind a path and draws its organs on the grid of its series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from abdoseg.anatomy.organs import BY_NAME, LESIONS
+from abdoseg.errors import AbdosegError, ScanError, SeriesError
+from abdoseg.image.volume import Stored
+from abdoseg.io.archive import Entry, entries
+from abdoseg.io.dicom.headers import NotASliceError, is_dicom, read_dataset
+from abdoseg.io.dicom.reader import series_grid
+from abdoseg.io.dicom.segmentation import own_grid, place_segments, segment_names
+from abdoseg.io.dicom.structures import draw_structures, structure_names
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+MODALITIES = ("SEG", "RTSTRUCT")
+KIDNEY = 255  # the number of both kidneys in one segment, which is then split by side
+
+
+def read_label_object(path: Path, grid: Stored | None) -> tuple[npt.NDArray[np.uint8], Stored, Mapping[int, str]]:
+    """Reads the organs of a DICOM SEG or RTSTRUCT.
+
+    Args:
+        path: the file, or a folder or zip that holds one.
+        grid: the grid to draw on; without it, that of the series it refers to, when that lies in the same folder, or
+            for a SEG the grid of its own frames.
+
+    Returns:
+        Labels in the grid's stored axes, (I, J, K); the grid; and the organ of each label. Lesions lie over organs.
+        A SEG whose pixels do not lie on `grid` comes on its own.
+
+    Raises:
+        ScanError: when there is no such object, it is damaged, or an RTSTRUCT has no grid to be drawn on.
+        GeometryError: when an RTSTRUCT's contours do not lie in the grid's slices.
+    """
+    entry = _find_object(path)
+    try:
+        dataset = read_dataset(entry, pixels=True)
+        is_seg = str(dataset.get("Modality", "")) == "SEG"
+        names = segment_names(dataset) if is_seg else structure_names(dataset)
+        numbers = _label_numbers(names)
+        organs = {label: names[number] for number, label in numbers.items()}
+        grid = grid or _grid_of_series(path, _series_uid(dataset))
+        if is_seg:
+            labels = None if grid is None else place_segments(entry, dataset, grid.geometry, numbers)
+            if labels is None or grid is None:
+                grid = Stored(own_grid(entry, dataset))
+                labels = place_segments(entry, dataset, grid.geometry, numbers)
+            if labels is None:
+                raise ScanError(f"{path}: the frames of this SEG do not lie on one grid")
+            return labels, grid, organs
+        if grid is None:
+            raise ScanError(
+                f"{path}: the series that this RTSTRUCT was drawn on is not beside it; put both into one folder, "
+                "or name the series or a scan on its grid"
+            )
+        return draw_structures(dataset, grid.geometry, numbers), grid, organs
+    except (AbdosegError, Warning):
+        raise
+    except NotASliceError as error:
+        raise ScanError(f"{path}: {error}, where the frames of a SEG have one") from error
+    except Exception as error:  # pydicom and its decoders meet damaged files with exceptions of every kind
+        raise ScanError(f"{path}: damaged DICOM object ({type(error).__name__}); export it again") from error
+
+
+def is_label_object(path: Path) -> bool:
+    """Whether a path is a DICOM SEG or RTSTRUCT itself; False for folders, zips, and what is not there."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if not is_dicom(file.read(132)):
+            return False
+    return _modality(entries(path)[0]) in MODALITIES
+
+
+def label_object_organs(path: Path) -> tuple[str, ...]:
+    """The organs of ours that a SEG or RTSTRUCT names, from its header alone, in our order. Raises ScanError."""
+    dataset = read_dataset(_find_object(path), pixels=False)
+    try:
+        named = {*(segment_names if dataset.Modality == "SEG" else structure_names)(dataset).values()}
+    except AttributeError as error:
+        raise ScanError(f"{path}: damaged DICOM object ({error}); export it again") from error
+    if "kidney" in named:
+        named |= {"kidney_right", "kidney_left"}
+    return tuple(organ for organ in BY_NAME if organ in named)
+
+
+def _find_object(path: Path) -> Entry:
+    """The one SEG or RTSTRUCT behind a path. Raises ScanError when there is none, or several."""
+    found = [entry for entry in entries(path) if _modality(entry) in MODALITIES]
+    if not found:
+        raise ScanError(f"{path}: DICOM without a SEG or RTSTRUCT, where labels are needed")
+    if len(found) > 1:
+        raise ScanError(f"{path}: {len(found)} SEG or RTSTRUCT files; name one of them: {found[0].name}, ...")
+    return found[0]
+
+
+def _modality(entry: Entry) -> str:
+    """'' for what is no DICOM, or damaged."""
+    try:
+        return str(read_dataset(entry, pixels=False).get("Modality", ""))
+    except Exception:  # as in read_slices
+        return ""
+
+
+def _label_numbers(names: Mapping[int, str]) -> dict[int, int]:
+    """Segment to the label to draw, organs before the lesions that lie in them; structures not ours are left out."""
+    ours = {name: organ.label for name, organ in BY_NAME.items()} | {"kidney": KIDNEY}
+    numbers = {number: ours[name] for number, name in names.items() if name in ours}
+    return dict(sorted(numbers.items(), key=lambda pair: names[pair[0]] in LESIONS))
+
+
+def _series_uid(dataset: Dataset) -> str:
+    """SeriesInstanceUID of the series that the object refers to; '' when it does not say."""
+    if str(dataset.get("Modality", "")) == "SEG":
+        series = dataset.get("ReferencedSeriesSequence") or ()
+    else:
+        frames = dataset.get("ReferencedFrameOfReferenceSequence") or ()
+        studies = [study for frame in frames for study in frame.get("RTReferencedStudySequence") or ()]
+        series = [one for study in studies for one in study.get("RTReferencedSeriesSequence") or ()]
+    return str(next((one.get("SeriesInstanceUID", "") for one in series), ""))
+
+
+def _grid_of_series(path: Path, uid: str) -> Stored | None:
+    """The grid of a series in the object's folder or zip; None when it is not there."""
+    if not uid:
+        return None
+    place = path if path.is_dir() or not is_label_object(path) else path.parent
+    try:
+        return series_grid(place, series=uid, gaps="fill")
+    except SeriesError:
+        return None
