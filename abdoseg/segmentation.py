@@ -22,7 +22,6 @@ from abdoseg.inference.lesions import merge_lesions, probability_of, split_lesio
 from abdoseg.inference.network_grid import network_grid, resample_to_network_grid
 from abdoseg.inference.postprocess import Changes, body_middle, postprocess, split_channels
 from abdoseg.inference.resources import largest_tile
-from abdoseg.model.device import fastest_float
 from abdoseg.model.plan import Plan, members
 from abdoseg.model.weights import Model
 from abdoseg.provenance import RunRecord, Stopwatch, describe_grid, describe_input, versions
@@ -141,7 +140,7 @@ def to_labelmap(maps: OrganMaps, onto: Volume, organs: Sequence[str]) -> tuple[L
 
 def tile_for(geometry: Geometry, model: Model, max_memory: int | None) -> int:
     """How many voxels a tile may have for a scan. Raises ResourceError when even the smallest does not fit."""
-    dtype = str(fastest_float(model.device)).removeprefix("torch.")
+    dtype = str(precision(model)).removeprefix("torch.")
     return largest_tile(geometry, network_grid(geometry, model.plan), model.plan.patch, max_memory, dtype)
 
 

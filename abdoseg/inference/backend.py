@@ -8,18 +8,36 @@ import torch
 from torch import nn
 
 from abdoseg.inference.onednn import FusedVNet, fusable
-from abdoseg.inference.quantized import ActivationRanges, QuantizedVNet, quantizable
+from abdoseg.inference.quantized import ActivationRanges, QuantizedVNet, can_quantize
 from abdoseg.model.device import fastest_float
 from abdoseg.model.vnet import VNet
 from abdoseg.model.weights import Model
 
 
 def precision(model: Model) -> torch.dtype:
-    """What the model computes in on its device; torch.int8 means quantized."""
-    dtype = fastest_float(model.device)
-    able = model.device.type == "cpu" and getattr(torch.cpu, "_is_avx2_supported", bool)()
-    calibrated = model.plan.activation_ranges and quantizable(model.network)
-    return torch.int8 if dtype == torch.float32 and able and calibrated else dtype
+    """What the model computes in on its device: the fastest that it can, where torch.int8 means quantized.
+
+    On a CPU that is int8 from AVX2 on, and bfloat16 only with AMX. Seconds of a tile of 96 x 96 x 64 on one core
+    (tests/benchmarks/network.py), by instruction set:
+
+    | | int8 | bfloat16 | float32 |
+    |---|---|---|---|
+    | AVX512 with VNNI and bfloat16 | .113 | .167 | .324 |
+    | AVX512 with VNNI | .113 | .951 | .324 |
+    | AVX512 | .185 | .961 | .329 |
+    | AVX2 | .198 | - | .328 |
+
+    With AMX bfloat16 takes half of what int8 takes without (weights/LOG.md, 1); int8 was not measured there.
+    """
+    faster = model.device.type == "cpu" and _has("avx2") and not _has("amx_tile")
+    if faster and can_quantize(model.network, model.plan.activation_ranges):
+        return torch.int8
+    return fastest_float(model.device)
+
+
+def _has(instructions: str) -> bool:
+    """Whether this CPU has an instruction set; not, where PyTorch does not say."""
+    return bool(getattr(torch.cpu, f"_is_{instructions}_supported", bool)())
 
 
 def fuse(

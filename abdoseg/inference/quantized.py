@@ -57,12 +57,20 @@ class Quantization(NamedTuple):
 
 
 def quantizable(network: nn.Module) -> bool:
-    """Whether QuantizedVNet can run the network."""
+    """Whether QuantizedVNet knows networks of this shape."""
     if not fusable(network):
         return False
     assert isinstance(network, VNet)
     config = network.config
     return config.stem > 1 and config.residual and not config.plain_ends and config.join == "concat"
+
+
+def can_quantize(network: nn.Module, ranges: ActivationRanges | None) -> bool:
+    """Whether the network is `quantizable`, none of its activation ranges is missing, and PyTorch has the operator."""
+    if ranges is None or not quantizable(network) or not hasattr(torch.ops.onednn, "qconv3d_pointwise"):
+        return False
+    assert isinstance(network, VNet)
+    return _quantized_modules(network.config) <= ranges.keys()
 
 
 def calibrate(network: nn.Module, images: Iterable[Tensor]) -> dict[str, tuple[float, float]]:

@@ -12,16 +12,16 @@ from abdoseg.errors import ResourceError
 from abdoseg.image.volume import Geometry
 
 MAX_TILE_VOXELS = 2_000_000  # larger tiles save overlap, but see weights/LOG.md, 16 and 19
-# Measured on two cores, 512 x 512 x 300 and x 1000 and a coarse scan, of the whole process, the network in int8 where
-# the processor has it; memory in float32. See tests/benchmarks/segment.py.
+# Measured on two cores, 512 x 512 x 300 and x 1000 and a coarse scan, of the whole process, the network in int8, or
+# in bfloat16 with AMX: tests/benchmarks/segment.py. Float32 takes 2.9 times as long as int8: see network.py there.
 START_SECONDS, START_BYTES = 1.3, 420 * 2**20
 SECONDS_PER_VOXEL, BYTES_PER_VOXEL = 0.6e-8, 3.3  # of the scan: reading, labels, writing
-SECONDS_PER_NETWORK_VOXEL = {"bfloat16": 0.7e-7, "float32": 1.4e-7}
+SECONDS_PER_NETWORK_VOXEL = {"int8": 1.4e-7, "bfloat16": 0.7e-7, "float32": 4e-7}
 BYTES_PER_NETWORK_VOXEL = 4 + 1 + 2 * 4  # image, mask, margins of four organs
-BYTES_PER_TILE_VOXEL = {"bfloat16": 60, "float32": 120}
+BYTES_PER_TILE_VOXEL = {"int8": 120, "bfloat16": 60, "float32": 120}
 
 
-def expected_seconds(scan: Geometry, grid: Geometry, dtype: str = "float32") -> float:
+def expected_seconds(scan: Geometry, grid: Geometry, dtype: str = "int8") -> float:
     """Seconds that `abdoseg segment` will take for such a scan, as a whole process on two cores.
 
     grid: the network's over the scan. dtype: what the device computes in.
@@ -29,16 +29,14 @@ def expected_seconds(scan: Geometry, grid: Geometry, dtype: str = "float32") -> 
     return START_SECONDS + _voxels(scan) * SECONDS_PER_VOXEL + _voxels(grid) * SECONDS_PER_NETWORK_VOXEL[dtype]
 
 
-def expected_bytes(
-    scan: Geometry, grid: Geometry, dtype: str = "float32", max_tile_voxels: int = MAX_TILE_VOXELS
-) -> int:
+def expected_bytes(scan: Geometry, grid: Geometry, dtype: str = "int8", max_tile_voxels: int = MAX_TILE_VOXELS) -> int:
     """Bytes that `abdoseg segment` will take for such a scan, as a whole process. A GPU's own memory is not in them."""
     size = START_BYTES + _voxels(scan) * BYTES_PER_VOXEL + _voxels(grid) * BYTES_PER_NETWORK_VOXEL
     return int(size + min(_voxels(grid), max_tile_voxels) * BYTES_PER_TILE_VOXEL[dtype])
 
 
 def largest_tile(
-    scan: Geometry, grid: Geometry, patch: Sequence[int], max_memory: int | None, dtype: str = "float32"
+    scan: Geometry, grid: Geometry, patch: Sequence[int], max_memory: int | None, dtype: str = "int8"
 ) -> int:
     """How many voxels a tile may have so that the process stays within `max_memory` bytes.
 

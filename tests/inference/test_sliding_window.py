@@ -10,6 +10,7 @@ from torch import nn
 
 from abdoseg.inference.backend import fuse, precision
 from abdoseg.inference.onednn import FusedVNet
+from abdoseg.inference.quantized import calibrate
 from abdoseg.inference.sliding_window import body_box, margins_of, sliding_window, tiling_for
 
 
@@ -41,15 +42,19 @@ def test_the_fused_network_gives_the_networks_logits(changes):
     torch.testing.assert_close(logits.float(), truth, atol=2e-3, rtol=2e-3)  # logits are float16
 
 
-@pytest.mark.parametrize(("able", "fast", "expected"), [
-    (True, torch.float32, torch.int8), (False, torch.float32, torch.float32), (True, torch.bfloat16, torch.bfloat16),
+@pytest.mark.parametrize(("instructions", "fast", "expected"), [
+    ({"avx2"}, torch.float32, torch.int8), (set(), torch.float32, torch.float32),
+    ({"avx2"}, torch.bfloat16, torch.int8), ({"avx2", "amx_tile"}, torch.bfloat16, torch.bfloat16),
 ])  # fmt: skip
-def test_int8_is_for_processors_with_avx2_and_without_bfloat16(monkeypatch, able, fast, expected):
-    monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: able, raising=False)
+def test_int8_is_for_processors_with_avx2_and_without_amx(monkeypatch, instructions, fast, expected):
+    for name in ("avx2", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in instructions, raising=False)
     monkeypatch.setattr("abdoseg.inference.backend.fastest_float", lambda device: fast)
     model = model_of(random_network())
-    measured = replace(model, plan=replace(model.plan, activation_ranges={"stem": (-1.0, 1.0)}))
+    ranges = calibrate(model.network, [torch.randn(1, 1, 16, 16, 16)])
+    measured = replace(model, plan=replace(model.plan, activation_ranges=ranges))
     assert precision(measured) == expected and precision(model) == fast
+    assert precision(replace(measured, plan=replace(model.plan, activation_ranges={"stem": (-1, 1)}))) == fast
     assert precision(replace(measured, network=random_network(norm="instance"))) == fast
 
 
