@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any, Literal
 
 import click
 
@@ -41,6 +43,21 @@ def size(ctx: click.Context | None, option: click.Parameter | None, text: str | 
 def words(ctx: click.Context | None, option: click.Parameter | None, text: str | None) -> tuple[str, ...]:
     """What stands between commas."""
     return tuple(word.strip() for word in (text or "").split(",") if word.strip())
+
+
+def auto_or_from(least: int) -> Callable[[Any, Any, str | None], int | Literal["auto"] | None]:
+    """A callback for auto, or a whole number from `least` on."""
+
+    def convert(ctx: Any, option: Any, text: str | None) -> int | Literal["auto"] | None:
+        if text is None:
+            return None
+        if text == "auto":
+            return "auto"
+        if not text.isdigit() or int(text) < least:
+            raise click.BadParameter(f"{text!r} is neither auto nor a whole number from {least} on")
+        return int(text)
+
+    return convert
 
 
 def counts(ctx: click.Context | None, option: click.Parameter | None, text: str | None) -> tuple[int, ...]:

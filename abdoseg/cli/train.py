@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -39,7 +39,8 @@ class TrainOptions(DataFlags):
     epochs: int | None
     time_budget: float | None
     early_stopping: int | None
-    batch: int | None
+    batch: int | Literal["auto"] | None
+    workers: int | Literal["auto"]
     learning_rate: float | None
     synthetic: float | None
     tumours: float | None
@@ -62,7 +63,7 @@ class TrainOptions(DataFlags):
     def recipe_changes(self) -> dict[str, Any]:
         """The fields of the recipe that flags replace."""
         fields = ("epochs", "batch", "learning_rate", "synthetic", "tumours", "seed")
-        return {name: value for name in fields if (value := getattr(self, name)) is not None}
+        return {name: value for name in fields if (value := getattr(self, name)) not in (None, "auto")}
 
 
 @click.command(cls=FormerFlags, former={"--painted": "--synthetic", "--patience": "--early-stopping"})
@@ -89,7 +90,10 @@ class TrainOptions(DataFlags):
 )
 @click.option("--early-stopping", type=click.IntRange(min=1), metavar="N",
               help="End after N epochs without a better one.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(min=1), help="Patches a step and process.")
+@click.option("--batch", callback=param_types.auto_or_from(1), metavar="N|auto",
+              help="Patches a step and process; auto: as a GPU has memory, the learning rate with it.")  # fmt: skip
+@click.option("--workers", callback=param_types.auto_or_from(0), default="auto", show_default=True, metavar="N|auto",
+              help="Processes that draw patches for a GPU; 0 leaves it to threads.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), help="At its height.")
 @click.option("--synthetic", type=click.FloatRange(0, 1), help="Fraction of patches synthesised from label maps.")
 @click.option("--tumours", type=click.FloatRange(0, 1),
@@ -132,6 +136,7 @@ def train(given: TrainOptions) -> None:
     """
     tune_process()
     from abdoseg.model.device import pick_device
+    from abdoseg.training.batch_size import auto_batch
     from abdoseg.training.distributed import joined
     from abdoseg.training.experiments.runs import Experiment
     from abdoseg.training.fit import RunOptions
@@ -146,6 +151,8 @@ def train(given: TrainOptions) -> None:
         if given.resume and not kept:
             talk.say(f"{given.run}: there is no run yet to be resumed; beginning one")
         data, config = _gather(kept, _recipe(kept, given), given, talk, world)
+        if given.batch == "auto":
+            config = auto_batch(config, where, world, scale_rate=given.learning_rate is None)
         split = _split(kept, data, config, given)
         if not given.curve:
             talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
@@ -155,7 +162,8 @@ def train(given: TrainOptions) -> None:
             return
         with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:
             limits = RunLimits(given.time_budget, given.early_stopping, stop)
-            run_options = RunOptions(where, given.resume, given.warm_start, limits)
+            workers = None if given.workers == "auto" else given.workers
+            run_options = RunOptions(where, given.resume, given.warm_start, limits, workers)
             command = shlex.join(["abdoseg", *sys.argv[1:]])
             experiment = Experiment(data, config, run_options, command, _watchers(talk, tables), world)
             _train(experiment, split, given, talk)

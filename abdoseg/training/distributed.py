@@ -22,13 +22,15 @@ class World:
     """The processes that train together.
 
     Attributes:
-        rank: this process's number of `size`; local_rank: its number on this machine, which chooses its GPU.
+        rank: this process's number of `size`.
+        local_rank: its number of `local_size` on this machine, which chooses its GPU.
         waiting: the group in which processes wait for one another, however long it takes.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
     waiting: distributed.ProcessGroup | None = None
 
     def own_device(self, device: torch.device) -> torch.device:
@@ -107,7 +109,13 @@ def joined(device: str = "auto") -> Iterator[World]:
         )
     distributed.init_process_group("nccl" if cuda else "gloo", timeout=COLLECTIVE_TIMEOUT)
     waiting = distributed.new_group(backend="gloo", timeout=PACKING_TIMEOUT)
-    world = World(distributed.get_rank(), distributed.get_world_size(), distributed.get_node_local_rank(), waiting)
+    world = World(
+        rank=distributed.get_rank(),
+        size=distributed.get_world_size(),
+        local_rank=distributed.get_node_local_rank(),
+        local_size=here,
+        waiting=waiting,
+    )
     if cuda:
         torch.cuda.set_device(world.local_rank)
     try:

@@ -20,6 +20,7 @@ from abdoseg.inference.quantized import calibrate
 from abdoseg.model.device import fastest_float, to_device, typed_memory_errors
 from abdoseg.model.weights import build_network, to_bytes
 from abdoseg.runtime.files import ensure_writable, writing
+from abdoseg.runtime.threads import cores
 from abdoseg.training.augment.rng import CPU
 from abdoseg.training.augment.sampler import Batch, Sampler
 from abdoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint, update_ema
@@ -27,7 +28,7 @@ from abdoseg.training.data.cache import Cache
 from abdoseg.training.distributed import ALONE, World
 from abdoseg.training.history import LOG_FILE, Epoch, Watcher, append, read_log
 from abdoseg.training.losses import mixed_loss
-from abdoseg.training.prefetch import prefetch
+from abdoseg.training.prefetch import auto_workers, prefetch
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.schedule import RunClock, RunLimits, learning_rate
 from abdoseg.training.validation import mean_dice, mean_of, validate
@@ -56,12 +57,14 @@ class RunOptions:
     Attributes:
         resume: go on from the checkpoint in the run's folder, if there is one.
         warm_start: weights, a file or a bundled model's name, that a new run begins with.
+        workers: processes that draw patches, 0 for threads; None is as many as pay.
     """
 
     device: torch.device
     resume: bool = False
     warm_start: str | None = None
     limits: RunLimits = field(default_factory=RunLimits)
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,12 @@ def fit(
     epoch_steps = config.steps_an_epoch(len(split.train), world.size)
     clock = RunClock(progress, config.epochs * epoch_steps, limits.time_budget_s)
     ended: Ended = "done"
-    with prefetch(sampler, progress.step) as batches, _translated(run):
+    workers = options.workers
+    if workers is None:
+        workers = auto_workers(options.device, config, cores() // world.local_size)
+    if workers:
+        LOG.info("%d processes draw patches on %s", workers, sampler.device.type)
+    with prefetch(sampler, progress.step, workers) as batches, _translated(run):
         (done,) = world.agree(clock.fraction())
         while done < 1.0 and ended == "done":
             rate = learning_rate(config, progress.step, done)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.cli import commands
-from abdoseg.cli.param_types import counts, duration
+from abdoseg.cli.param_types import auto_or_from, counts, duration
 from abdoseg.errors import AbdosegError, DatasetError, ModelError, OutputError, UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
@@ -232,6 +232,27 @@ def test_durations(text, seconds):
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(click.BadParameter):
         duration(None, None, text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("3", 3), (None, None)])
+def test_auto_or_a_whole_number(text, value):
+    assert auto_or_from(1)(None, None, text) == value
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", ""])
+def test_neither_auto_nor_a_number_is_refused(text):
+    with pytest.raises(click.BadParameter, match="neither auto nor a whole number from 1 on"):
+        auto_or_from(1)(None, None, text)
+
+
+def test_on_a_cpu_auto_leaves_the_recipes_batch_and_takes_no_processes(here):
+    told = run(*TRAIN, "--batch", "auto").stderr
+    recipe = json.loads((here / "run" / "recipe.json").read_text())
+    assert (recipe["batch"], recipe["learning_rate"]) == (RECIPE.batch, 1.5e-3) and "processes draw" not in told
+    told = run(*TRAIN, "--workers", "1", "-o", "other").stderr
+    assert "1 processes draw patches on cpu" in told
+    same = [(here / name / "log.csv").read_text().split(",")[-1] for name in ("run", "other")]
+    assert same[0] == same[1]
 
 
 def test_counts_are_whole_and_above_zero():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -76,6 +77,13 @@ class Sampler:
         self.channels = (channels.to(device), mirror_table(config.organs)[channels].to(device))  # mirrored or not
         self.centres = [self._centres(case) for case in self.cases] if config.spacing_mm else []
         self.weights = torch.tensor([(weights or {}).get(case.case, 1.0) for case in self.cases])
+
+    def on(self, device: torch.device) -> Sampler:
+        """The same sampler, which makes its patches on another device."""
+        moved = copy.copy(self)
+        plain, mirrored = self.channels
+        moved.device, moved.channels = device, (plain.to(device), mirrored.to(device))
+        return moved
 
     def _centres(self, case: PreparedCase) -> dict[int, npt.NDArray[np.int32]]:
         """By channel, up to CENTRES_KEPT voxels (N, 3) of each organ of a case, evenly spread over it."""
