@@ -58,6 +58,9 @@ EXPORTERS: Mapping[str, Exporter] = {
     "sheet": Exporter("contact_sheet:write", "_sheet.png", "Contact sheet: slices in three planes.", needs=(SCAN,)),
     "dicom-seg": Exporter("dicom_seg:write", "_seg.dcm", "DICOM SEG on the series that was segmented."),
     "rtstruct": Exporter("rtstruct:write", "_rtstruct.dcm", "DICOM RTSTRUCT on the series that was segmented."),
+    "dicom-sr": Exporter(
+        "structured_report:write", "_sr.dcm", "DICOM SR: volumes, HU, diameters of lesions.", needs=(SCAN, LESIONS)
+    ),
     "report": Exporter(
         "report:write", "_report.html", "One page with everything, for a browser.", needs=(SCAN, SURFACES, LESIONS)
     ),

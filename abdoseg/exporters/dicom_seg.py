@@ -10,21 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg import __version__
-from abdoseg.anatomy.organs import BY_NAME, Code
-from abdoseg.exporters.dicom_reference import SourceSlice, digest_uid, labels_digest, labels_on, source_slices
+from abdoseg.anatomy.organs import BY_NAME, Code, host_of
+from abdoseg.errors import OutputError
+from abdoseg.exporters.dicom_reference import SourceSlice, digest_uid
+from abdoseg.exporters.dicom_segments import Segment, SegmentedSeries, segmented_series
 from abdoseg.exporters.job import Job
-from abdoseg.image.volumetry import OrganVolume
-from abdoseg.rendering.slices import colour_of, title_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# Source: DICOM PS3.16, CID 7150 Segmentation Property Categories.
-ANATOMICAL = Code("123037004", "Anatomical Structure")
-ABNORMAL = Code("49755003", "Morphologically Abnormal Structure")
 ARTIFICIAL_INTELLIGENCE = ("123109", "DCM", "Artificial Intelligence")  # PS3.16, CID 7162
 SERIES_NUMBER = 700
 # A bit a voxel is small already; a byte a voxel is pressed by runs. Explicit VR little endian and RLE lossless.
+STORAGE = {"BINARY": "1.2.840.10008.5.1.4.1.1.66.4", "LABELMAP": "1.2.840.10008.5.1.4.1.1.66.7"}
 TRANSFER_SYNTAX = {"BINARY": "1.2.840.10008.1.2.1", "LABELMAP": "1.2.840.10008.1.2.5"}
 
 
@@ -46,25 +44,25 @@ def segmentation(job: Job) -> Dataset:
     """The SEG object. Raises UsageError without a series, GeometryError when it lies apart from the labelmap."""
     import highdicom
 
-    slices = source_slices(job.series(), job.options.series, job.options.gaps)
-    labels = labels_on(job.labelmap, slices)
-    organs = [row for row in job.rows if (labels == row.label).any()]
-    if not organs:
-        raise _empty(job)
+    series = segmented_series(job)
+    if not series.segments:
+        raise OutputError(f"{job.case}: no organ lies on the series; a DICOM SEG needs at least one segment")
     numbers = np.zeros(256, dtype=np.uint8)
-    for number, row in enumerate(organs, start=1):
-        numbers[row.label] = number
-    first = slices[0].header
+    for number, segment in enumerate(series.segments, start=1):
+        numbers[segment.label] = number
+    slices, first = series.slices, series.slices[0].header
     kind = highdicom.seg.SegmentationTypeValues(job.options.seg_type.upper())
-    facts = (first.SeriesInstanceUID, labels_digest(labels), kind.value)
+    identity, facts = reference(series, job.options.seg_type), (*series.facts, kind.value)
     dataset = highdicom.seg.Segmentation(
-        source_images=_source_images(slices),
-        pixel_array=numbers[labels],
+        source_images=source_images(slices),
+        pixel_array=numbers[series.labels],
         segmentation_type=kind,
-        segment_descriptions=[_description(number, row) for number, row in enumerate(organs, start=1)],
-        series_instance_uid=digest_uid("series", *facts),
+        segment_descriptions=[
+            _description(number, segment, series) for number, segment in enumerate(series.segments, start=1)
+        ],
+        series_instance_uid=identity.SeriesInstanceUID,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=digest_uid("instance", *facts),
+        sop_instance_uid=identity.SOPInstanceUID,
         instance_number=1,
         manufacturer="abdoseg",
         manufacturer_model_name="abdoseg",
@@ -78,11 +76,27 @@ def segmentation(job: Job) -> Dataset:
         plane_orientation=highdicom.PlaneOrientationSequence("PATIENT", _short(slices[0].directions)),
         plane_positions=[highdicom.PlanePositionSequence("PATIENT", _short(piece.to_lps[:3, 3])) for piece in slices],
     )
-    _settle(dataset, first, facts)
+    settle_times(dataset, first)
+    dimension = digest_uid("dimension", *facts)
+    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension
+    for index in dataset.DimensionIndexSequence:
+        index.DimensionOrganizationUID = dimension
     return dataset
 
 
-def _source_images(slices: list[SourceSlice]) -> list[Dataset]:
+def reference(series: SegmentedSeries, seg_type: str) -> Dataset:
+    """The UIDs of the SEG object that these labels make, for those that refer to it."""
+    from pydicom.dataset import Dataset
+
+    facts = (*series.facts, seg_type.upper())
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = STORAGE[seg_type.upper()], digest_uid("instance", *facts)
+    dataset.SeriesInstanceUID = digest_uid("series", *facts)
+    dataset.StudyInstanceUID = series.slices[0].header.StudyInstanceUID
+    return dataset
+
+
+def source_images(slices: list[SourceSlice]) -> list[Dataset]:
     """Each file once."""
     return list({id(piece.header): piece.header for piece in slices}.values())
 
@@ -106,14 +120,14 @@ def _short(values: npt.ArrayLike) -> list[float]:
     return [float(f"{value:.9g}") for value in np.asarray(values, dtype=np.float64).ravel()]
 
 
-def _description(number: int, row: OrganVolume) -> Any:
+def _description(number: int, segment: Segment, series: SegmentedSeries) -> Any:
     import highdicom
 
-    organ = BY_NAME[row.organ]
+    organ = segment.organ
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=title_of(row.organ),
-        segmented_property_category=_code(ABNORMAL if organ.is_lesion else ANATOMICAL),
+        segment_label=segment.title,
+        segmented_property_category=_code(segment.category),
         segmented_property_type=_code(organ.snomed),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
@@ -121,9 +135,10 @@ def _description(number: int, row: OrganVolume) -> Any:
             family=highdicom.sr.CodedConcept(*ARTIFICIAL_INTELLIGENCE),
             version=__version__,
         ),
-        tracking_uid=None,
-        anatomic_regions=[_code(BY_NAME["liver"].snomed)] if organ.is_lesion else None,
-        display_color=highdicom.color.CIELabColor.from_rgb(*colour_of(row.organ, row.label)),
+        tracking_id=segment.title,
+        tracking_uid=series.tracking_uid(segment.name),
+        anatomic_regions=[_code(BY_NAME[host_of(organ.name)].snomed)] if organ.is_lesion else None,
+        display_color=highdicom.color.CIELabColor.from_rgb(*segment.colour),
     )
     if organ.laterality is not None:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
@@ -137,8 +152,8 @@ def _code(code: Code) -> Any:
     return highdicom.sr.CodedConcept(code.value, "SCT", code.meaning)
 
 
-def _settle(dataset: Dataset, source: Dataset, facts: tuple[object, ...]) -> None:
-    """Takes the moment and the chance out: times are the scan's, UIDs come from a digest."""
+def settle_times(dataset: Dataset, source: Dataset) -> None:
+    """Takes the moment out: times are the scan's, so that the same input gives the same bytes."""
     date = source.get("SeriesDate") or source.get("StudyDate") or "19000101"
     time = source.get("SeriesTime") or source.get("StudyTime") or "000000"
     for keyword, value in (("Date", date), ("Time", time)):
@@ -148,13 +163,3 @@ def _settle(dataset: Dataset, source: Dataset, facts: tuple[object, ...]) -> Non
     for equipment in dataset.get("ContributingEquipmentSequence", ()):
         if "ContributionDateTime" in equipment:
             equipment.ContributionDateTime = f"{date}{time}"
-    dimension = digest_uid("dimension", *facts)
-    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension
-    for index in dataset.DimensionIndexSequence:
-        index.DimensionOrganizationUID = dimension
-
-
-def _empty(job: Job) -> Exception:
-    from abdoseg.errors import OutputError
-
-    return OutputError(f"{job.case}: no organ lies on the series; a DICOM SEG needs at least one segment")

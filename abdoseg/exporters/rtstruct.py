@@ -10,22 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from abdoseg import __version__
-from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.exporters.contours import outlines
-from abdoseg.exporters.dicom_reference import (
-    SourceSlice,
-    copy_identity,
-    digest_uid,
-    labels_digest,
-    labels_on,
-    source_slices,
-)
+from abdoseg.exporters.dicom_reference import SourceSlice, copy_identity, digest_uid
+from abdoseg.exporters.dicom_segments import Segment, SegmentedSeries, segmented_series
 from abdoseg.exporters.job import Job
-from abdoseg.image.volumetry import OrganVolume
-from abdoseg.rendering.slices import colour_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -47,10 +37,9 @@ def structure_set(job: Job) -> Dataset:
     """The RTSTRUCT object. Raises UsageError without a series, GeometryError when it lies apart from the labelmap."""
     from pydicom.dataset import Dataset, FileMetaDataset
 
-    slices = source_slices(job.series(), job.options.series, job.options.gaps)
-    labels = labels_on(job.labelmap, slices)
+    series = segmented_series(job)
+    slices, facts = series.slices, series.facts
     first = slices[0].header
-    facts = (first.SeriesInstanceUID, labels_digest(labels))
     dataset = Dataset()
     copy_identity(first, dataset)
     dataset.SOPClassUID, dataset.SOPInstanceUID = STORAGE, digest_uid("RTSTRUCT", *facts)
@@ -68,10 +57,10 @@ def structure_set(job: Job) -> Dataset:
     dataset.PositionReferenceIndicator = None
     dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(slices)]
     dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.RTROIObservationsSequence = [], [], []
-    for number, row in enumerate((row for row in job.rows if (labels == row.label).any()), start=1):
-        dataset.StructureSetROISequence.append(_roi(number, row, first.FrameOfReferenceUID))
-        dataset.ROIContourSequence.append(_contours(number, row, labels, slices))
-        dataset.RTROIObservationsSequence.append(_observation(number, row))
+    for number, segment in enumerate(series.segments, start=1):
+        dataset.StructureSetROISequence.append(_roi(number, segment, first.FrameOfReferenceUID))
+        dataset.ROIContourSequence.append(_contours(number, segment, series))
+        dataset.RTROIObservationsSequence.append(_observation(number, segment))
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = EXPLICIT_LITTLE_ENDIAN
     return dataset
@@ -102,21 +91,21 @@ def _image(piece: SourceSlice) -> Dataset:
     return image
 
 
-def _roi(number: int, row: OrganVolume, frame_of_reference: str) -> Dataset:
+def _roi(number: int, segment: Segment, frame_of_reference: str) -> Dataset:
     from pydicom.dataset import Dataset
 
     roi = Dataset()
-    roi.ROINumber, roi.ROIName = number, row.organ
+    roi.ROINumber, roi.ROIName = number, segment.name
     roi.ReferencedFrameOfReferenceUID = frame_of_reference
     roi.ROIGenerationAlgorithm = "AUTOMATIC"
     return roi
 
 
-def _contours(number: int, row: OrganVolume, labels: npt.NDArray[np.uint8], slices: list[SourceSlice]) -> Dataset:
+def _contours(number: int, segment: Segment, series: SegmentedSeries) -> Dataset:
     from pydicom.dataset import Dataset
 
     contours = []
-    for mask, piece in zip(labels == row.label, slices, strict=True):
+    for mask, piece in zip(series.labels == segment.label, series.slices, strict=True):
         for outline in outlines(mask):
             contour = Dataset()
             contour.ContourImageSequence = [_image(piece)]
@@ -127,16 +116,16 @@ def _contours(number: int, row: OrganVolume, labels: npt.NDArray[np.uint8], slic
             contours.append(contour)
     roi = Dataset()
     roi.ReferencedROINumber = number
-    roi.ROIDisplayColor = list(colour_of(row.organ, row.label))
+    roi.ROIDisplayColor = list(segment.colour)
     roi.ContourSequence = contours
     return roi
 
 
-def _observation(number: int, row: OrganVolume) -> Dataset:
+def _observation(number: int, segment: Segment) -> Dataset:
     from pydicom.dataset import Dataset
 
     observation, code = Dataset(), Dataset()
-    organ = BY_NAME[row.organ]
+    organ = segment.organ
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = organ.snomed.value, "SCT", organ.snomed.meaning
     observation.ObservationNumber = observation.ReferencedROINumber = number
     observation.RTROIIdentificationCodeSequence = [code]

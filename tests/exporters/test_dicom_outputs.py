@@ -248,7 +248,7 @@ def test_the_volume_within_rtstruct_contours_is_within_one_percent(tmp_path, nam
 
 
 @needs_dciodvfy
-@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct", "dicom-sr"])
 @pytest.mark.parametrize("name", ["head first", "gantry tilt of 18 degrees"])
 def test_dciodvfy_finds_no_error(tmp_path, kind, name):
     (file,) = export(case(tmp_path / "ct", SERIES[name]), tmp_path, [kind])
@@ -268,7 +268,7 @@ def test_dciodvfy_only_misses_what_is_newer_than_itself_in_a_labelmap(tmp_path):
     assert (background.SegmentNumber, background.SegmentLabel) == (0, "Background")
 
 
-@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct", "dicom-sr"])
 def test_uids_and_bytes_come_from_the_input_alone(tmp_path, kind):
     job = case(tmp_path / "ct")
     (first,) = export(job, tmp_path / "a", [kind])
@@ -278,6 +278,39 @@ def test_uids_and_bytes_come_from_the_input_alone(tmp_path, kind):
     (third,) = export(other, tmp_path / "c", [kind])
     uids = [pydicom.dcmread(file).SOPInstanceUID for file in (first, third)]
     assert uids[0] != uids[1]
+
+
+def test_each_lesion_has_a_segment_and_a_gtv_when_they_are_apart(tmp_path):
+    labels = painted()
+    labels[17:19, 10:12, 1:3] = 5  # a second one, smaller
+    job = replace(case(tmp_path / "ct", labels=labels), options=ExportOptions(lesions_apart=True))
+    seg, rt = export(job, tmp_path, ["dicom-seg", "rtstruct"])
+    dataset = pydicom.dcmread(seg)
+    names = [segment.SegmentLabel for segment in dataset.SegmentSequence]
+    assert names[-2:] == ["liver tumour 1", "liver tumour 2"]
+    assert "liver tumour" not in names
+    assert len({segment.TrackingUID for segment in dataset.SegmentSequence}) == len(names)
+    counts = dict.fromkeys(names, 0)
+    frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
+    for frame, groups in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        counts[names[groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber - 1]] += int(frame.sum())
+    lesions = job.with_lesions().lesions
+    voxel_ml = job.labelmap.geometry.voxel_ml
+    assert (
+        [counts[name] for name in names[-2:]] == [round(lesion.volume_ml / voxel_ml) for lesion in lesions] == [12, 8]
+    )
+    structures = pydicom.dcmread(rt)
+    kinds = {o.ReferencedROINumber: o.RTROIInterpretedType for o in structures.RTROIObservationsSequence}
+    gtvs = [roi.ROIName for roi in structures.StructureSetROISequence if kinds[roi.ROINumber] == "GTV"]
+    assert gtvs == ["liver_tumour_1", "liver_tumour_2"]
+
+
+def test_lesions_apart_are_nothing_special_without_lesions(tmp_path):
+    labels = np.where(painted() == 5, 0, painted())
+    apart = replace(case(tmp_path / "ct", labels=labels), options=ExportOptions(lesions_apart=True))
+    (one,) = export(apart, tmp_path / "a", ["dicom-seg"])
+    (other,) = export(replace(apart, options=ExportOptions()), tmp_path / "b", ["dicom-seg"])
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_series_of_another_place_is_refused(tmp_path):

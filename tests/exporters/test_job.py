@@ -45,7 +45,7 @@ def test_names_differ_between_formats():
 
 def write_all(folder):
     """Every format that needs no DICOM series; those have a test of their own."""
-    formats = [name for name in EXPORTERS if name not in ("dicom-seg", "rtstruct")]
+    formats = [name for name in EXPORTERS if name not in ("dicom-seg", "rtstruct", "dicom-sr")]
     job = make(options=ExportOptions(seconds=0.4, fps=10))
     return list(export(replace(job, truth=job.labelmap), Path(folder), formats))
 
