@@ -13,13 +13,16 @@ import numpy as np
 
 from abdoseg.anatomy.label_schemes import SCHEMES
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.errors import DatasetError
+from abdoseg.errors import AbdosegError, DatasetError
+from abdoseg.image.volume import labels_in
 from abdoseg.model.plan import members
 from abdoseg.training.data.cache import MANIFEST, Cache, CaseSource, PreparedCase, load_prepared, prepare_cases
 from abdoseg.training.data.datasets import Dataset, DatasetCase, read_dataset
-from abdoseg.training.data.preprocess import read_case
+from abdoseg.training.data.layouts import ORGAN_NAMES
+from abdoseg.training.data.preprocess import read_case, read_numbers
 from abdoseg.training.recipes import TrainingConfig
 
+PEEKED = 8  # label maps that are looked at when the layout alone suggests their scheme
 ONE_TO_FOUR = tuple(SCHEMES["flare22"][number] for number in range(1, 5))
 # Millilitres that the median case of a dataset does not exceed: twice a large adult's, which leaves room for disease.
 LARGEST_ML = {"liver": 4000, "spleen": 1500, "kidney_right": 500, "kidney_left": 500, "pancreas": 250}
@@ -98,10 +101,13 @@ def collect_datasets(
             )
         else:
             dataset = read_dataset(request.root, request.labels, request.weight)
+            if (request.labels, dataset.scheme) == ("auto", "flare22"):
+                _check_unambiguous(dataset)
             prepared, missed = prepare_dataset(dataset, config, folder, keep_going, realign)
             left_out += [*dataset.left_out, *missed]
             origin = {case.name: case for case in dataset.cases}
-            said.append(f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(prepared)} cases")
+            numbers = "" if dataset.scheme == ORGAN_NAMES else _numbers_in_words(dataset, _organs_seen(prepared))
+            said.append(f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(prepared)} cases{numbers}")
             annotated = _limit_annotated(prepared, {case.name for case in dataset.cases if case.declared})
             if (request.labels, dataset.scheme) == ("auto", "flare22") and _organs_seen(prepared) == set(ONE_TO_FOUR):
                 odd.append(
@@ -120,6 +126,42 @@ def collect_datasets(
     _check_grid(cases, config)
     patients = _merge_duplicates(cases, patients)
     return TrainingData(Cache(tuple(cases)), patients, weights, tuple(said), tuple(left_out), (*odd, *remarks(cases)))
+
+
+def _check_unambiguous(dataset: Dataset) -> None:
+    """Checks that labels are FLARE22's where only the layout suggests it: other datasets have the same layout.
+
+    Raises:
+        DatasetError: the first label maps hold none but the numbers 1 to 3, which mean other organs in other schemes.
+    """
+    found: set[int] = set()
+    for case in dataset.cases[:PEEKED]:
+        try:
+            found |= set(labels_in(read_numbers(case)[0]))
+        except AbdosegError:  # told when the case is prepared
+            continue
+        if found - {1, 2, 3}:
+            return
+    if not found:
+        return
+    choices = [
+        f"{name} ({', '.join(f'{number} {scheme[number]}' for number in sorted(found))})"
+        for name, scheme in SCHEMES.items()
+        if found <= set(scheme)
+    ]
+    liver = any("liver" in name.lower() for name in (str(dataset.root.name), *(c.name for c in dataset.cases)))
+    hint = "; its names say liver, which speaks for msd-liver" if liver else ""
+    raise DatasetError(
+        f"{dataset.root}: its labels hold {', '.join(map(str, sorted(found)))} alone, and nothing says what they mean"
+        f"{hint}; state it with --labels: {', '.join(choices)}, or a JSON file"
+    )
+
+
+def _numbers_in_words(dataset: Dataset, seen: set[str]) -> str:
+    """The organs that were seen with their numbers, if all cases have one scheme: ": 1 liver, 2 liver_tumour"."""
+    first, *others = (case.scheme for case in dataset.cases)
+    pairs = [f"{number} {name}" for number, name in first.items() if {name, *members(name)} & seen]
+    return f": {', '.join(pairs)}" if pairs and all(scheme == first for scheme in others) else ""
 
 
 def prepare_dataset(

@@ -15,7 +15,7 @@ from abdoseg.errors import DatasetError, ScanError
 from abdoseg.io import case_name
 from abdoseg.io.dicom.label_objects import label_object_organs
 from abdoseg.training.data.file_tree import Tree, list_tree
-from abdoseg.training.data.layouts import CaseFiles, detect_layout
+from abdoseg.training.data.layouts import ORGAN_NAMES, CaseFiles, detect_layout
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _scheme_of(tree: Tree, layout_scheme: str | None, labels: str) -> tuple[str,
                 "each its own --data"
             )
         return "dataset.json", parse_scheme(tree.text(name), name)
-    if layout_scheme in (None, "organ names"):
+    if layout_scheme in (None, ORGAN_NAMES):
         return layout_scheme or "auto", {} if layout_scheme else None
     return layout_scheme, find_scheme(layout_scheme)
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from abdoseg.io import case_name
 
+ORGAN_NAMES = "organ names"  # the scheme of masks that are named by their organs
 Role = Literal["image", "labels"]
 SCANS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".hdr")
 IMAGE_FOLDERS = {"images", "image", "imagestr", "imagesva", "img", "imgs", "scans", "ct", "averaged-training-images"}
@@ -162,7 +163,7 @@ def _mask_folders(names: Sequence[str]) -> Layout | None:
         folder = PurePosixPath(name).parent.as_posix()
         if case_name(name) == "ct" and name.lower().endswith(SCANS) and folder not in masks:
             left_out.append((name, "no segmentations/ beside it"))
-    return Layout("one mask an organ (TotalSegmentator)", "organ names", tuple(cases), tuple(left_out))
+    return Layout("one mask an organ (TotalSegmentator)", ORGAN_NAMES, tuple(cases), tuple(left_out))
 
 
 def _volumes(names: Iterable[str]) -> list[str]:

@@ -58,7 +58,7 @@ def read_case(case: DatasetCase, plan: Plan, with_tissues: bool = False, realign
 
 def _read_map(case: DatasetCase, plan: Plan) -> CaseArrays:
     """A label map without an image: its labels with a margin around them, and its tissue map."""
-    raw, geometry = _read_numbers(case)
+    raw, geometry = read_numbers(case)
     spare = [int(np.ceil(MARGIN_MM / s)) for s in geometry.spacing_mm[:2]] + [0]
     wide = geometry.cropped([-n for n in spare], [size + n for size, n in zip(geometry.shape, spare, strict=True)])
     grid = plan.grid(wide)
@@ -126,7 +126,7 @@ def _read_labels(case: DatasetCase, grid: Stored) -> Labelmap:
     return merged
 
 
-def _read_numbers(case: DatasetCase) -> tuple[Array, Geometry]:
+def read_numbers(case: DatasetCase) -> tuple[Array, Geometry]:
     """The labels with the dataset's own numbers, in canonical axes; of masks, the number of the file."""
     numbers: Array | None = None
     for number, name in enumerate(case.labels, start=1):

@@ -280,6 +280,44 @@ def test_labels_of_one_to_four_alone_may_be_our_own(tmp_path):
     assert collect_datasets([DatasetRequest(data, "abdoseg")], RECIPE, tmp_path / "cache").remarks == ()
 
 
+def test_liver_tumours_without_a_scheme_are_not_taken_for_right_kidneys(tmp_path):
+    hu, labels = patient(0)
+    labels = np.where(labels == 1, 1, 0).astype(np.uint8)
+    labels[17, 12, 9] = 2
+    for n in range(2):
+        write(tmp_path / "Task03" / "imagesTr" / f"liver_{n}.nii.gz", hu)
+        write(tmp_path / "Task03" / "labelsTr" / f"liver_{n}.nii.gz", labels)
+    request = DatasetRequest(tmp_path / "Task03")
+    with pytest.raises(DatasetError) as raised:
+        collect_datasets([request], RECIPE, tmp_path / "cache")
+    for part in ("1, 2 alone", "names say liver", "--labels", "msd-liver (1 liver, 2 liver_tumour)",
+                 "flare22 (1 liver, 2 kidney_right)"):  # fmt: skip
+        assert part in str(raised.value)
+    stated = collect_datasets([replace(request, labels="msd-liver")], RECIPE, tmp_path / "cache")
+    assert "labels msd-liver, 2 cases: 1 liver, 2 liver_tumour" in stated.datasets[0]
+    (tmp_path / "Task03" / "dataset.json").write_text('{"labels": {"0": "background", "1": "liver", "2": "cancer"}}')
+    own = collect_datasets([request], RECIPE, tmp_path / "cache")
+    assert own.cache.cases[0].annotated == ("liver", "liver_tumour")
+
+
+@pytest.mark.parametrize(("numbers", "ambiguous"), [((1,), True), ((1, 2, 3), True), ((1, 2, 3, 13), False)])
+def test_few_numbers_without_a_scheme_are_ambiguous(tmp_path, numbers, ambiguous):
+    _, labels = patient(0)
+    hu, mapped = patient(0)[0], np.zeros_like(labels)
+    for ours, number in zip((1, 2, 4, 3), numbers, strict=False):
+        mapped[labels == ours] = number
+    write(tmp_path / "data" / "images" / "a_0000.nii.gz", hu)
+    write(tmp_path / "data" / "labels" / "a.nii.gz", mapped)
+    if not ambiguous:
+        data = collect_datasets([DatasetRequest(tmp_path / "data")], RECIPE, tmp_path / "cache")
+        assert "labels flare22, 1 cases: 1 liver, 2 kidney_right, 3 spleen, 13 kidney_left" in data.datasets[0]
+        return
+    with pytest.raises(DatasetError, match="nothing says what they mean") as raised:
+        collect_datasets([DatasetRequest(tmp_path / "data")], RECIPE, tmp_path / "cache")
+    assert "names say" not in str(raised.value)
+    assert collect_datasets([DatasetRequest(tmp_path / "data", "flare22")], RECIPE, tmp_path / "cache").cache.cases
+
+
 def test_data_prepared_for_another_grid_says_so(tmp_path):
     collect_datasets([DatasetRequest(flare(tmp_path / "data", 1))], RECIPE, tmp_path / "cache")
     other = replace(RECIPE, spacing_mm=(5.0, 5.0, 5.0))
