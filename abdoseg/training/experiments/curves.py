@@ -1,4 +1,4 @@
-"""Pictures of a run: curves of loss and Dice as SVG, and contact sheets of validation cases."""
+"""Pictures of a run: curves of loss and Dice as SVG, contact sheets of its data and of validation cases."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, ORGANS
 from abdoseg.image.volume import Array, Geometry, Labelmap, Stored, Volume
 from abdoseg.model.plan import members
-from abdoseg.rendering import charts, preview
+from abdoseg.rendering import SliceStyle, charts, preview
 from abdoseg.rendering.html import hex_colour
 from abdoseg.rendering.slices import title_of
 from abdoseg.runtime.files import writing
@@ -82,6 +82,16 @@ def draw_case(score: CaseScore, prepared: PreparedCase, config: TrainingConfig) 
 
     volume = Volume(np.array(prepared.array("image")), geometry, Stored(geometry))
     return preview(volume, labelmap(score.predicted), labelmap(truth))
+
+
+def draw_labels(prepared: PreparedCase) -> Image.Image:
+    """A contact sheet of a prepared case: all its labels as contours on its image, or on a dark ground without one."""
+    geometry = Geometry(prepared.shape, np.diag([*prepared.spacing_mm, 1.0]))
+    stored = Stored(geometry)
+    volume = Volume(np.array(prepared.array("image")), geometry, stored) if prepared.has_image else None
+    organs = {organ.label: organ.name for organ in ORGANS}
+    labels = np.array(prepared.array("labels"))
+    return preview(volume, Labelmap(labels, geometry, stored, organs), style=SliceStyle(overlay="contour"))
 
 
 def colour_of(organ: str) -> tuple[int, int, int]:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import RECIPE, flare
+from tiny import RECIPE, flare, packed
 
+from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.training.data.collect import DatasetRequest, collect_datasets
 from abdoseg.training.data.splits import by_names
-from abdoseg.training.experiments.curves import Curves
+from abdoseg.training.experiments.curves import Curves, draw_labels
 from abdoseg.training.experiments.model_card import OrganScore, OrganSummary, markdown_table, summarise
 from abdoseg.training.experiments.runs import (
     Experiment,
@@ -37,6 +38,15 @@ def experiment(tmp_path):
 
 def rows(path):
     return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_a_prepared_case_is_drawn_with_its_contours(tmp_path):
+    (case,) = packed(tmp_path, 1).cases
+    sheet = np.asarray(draw_labels(case)).astype(int)
+    for organ in ("liver", "spleen"):
+        assert (np.abs(sheet - BY_NAME[organ].colour).sum(axis=2) < 60).sum() > 30
+    without_image = np.asarray(draw_labels(replace(case, digests={"labels": ""})))
+    assert without_image.shape == sheet.shape and without_image.mean() < sheet.mean()
 
 
 def test_a_run_leaves_its_pictures_scores_and_model_card(experiment, tmp_path):
