@@ -38,7 +38,8 @@ class EvaluateOptions(ScoringFlags):
     "--output",
     type=FILE,
     metavar="FILE.csv",
-    help="Write one row a case and organ; and beside it FILE_summary.csv, one row an organ and metric.",
+    help="Write one row a case and organ; and beside it FILE_summary.csv, one row an organ and metric, and "
+    "FILE_lesions.csv where there are tumours: those found by diameter, false ones, the burden's error.",
 )
 @click.option("--report", type=FILE, metavar="FILE.html", help="Write a self-contained page with plots and pictures.")
 @click.option(
@@ -73,12 +74,13 @@ def evaluate(given: EvaluateOptions) -> None:
     from abdoseg.evaluation import find_pairs
     from abdoseg.evaluation.flare import official_numbers, official_scores, official_table
     from abdoseg.evaluation.tables import as_json as json_of
-    from abdoseg.evaluation.tables import beside, score_row, summary_rows, write_rows
+    from abdoseg.evaluation.tables import beside, lesion_rows, score_row, summary_rows, write_rows
     from abdoseg.runtime.files import ensure_absent, writing
 
     output, report, compat = given.output, given.report, given.compat
     talk = Talk(given.quiet)
-    csvs = [] if output is None else [output, beside(output, "summary"), *([beside(output, compat)] if compat else [])]
+    words = ("summary", "lesions", *([compat] if compat else []))
+    csvs = [] if output is None else [output, *(beside(output, word) for word in words)]
     ensure_absent([*csvs, *([report] if report else [])], given.overwrite)
     pairing = find_pairs(given.prediction, given.truth)
     evaluation = run(
@@ -96,6 +98,8 @@ def evaluate(given: EvaluateOptions) -> None:
     if output is not None:
         write_rows([score_row(score) for score in evaluation.scores], output, given.overwrite)
         write_rows(summary_rows(evaluation), beside(output, "summary"), given.overwrite)
+        if lesions := lesion_rows(evaluation):
+            write_rows(lesions, beside(output, "lesions"), given.overwrite)
         if compat:
             write_rows(official_table(evaluation, numbers), beside(output, compat), given.overwrite)
     if report is not None:

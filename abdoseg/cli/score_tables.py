@@ -12,6 +12,7 @@ from abdoseg.evaluation import Evaluation
 from abdoseg.evaluation.compare import Difference
 from abdoseg.evaluation.flare import OfficialScore
 from abdoseg.evaluation.metric_table import METRICS
+from abdoseg.metrics.lesions import SIZES_MM
 
 WIDE = 160  # columns of a table that is not read on a terminal
 CASES_SHOWN = 12  # more cases than this are left to --output and --report
@@ -34,6 +35,7 @@ def evaluation_tables(evaluation: Evaluation, official: Sequence[OfficialScore])
         tables.append(_by_case(evaluation))
     if len(evaluation.cases) > 1:
         tables.append(_by_organ(evaluation))
+    tables += [lesion_table(evaluation)] if any(organ.lesions for organ in evaluation.organs) else []
     return tables + ([_beside_official(official)] if official else [])
 
 
@@ -54,8 +56,8 @@ def _by_organ(evaluation: Evaluation) -> Table:
     overall = evaluation.overall
     table = Table(
         title=f"{overall.cases} cases",
-        caption=f"mean Dice {overall.dice:.4f}, mean IoU {overall.mean_iou:.4f}, NSD {overall.nsd:.4f}, "
-        f"pixel accuracy {overall.pixel_accuracy:.5f}",
+        caption=f"mean Dice {METRICS['dice'].text(overall.dice)}, mean IoU {METRICS['iou'].text(overall.mean_iou)}, "
+        f"NSD {METRICS['nsd'].text(overall.nsd)}, pixel accuracy {overall.pixel_accuracy:.5f}{_apart(overall.apart)}",
     )
     table.add_column("organ", no_wrap=True)
     for name in ("cases", "Dice mean", "95 % interval", "sd", "median", "worst", "IoU", "NSD", "HD95, mm", "ASSD, mm",
@@ -69,6 +71,30 @@ def _by_organ(evaluation: Evaluation) -> Table:
             organ.organ, str(organ.cases), texts[0], f"{texts[1]} to {texts[2]}", texts[3], texts[4],
             f"{dice.worst:.4f} {dice.worst_case}", *means, str(organ.failures),
         )  # fmt: skip
+    return table
+
+
+def _apart(organs: Sequence[str]) -> str:
+    """Which organs the means leave out."""
+    return f"; without {', '.join(organs)}, which not all cases have" if organs else ""
+
+
+def lesion_table(evaluation: Evaluation) -> Table:
+    """Lesions found by their longest axial diameter, false ones, and how far the burden is off."""
+    table = Table(title="Lesions")
+    table.add_column("lesions", no_wrap=True)
+    small, large = SIZES_MM
+    for name in ("cases", "healthy", f"found, below {small:g} mm", f"{small:g} to {large:g} mm", f"above {large:g} mm",
+                 "false, a case", "false, a healthy case", "burden off by, points"):  # fmt: skip
+        table.add_column(name, justify="right")
+    for organ in evaluation.organs:
+        if (found := organ.lesions) is not None:
+            row = found.row()
+            rates = [row[name] for name in ("false_lesions_an_organ", "false_lesions_a_healthy_organ", "burden_error")]
+            table.add_row(
+                organ.organ, str(found.organs), str(found.healthy), *(f"{n} of {there}" for n, there in found.by_size),
+                *(METRICS["burden_error"].text(rate) for rate in rates),
+            )  # fmt: skip
     return table
 
 

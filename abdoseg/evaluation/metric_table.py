@@ -31,42 +31,47 @@ class Metric:
         return "inf" if value == float("inf") else f"{value:.{self.digits}f}"
 
 
+def _of_diseased(value: Callable[[Score], float]) -> Callable[[Score], float]:
+    """The value, but of lesions only where there are some: an organ without them is scored by its false ones."""
+    return lambda score: nan if score.is_healthy else value(score)
+
+
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
             Metric("dice", "Dice", "higher", 4,
                    "Twice the common voxels over the voxels of both: 2TP / (2TP + FP + FN).",
-                   lambda score: score.confusion.dice),
+                   _of_diseased(lambda score: score.confusion.dice)),
             Metric("iou", "IoU", "higher", 4,
                    "Intersection over union, TP / (TP + FP + FN), of the labels as they are: of a network's "
                    "probabilities, cut at 0.5.",
-                   lambda score: score.confusion.iou),
+                   _of_diseased(_of_diseased(lambda score: score.confusion.iou))),
             Metric("jaccard", "Jaccard", "higher", 4,
                    "The IoU by its other name.",
-                   lambda score: score.confusion.iou),
+                   _of_diseased(_of_diseased(lambda score: score.confusion.iou))),
             Metric("precision", "Precision", "higher", 4,
                    "The fraction of the prediction that is true: TP / (TP + FP).",
-                   lambda score: score.confusion.precision),
+                   _of_diseased(lambda score: score.confusion.precision)),
             Metric("recall", "Recall", "higher", 4,
                    "The fraction of the truth that was found: TP / (TP + FN).",
-                   lambda score: score.confusion.recall),
+                   _of_diseased(lambda score: score.confusion.recall)),
             Metric("accuracy", "Accuracy", "higher", 5,
                    "The fraction of all voxels of the scan, background included, on which both agree about the organ. "
                    "Near 1 for every small organ: it says little.",
                    lambda score: score.confusion.accuracy),
             Metric("hausdorff_mm", "Hausdorff, mm", "lower", 2,
                    "The largest distance from a point of either surface to the other surface.",
-                   lambda score: score.hausdorff_mm),
+                   _of_diseased(lambda score: score.hausdorff_mm)),
             Metric("hd95_mm", "HD95, mm", "lower", 2,
                    "The same at the 95th percentile of each surface, the larger of the two.",
-                   lambda score: score.hd95_mm),
+                   _of_diseased(lambda score: score.hd95_mm)),
             Metric("assd_mm", "ASSD, mm", "lower", 2,
                    "Average symmetric surface distance: the mean over the points of both surfaces.",
-                   lambda score: score.assd_mm),
+                   _of_diseased(lambda score: score.assd_mm)),
             Metric("nsd", "NSD", "higher", 4,
                    "Normalised surface Dice: the fraction of both surfaces within the organ's tolerance of the other.",
-                   lambda score: score.nsd),
+                   _of_diseased(lambda score: score.nsd)),
             Metric("truth_ml", "Truth, ml", "", 1, "Volume of the truth.", lambda score: score.truth_ml),
             Metric("prediction_ml", "Prediction, ml", "", 1, "Volume of the prediction.",
                    lambda score: score.prediction_ml),
@@ -88,6 +93,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
                    lambda score: score.burden[0]),
             Metric("prediction_burden_percent", "Burden, prediction, %", "", 2, "The same of the prediction.",
                    lambda score: score.burden[1]),
+            Metric("burden_error", "Burden, error", "zero", 2,
+                   "Burden of the prediction less that of the truth, in percentage points.",
+                   lambda score: score.burden[1] - score.burden[0]),
         )
     }
 )  # fmt: skip

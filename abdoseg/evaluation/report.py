@@ -13,6 +13,7 @@ from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.score import STATUS, Score
 from abdoseg.evaluation.summary import FAILURE_DICE, OrganSummary, Summary
 from abdoseg.evaluation.tables import confusion_table
+from abdoseg.metrics.lesions import SIZES_MM
 from abdoseg.rendering import charts
 from abdoseg.rendering.html import Cell, Value, hex_colour, render_page
 
@@ -44,6 +45,8 @@ def report_page(evaluation: Evaluation, images: Path | None = None) -> str:
         missing=bool(evaluation.pairing.missing),
         failure_dice=FAILURE_DICE,
         organ_table=_organ_table(evaluation.organs),
+        lesion_table=_lesion_table(evaluation.organs),
+        apart=", ".join(_words(organ) for organ in overall.apart),
         boxes=_boxes(evaluation),
         keys=[(_words(organ.organ), BY_NAME[organ.organ].colour) for organ in evaluation.organs],
         scatter=scatter,
@@ -63,7 +66,10 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("Dice", _text("dice", overall.dice)),
         ("Mean IoU", _text("iou", overall.mean_iou)),
         ("NSD", _text("nsd", overall.nsd)),
-        ("HD95, mm" + (f" (+{overall.infinite} inf)" if overall.infinite else ""), _text("hd95_mm", overall.hd95_mm)),
+        (
+            "HD95, mm, median" + (f" ({overall.infinite} inf)" if overall.infinite else ""),
+            _text("hd95_mm", overall.hd95_mm),
+        ),
         ("IoU at 0.5", _percent(overall.iou_at_half)),
         ("Failures", _percent(overall.failure_rate)),
         ("Pixel accuracy", _text("accuracy", overall.pixel_accuracy)),
@@ -84,9 +90,26 @@ def _organ_table(organs: Sequence[OrganSummary]) -> Table:
             _cell("dice", dice.median), quartiles,
             Cell(f"{_text('dice', dice.worst)} {dice.worst_case}", dice.worst, _tone(dice.worst)),
             _cell("iou", organ.metric("iou").mean), _cell("nsd", organ.metric("nsd").mean),
-            *(Cell(distance.text, distance.mean) for distance in (organ.metric("hd95_mm"), organ.metric("assd_mm"))),
+            *(Cell(distance.text, distance.typical) for distance in (organ.metric("hd95_mm"), organ.metric("assd_mm"))),
             _cell("difference_percent", organ.metric("difference_percent").mean), _cell("dice", organ.pooled.dice),
         ])  # fmt: skip
+    return headers, rows
+
+
+def _lesion_table(organs: Sequence[OrganSummary]) -> Table:
+    """Lesions found by their longest axial diameter, false ones, and how far the burden is off; no rows without any."""
+    small, large = SIZES_MM
+    headers = ["Lesions", "Cases", "Healthy", f"Found, below {small:g} mm", f"{small:g} to {large:g} mm",
+               f"Above {large:g} mm", "False, a case", "False, a healthy case", "Burden off by, points"]  # fmt: skip
+    rows: list[list[Value]] = []
+    for organ in organs:
+        if (found := organ.lesions) is not None:
+            row = found.row()
+            rates = [row[name] for name in ("false_lesions_an_organ", "false_lesions_a_healthy_organ", "burden_error")]
+            rows.append([
+                _organ(organ.organ), found.organs, found.healthy, *(f"{n} of {there}" for n, there in found.by_size),
+                *(_cell("burden_error", rate) for rate in rates),
+            ])  # fmt: skip
     return headers, rows
 
 

@@ -17,7 +17,8 @@ STATUS: Mapping[Status, str] = MappingProxyType(
     {
         "true_positive": "in the truth and in the prediction",
         "false_negative": "in the truth, not in the prediction: overlap and NSD are 0, distances infinite",
-        "false_positive": "in the prediction, not in the truth: overlap and NSD are 0, distances infinite",
+        "false_positive": "in the prediction, not in the truth: overlap and NSD are 0, distances infinite; of lesions "
+        "in an organ that has none they are not defined, and false lesions are counted",
         "true_negative": "in neither: there is nothing to agree on; only accuracy and the difference in ml are defined",
         "no_prediction": "the case has no prediction and counts as if nothing had been found",
     }
@@ -72,6 +73,11 @@ class Score:
     burden: tuple[float, float] = (nan, nan)
 
     @property
+    def is_healthy(self) -> bool:
+        """Whether the row is of lesions in an organ that has none: false ones are counted there, nothing else."""
+        return self.lesions is not None and self.confusion.truth == 0
+
+    @property
     def truth_ml(self) -> float:
         """Volume of the truth."""
         return self.confusion.truth * self.voxel_ml
@@ -91,7 +97,8 @@ class Score:
 class CaseScores:
     """All scores of a case, and its joint histogram: voxels by our label in the truth (rows) and the prediction.
 
-    unknown: numbers in the truth's and in the prediction's file that their scheme has no name for.
+    unknown: numbers in the truth's and in the prediction's file that their scheme has no name for. lesions: kinds that
+    the truth's labels can name, there or not.
     """
 
     case: str
@@ -99,3 +106,4 @@ class CaseScores:
     histogram: Counts
     notes: tuple[str, ...] = ()
     unknown: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    lesions: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from abdoseg.anatomy.organs import BY_NAME, MAIN, ORGANS, host_of
 from abdoseg.evaluation.score import CaseScores, EvaluationOptions, Score, Status
+from abdoseg.image.lesions import axial_diameters
 from abdoseg.image.volume import Geometry, Labelmap
 from abdoseg.metrics import (
     Confusion,
@@ -51,9 +52,12 @@ def score_case(
     histogram[0, 0] += int(np.prod(geometry.shape)) - pair.truth.size
     steps, tilted = _steps(geometry, options.surface, pair.order)
 
+    def diameter_mm(lesion: Mask) -> float:
+        return axial_diameters(lesion.transpose(np.argsort(pair.order)), geometry).longest_mm
+
     def extract(organ: str) -> tuple[Surfaces, Detection | None]:
         inside, found = pair.masks(options.labels_of(organ))
-        lesions = detect(inside, found, options.min_overlap) if BY_NAME[organ].is_lesion else None
+        lesions = detect(inside, found, options.min_overlap, diameter_mm) if BY_NAME[organ].is_lesion else None
         if len(steps) == 2:  # a single slice has contours, not surfaces
             flat = int(np.argmin([geometry.shape[axis] for axis in pair.order]))
             inside, found = np.asarray(inside.any(axis=flat)), np.asarray(found.any(axis=flat))
@@ -86,8 +90,14 @@ def score_case(
         pool.submit(score, organ, lesions, SurfaceDistances.between(points, there.result(), back.result()))
         for organ, lesions, points, there, back in measuring
     ]
-    unknown = truth.unknown, prediction.unknown if prediction else ()
-    return CaseScores(case, tuple(job.result() for job in scoring), histogram, (tilted,) if tilted else (), unknown)
+    return CaseScores(
+        case=case,
+        scores=tuple(job.result() for job in scoring),
+        histogram=histogram,
+        notes=(tilted,) if tilted else (),
+        unknown=(truth.unknown, prediction.unknown if prediction else ()),
+        lesions=tuple(organ for organ in truth.organs.values() if BY_NAME[organ].is_lesion),
+    )
 
 
 @dataclass(frozen=True, eq=False)

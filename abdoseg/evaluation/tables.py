@@ -44,6 +44,11 @@ def summary_rows(evaluation: Evaluation) -> list[Row]:
     return rows
 
 
+def lesion_rows(evaluation: Evaluation) -> list[Row]:
+    """One row a kind of lesion that was scored: lesions found by diameter, false ones, the burden's error."""
+    return [{"organ": organ.organ} | organ.lesions.row() for organ in evaluation.organs if organ.lesions]
+
+
 def as_json(evaluation: Evaluation) -> Row:
     """Everything, ready for json.dumps: NaN is null, infinity the string "inf"."""
     options, reading = evaluation.options, evaluation.reading
@@ -71,6 +76,7 @@ def as_json(evaluation: Evaluation) -> Row:
                     "failure_rate": organ.failure_rate,
                     "pooled": asdict(organ.pooled) | {"dice": organ.pooled.dice, "iou": organ.pooled.iou},
                     "metrics": {summary.metric: _statistics(summary) for summary in organ.metrics if summary.n},
+                    "lesions": organ.lesions and organ.lesions.row(),
                 }
                 for organ in evaluation.organs
             },

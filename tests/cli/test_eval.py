@@ -179,3 +179,17 @@ def test_quiet_says_nothing_but_the_table(tmp_path):
     pred, truth = cohort(tmp_path, [0, 0, 0])
     assert "Dice is 1.0000, IoU is 1.0000" in run(pred, truth).stderr
     assert run(pred, truth, "-q").stderr == ""
+
+
+def test_lesions_have_a_table_and_a_csv_of_their_own(tmp_path):
+    sick = body()
+    sick[3:5, 9:11, 5:7] = 5
+    pred, truth = cohort(tmp_path, [0, 0], truths=[sick, body()])
+    write(pred / "c0_seg.nii.gz", sick)
+    result = run(pred, truth, "-q", "-o", tmp_path / "s.csv", "--report", tmp_path / "r.html")
+    assert "Lesions" in result.stdout and "1 of 1" in result.stdout
+    assert "without liver_tumour, which not all cases have" in " ".join(result.stdout.split())
+    (lesions,) = rows(tmp_path / "s_lesions.csv")
+    assert (lesions["organ"], lesions["organs"], lesions["healthy"]) == ("liver_tumour", "2", "1")
+    assert (lesions["found_below_10_mm"], lesions["lesions_below_10_mm"]) == ("1", "1")
+    assert "Lesions one by one" in (tmp_path / "r.html").read_text()

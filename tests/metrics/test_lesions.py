@@ -50,3 +50,14 @@ def test_nothing_to_find_has_no_score_and_a_false_lesion_has_zero():
     assert math.isnan(detect(nothing, nothing).f1)
     found = detect(nothing, row((3, 4)))
     assert (found.tp, found.fp, found.fn, found.f1) == (0, 1, 0, 0)
+
+
+def test_lesions_are_counted_by_their_diameter():
+    truth = row((0, 2), (4, 16), (18, 48), length=60)
+    found = detect(truth, row((5, 6), length=60), diameter_mm=lambda piece: float(piece.sum()))
+    assert found.diameters_mm == (2, 12, 30)
+    assert found.found == (False, True, False)
+    assert found.by_size == ((0, 1), (1, 1), (0, 1))
+    edges = detect(row((0, 10), (12, 32), length=40), row(length=40), diameter_mm=lambda piece: float(piece.sum()))
+    assert edges.by_size == ((0, 0), (0, 1), (0, 1))  # 10 mm is measurable, 20 mm large
+    assert detect(row(), row()).by_size == ((0, 0), (0, 0), (0, 0))
