@@ -17,6 +17,7 @@ FLOORS = [
     {"provenance"},
     {"segmentation", "training", "exporters", "evaluation", "cohort"},
     {"batch"},
+    {"cluster"},
     {"api"},
     {"cli"},
 ]

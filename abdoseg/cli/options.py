@@ -92,6 +92,21 @@ def model_loader(name: str | None, device: str, threads: int | None) -> Callable
     return load
 
 
+def worker_loader(name: str | None, device: str, threads: int | None, scheduler: str) -> Callable[[], Model]:
+    """Loads the model on a worker of a cluster, and tunes its process. threads: its share of the cores if not given."""
+    from abdoseg.runtime.threads import cores
+
+    file = str(Path(name).absolute()) if name and Path(name).is_file() else name
+    workers = scheduler.removeprefix("local:")
+    if threads is None and workers.isdigit():
+        threads = max(1, cores() // int(workers))
+
+    def load() -> Model:
+        return model_loader(file, device, threads or cores())()
+
+    return load
+
+
 def listed_paths(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
     """The paths of `listed_scans`."""
     return [scan if isinstance(scan, Path) else scan.path for scan in listed_scans(paths, from_file)]

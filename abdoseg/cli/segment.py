@@ -50,6 +50,7 @@ class SegmentOptions(ExportFlags):
     all_series: bool
     dry_run: bool
     resume: bool
+    scheduler: str | None
     shard: str | None
     keep_going: bool
     progress: Literal["auto", "json", "none"]
@@ -141,6 +142,8 @@ class SegmentOptions(ExportFlags):
 @click.option("--all-series", is_flag=True, help="Every CT series of a DICOM study, in place of the best one.")
 @click.option("--dry-run", is_flag=True, help="List what would be done on stdout, with time and memory, and stop.")
 @click.option("--resume", is_flag=True, help="Pass over cases that the folder's ledger says are done.")
+@click.option("--scheduler", metavar="ADDRESS|local:N|FILE.yaml",
+              help="Send cases to workers of a Dask scheduler, to N processes here, or to a queue's jobs.")  # fmt: skip
 @click.option("--shard", metavar="I/N|auto", help="Every N-th scan from the I-th on, for N machines on one list; auto: "
               "by the array job of Slurm or SGE that this is a task of; auto/N: by that of PBS.")  # fmt: skip
 @click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a scan that fails.")
@@ -183,7 +186,7 @@ def segment(given: SegmentOptions) -> int:
         cases, overwrite = request.unfinished(cases, ledger, talk, given.as_json), True
     batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, given.tumour, reading, given.all_organs)
     folder = given.output.parent if single else given.output
-    export = _exporting(given, folder, overwrite, several, _reference_series(given, cases))
+    export = _exporting(given, folder, overwrite or bool(given.scheduler), several, _reference_series(given, cases))
     load = options.model_loader(given.model_name, given.device, given.threads)
     if given.dry_run:
         return list_cases(cases, load, reading, talk)
@@ -201,7 +204,14 @@ def segment(given: SegmentOptions) -> int:
 
     try:
         with CaseProgress(len(cases), given.progress, talk) as progress:
-            for result in run(cases, load, batch, export, tiles, finished):
+            if given.scheduler:
+                from abdoseg.cluster import run_on_cluster
+
+                load = options.worker_loader(given.model_name, given.device, given.threads, given.scheduler)
+                results = run_on_cluster(cases, load, given.scheduler, batch, export, finished)
+            else:
+                results = run(cases, load, batch, export, tiles, finished)
+            for result in results:
                 _tell(result, talk, given.as_json)
                 progress.advance(result.case.name, result.error is not None)
                 if result.error:
@@ -260,6 +270,8 @@ def _exporting(
 ) -> Export | None:
     """Writes the formats beside the labelmap, and thumbnails for the index page; None when there is neither."""
     chosen, formats = given.exporter_options(), given.further_formats()
+    if given.scheduler:
+        folder, series = folder.absolute(), {case: path.absolute() for case, path in series.items()}
     if not formats and not thumbnails:
         return None
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ REMEDIES = {
     errno.ENOTDIR: "a part of the path is a file, not a folder; name another folder",
     errno.ENAMETOOLONG: "the name is too long for this file system; give a shorter one",
 }
+TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(.+)")
 LONGEST_TAIL = 100  # characters of the final name kept in the temporary one: its suffixes, within any file system
 
 
@@ -69,3 +71,17 @@ def ensure_writable(folder: Path) -> None:
 def _reason(error: OSError) -> str:
     """What the system said, in words that name a remedy."""
     return REMEDIES.get(error.errno or 0, f"cannot be written: {error.strerror or error}")
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Removes the temporary files that killed processes left of these files. To be called when nobody writes them."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name[-LONGEST_TAIL:])
+    for folder, tails in names.items():
+        if folder.is_dir():
+            for file in folder.iterdir():
+                found = TEMPORARY.fullmatch(file.name)
+                if found and found[1] in tails:
+                    with contextlib.suppress(OSError):
+                        file.unlink()

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from abdoseg.errors import OutputError
-from abdoseg.runtime.files import ensure_absent, ensure_writable, writing
+from abdoseg.runtime.files import ensure_absent, ensure_writable, remove_leftovers, writing
 
 
 def test_a_file_appears_under_its_name_when_the_block_ends(tmp_path):
@@ -81,3 +81,11 @@ def test_a_folder_in_the_way_is_an_error_even_when_overwriting(tmp_path):
 def test_a_writable_folder_is_made_and_left_empty(tmp_path):
     ensure_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_what_killed_processes_left_of_a_file_is_removed_and_nothing_else(tmp_path):
+    names = (".0a1b2c3d-a_seg.nii.gz", ".0a1b2c3d-b_seg.nii.gz", ".0a1b2c3-a_seg.nii.gz", "a_seg.nii.gz")
+    for name in names:
+        (tmp_path / name).write_text("")
+    remove_leftovers([tmp_path / "a_seg.nii.gz", tmp_path / "absent" / "c"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
