@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -20,11 +21,13 @@ from abdoseg.image.volume import Geometry, Volume
 from abdoseg.io import read_scan
 from abdoseg.io.archive import Entry, entries
 from abdoseg.runtime.threads import cores
+from abdoseg.training.data.layouts import detect_layout
 
 if TYPE_CHECKING:
     from abdoseg.io.dicom.headers import Slice
     from abdoseg.io.dicom.series import Series
 
+LOG = logging.getLogger("abdoseg")
 SCAN_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 # Files beside scans that no reader need look into; what else has no suffix of SCAN_FILES may be DICOM.
 OTHER_FILES = (".raw", ".zraw", ".img", ".img.gz", ".hdr", ".hdr.gz", ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md",
@@ -70,6 +73,7 @@ def find_scans(path: Path, all_series: bool = False, skip: Path | None = None) -
     """
     if not path.is_dir():
         return _in_zip(path, all_series) if path.name.lower().endswith(".zip") else [FoundScan(path, path)]
+    files_found: list[Path] = []
     found: list[FoundScan] = []
     candidates: dict[Path, list[Entry]] = {}
     for folder, files in _walk(path, skip):
@@ -79,11 +83,12 @@ def find_scans(path: Path, all_series: bool = False, skip: Path | None = None) -
         for file in files:
             name = file.name.lower()
             if name.endswith(SCAN_FILES):
-                found += [] if _is_result(file) else [FoundScan(file, file)]
+                files_found += [] if _is_result(file) else [file]
             elif name.endswith(".zip"):
                 found += _in_zip(file, all_series)
             elif not name.endswith(OTHER_FILES) and (entry := _entry(file, path)):
                 candidates.setdefault(folder, []).append(entry)
+    found += [FoundScan(file, file) for file in _without_labels(path, files_found)]
     if candidates:
         found += _studies(path, candidates, all_series, alone=not found)
     return sorted(found, key=lambda scan: str(scan.place)) or [FoundScan(path, path)]
@@ -196,6 +201,17 @@ def _entry(file: Path, root: Path) -> Entry | None:
     except OSError:
         return None
     return Entry(str(file.relative_to(root)), size, lambda: file.open("rb")) if size else None
+
+
+def _without_labels(path: Path, files: Sequence[Path]) -> list[Path]:
+    """The files that are no labels of others, by the layouts of datasets: images and labels, NAME_ct and NAME_seg."""
+    names = [file.relative_to(path).as_posix() for file in files]
+    labels = {name for case in detect_layout(names).cases if case.image is not None for name in case.labels}
+    if labels:
+        LOG.warning(
+            "%s: %d files of labels beside their scans are left out, such as %s", path, len(labels), min(labels)
+        )
+    return [file for file, name in zip(files, names, strict=True) if name not in labels]
 
 
 def _is_result(file: Path) -> bool:

@@ -49,6 +49,17 @@ def test_patient_folders_of_nifti_are_descended(tmp_path):
     assert names(tmp_path) == ["p1_ct", "p2_ct"]
 
 
+@pytest.mark.parametrize(
+    ("scan", "labels"),
+    [("a_ct.nii.gz", "a_seg.nii.gz"), ("images/a_0000.nii.gz", "labels/a.nii.gz"), ("p/ct.nii.gz", "p/seg.nii.gz")],
+)
+def test_labels_beside_their_scans_are_left_out_and_said(tmp_path, caplog, scan, labels):
+    nifti(tmp_path / scan)
+    nifti(tmp_path / labels, 1)
+    assert [found.path for found in find_scans(tmp_path)] == [tmp_path / scan]
+    assert f"1 files of labels beside their scans are left out, such as {labels}" in caplog.text
+
+
 def test_what_a_run_left_among_the_scans_is_no_scan(tmp_path):
     nifti(tmp_path / "ct.nii.gz")
     nifti(tmp_path / "ct_seg.nii.gz", 1)
