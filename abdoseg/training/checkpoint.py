@@ -30,6 +30,7 @@ class Progress:
         seconds: time spent training, all sittings together.
         best: the highest mean Dice of the output organs so far; best_step: where it was reached.
         loss_sum, loss_count: the sum of the losses of the epoch that is under way, and their number.
+        confusion: its training voxels by true and predicted channel, empty for none.
         validation_s: how long the last validation took; validated_s: when in `seconds` it ended.
         extra: the run's limits, a digest of its data, and the weights that it began with.
     """
@@ -40,6 +41,7 @@ class Progress:
     best_step: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
+    confusion: list[list[int]] = field(default_factory=list)
     validation_s: float = 0.0
     validated_s: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)

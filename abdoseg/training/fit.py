@@ -27,16 +27,19 @@ from abdoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from abdoseg.training.data.cache import Cache
 from abdoseg.training.distributed import ALONE, World
 from abdoseg.training.history import LOG_FILE, Epoch, Watcher, append, read_log
-from abdoseg.training.losses import mixed_loss
+from abdoseg.training.losses import mixed_loss, owners_of
+from abdoseg.training.pixel_metrics import count_confusion, pixel_metrics
 from abdoseg.training.prefetch import auto_workers, prefetch
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.schedule import RunClock, RunLimits, learning_rate
-from abdoseg.training.validation import mean_dice, mean_of, validate
+from abdoseg.training.validation import mean_dice, mean_of, pooled, validate
 from abdoseg.training.warm_start import warm_start
 
 LOG = logging.getLogger("abdoseg")
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
-CALIBRATION_BATCHES = 8  # to come, on which the activation ranges are measured
+# To come, on which the activation ranges are measured. Of the ranges that 128 patches give, 16 patches reach .89 of the
+# width in the mean and .71 in the worst layer, 64 reach .98 and .87.
+CALIBRATION_PATCHES = 64
 Ended = Literal["done", "early stopping", "stopped"]
 
 
@@ -160,14 +163,19 @@ def _is_stale(progress: Progress, limits: RunLimits, epoch_steps: int) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """All that a step changes. ema: the moving average of the weights, which is kept in the end."""
+    """All that a step changes.
+
+    ema: the moving average of the weights, which is kept in the end. confusion: (C, C) training voxels of the epoch.
+    """
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
     ema: dict[str, Tensor]
     progress: Progress
+    confusion: Tensor
 
     def save(self, path: Path) -> None:
+        self.progress.confusion = self.confusion.tolist()
         save_checkpoint(path, self.network, self.ema, self.optimiser, self.progress)
 
 
@@ -203,7 +211,11 @@ def _begin(
         ema = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     if world.rank:
         torch.manual_seed(config.seed + world.rank + progress.step)  # other processes drop other channels
-    return _State(network, optimiser, ema, progress), epochs
+    classes = len(config.organs) + 1
+    confusion = torch.zeros((classes, classes), dtype=torch.int64, device=options.device)
+    if progress.confusion:
+        confusion += torch.tensor(progress.confusion, device=options.device)
+    return _State(network, optimiser, ema, progress, confusion), epochs
 
 
 def _differentiate(batch: Batch, state: _State, config: TrainingConfig, world: World) -> tuple[float, float]:
@@ -215,6 +227,7 @@ def _differentiate(batch: Batch, state: _State, config: TrainingConfig, world: W
         logits = state.network(image)  # (B, C, I, J, K)
     target, annotated = batch.target.to(device), batch.annotated.to(device)
     loss = mixed_loss(logits, target, annotated, config.loss_weights, config.dice_weights, config.hosts)
+    state.confusion.add_(count_confusion(logits, target, owners_of(annotated, config.hosts)))
     state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     world.average_gradients(state.network)
@@ -239,21 +252,27 @@ def _epoch(
     best = mean >= progress.best
     if best:
         progress.best, progress.best_step = mean, progress.step
+    loss = progress.loss_sum / max(1, progress.loss_count)
     epoch = Epoch(
         step=progress.step,
         seconds=progress.seconds,
-        loss=progress.loss_sum / max(1, progress.loss_count),
+        loss=loss,
         learning_rate=rate,
         dice=dice,
         accuracy=mean_of([score.accuracy for score in scores]),
         iou=mean_of([score.iou for score in scores if score.dice]),
         iou_at_half=mean_of([score.iou_at_half for score in scores if score.dice]),
+        train=pixel_metrics(state.confusion.cpu().numpy(), loss),
+        validation=pooled(scores),
         digest=digest_of(state.ema),
         best=best,
         scores=tuple(scores),
     )
     progress.loss_sum, progress.loss_count = 0.0, 0
-    images = (sampler.batch(progress.step + n).image.to(device) for n in range(CALIBRATION_BATCHES))
+    state.confusion.zero_()
+    images = (
+        sampler.batch(progress.step + n).image.to(device) for n in range(math.ceil(CALIBRATION_PATCHES / config.batch))
+    )
     content = _weights(state.ema, config, progress, images, device)
     for name in (BEST, LAST) if best else (LAST,):
         with writing(run / name, overwrite=True) as temporary:

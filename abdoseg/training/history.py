@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
 from abdoseg.runtime.files import writing
 from abdoseg.training.checkpoint import Progress
+from abdoseg.training.pixel_metrics import NOT_MEASURED, PixelMetrics
 from abdoseg.training.validation import CaseScore
 
 LOG_FILE = "log.csv"
@@ -24,6 +25,7 @@ class Epoch:
         seconds: since the run began, all sittings together.
         loss: mean over the epoch's steps.
         dice: by organ, the mean over the validation cases; accuracy, iou, iou_at_half: means of the cases' own.
+        train: of the epoch's patches; validation: of the validation cases, their voxels pooled.
         digest: SHA-256 of the weights' moving average.
         best: whether no epoch before was better.
     """
@@ -36,19 +38,23 @@ class Epoch:
     accuracy: float = float("nan")
     iou: float = float("nan")
     iou_at_half: float = float("nan")
+    train: PixelMetrics = NOT_MEASURED
+    validation: PixelMetrics = NOT_MEASURED
     digest: str = ""
     best: bool = False
     scores: Sequence[CaseScore] = field(default=(), repr=False, compare=False)
 
     def row(self, organs: Sequence[str]) -> dict[str, str]:
         """The line in log.csv; nothing where nothing was measured."""
-        fields = {
+        columns = {
             "step": str(self.step), "seconds": f"{self.seconds:.1f}", "loss": f"{self.loss:.6f}",
             "learning_rate": f"{self.learning_rate:.4g}", "accuracy": _number(self.accuracy),
             "mean_iou": _number(self.iou), "iou_at_0.5": _number(self.iou_at_half),
         }  # fmt: skip
-        fields |= {f"dice_{organ}": _number(self.dice.get(organ, float("nan"))) for organ in organs}
-        return fields | {"weights": self.digest}
+        for side, metrics in (("train", self.train), ("val", self.validation)):
+            columns |= {f"{side}_{name}": _number(value) for name, value in vars(metrics).items()}
+        columns |= {f"dice_{organ}": _number(self.dice.get(organ, float("nan"))) for organ in organs}
+        return columns | {"weights": self.digest}
 
 
 class Watcher(Protocol):
@@ -104,8 +110,15 @@ def _epoch(row: Mapping[str, str]) -> Epoch:
         accuracy=float(row["accuracy"] or "nan"),
         iou=float(row["mean_iou"] or "nan"),
         iou_at_half=float(row.get("iou_at_0.5") or "nan"),
+        train=_metrics(row, "train"),
+        validation=_metrics(row, "val"),
         digest=row["weights"],
     )
+
+
+def _metrics(row: Mapping[str, str], side: str) -> PixelMetrics:
+    """A side's columns; NaN in logs from before there were any."""
+    return PixelMetrics(**{f.name: float(row.get(f"{side}_{f.name}") or "nan") for f in fields(PixelMetrics)})
 
 
 def _number(value: float) -> str:

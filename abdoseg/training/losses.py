@@ -129,7 +129,8 @@ class _ClassSums(torch.autograd.Function):
             p = log_p.exp_()
             overlap.index_add_(0, y, q)
             total += torch.linalg.vector_norm(p, dim=1) ** 2 + torch.bincount(y, minlength=len(p))
-            kept.append(p)
+            if ctx.needs_input_grad[0]:
+                kept.append(p)
         ctx.save_for_backward(logits, target, *kept)
         ctx.owners, ctx.weights = owners, (entropy, focal)
         return overlap, total, pixelwise / target.numel()

@@ -71,6 +71,11 @@ def test_a_run_leaves_weights_checkpoint_and_log(split, tmp_path):
     assert [row["step"] for row in rows] == ["2", "4"] and len(rows[0]["weights"]) == 64
     assert 0 <= float(rows[1]["dice_liver"]) <= 1 and 0 < float(rows[1]["accuracy"]) < 1
     assert 0 <= float(rows[1]["iou_at_0.5"]) <= float(rows[1]["mean_iou"]) + 0.5
+    for side in ("train", "val"):
+        metrics = {name: float(rows[1][f"{side}_{name}"]) for name in ("accuracy", "jaccard", "precision", "recall")}
+        assert all(0 <= value <= 1 for value in metrics.values()) and float(rows[1][f"{side}_loss"]) > 0
+        assert metrics["jaccard"] <= float(rows[1][f"{side}_dice"]) <= 1
+    assert rows[1]["train_loss"] == f"{float(rows[1]['loss']):.4f}"
     best, last = load_model(outcome.weights, "cpu"), load_model(tmp_path / "run" / LAST, "cpu")
     assert last.plan.organs == best.plan.organs == RECIPE.organs and last.plan.training["steps"] == 4
     assert best.plan.training["steps"] == outcome.progress.best_step
@@ -309,9 +314,8 @@ def test_weights_hold_the_ranges_of_feature_maps_that_may_be_bytes(split, tmp_pa
     model = load_model(outcome.weights, "cpu")
     sampler = Sampler(split.cache, split.train, recipe)
     with torch.inference_mode():
-        stems = [
-            model.network.stem(sampler.batch(outcome.progress.step + n).image) for n in range(fit.CALIBRATION_BATCHES)
-        ]
+        steps = range(outcome.progress.step, outcome.progress.step + fit.CALIBRATION_PATCHES // recipe.batch)
+        stems = [model.network.stem(sampler.batch(step).image) for step in steps]
     ends = min(float(s.min()) for s in stems), max(float(s.max()) for s in stems)
     ranges = model.plan.activation_ranges
     assert ranges["stem"] == pytest.approx(ends, abs=0.01)  # the weights are stored in half precision

@@ -12,7 +12,7 @@ from abdoseg.model.weights import build_network
 from abdoseg.training import validation
 from abdoseg.training.data.cache import PreparedCase
 from abdoseg.training.history import Epoch, append, read_log
-from abdoseg.training.validation import Prediction, mean_of, predict, score_case
+from abdoseg.training.validation import Prediction, mean_of, pooled, predict, score_case, validate
 
 LAST = Epoch(
     step=4, seconds=3.0, loss=0.5, learning_rate=1e-3, dice={"liver": 0.7}, accuracy=0.9, iou=0.5, iou_at_half=0.4
@@ -45,6 +45,20 @@ def test_an_organ_that_is_not_there_is_not_scored(tmp_path):
     assert np.isnan(mean_of([]))
 
 
+def test_the_loss_of_a_scan_is_the_recipes_and_metrics_pool_the_voxels_of_all_cases(tmp_path):
+    cache = packed(tmp_path, 2, ("liver", "spleen"))
+    torch.manual_seed(0)
+    network = build_network(RECIPE.plan().network).eval()
+    scores = validate(network.state_dict(), RECIPE, cache, ["case0", "case1"], torch.device("cpu"))
+    assert all(score.loss > 0 for score in scores)
+    assert scores[0].confusion.sum() == np.prod(cache.cases[0].shape)
+    assert not scores[0].confusion[:, 2:4].any()  # nobody looked for kidneys: what is called so counts as background
+    found = pooled(scores)
+    assert found.loss == pytest.approx((scores[0].loss + scores[1].loss) / 2)
+    table = scores[0].confusion + scores[1].confusion
+    assert found.accuracy == pytest.approx(np.trace(table) / table.sum()) and np.isnan(pooled([]).loss)
+
+
 def test_a_long_scan_in_slabs_is_guessed_as_in_one_piece_where_the_margin_suffices(tmp_path, monkeypatch):
     one = packed(tmp_path, 1).cases[0]
     torch.manual_seed(0)
@@ -64,7 +78,7 @@ def test_a_log_from_before_a_column_was_added_is_read_and_goes_on_with_it(tmp_pa
         "2,1.5,0.700000,0.001,0.9000,0.5000,0.6000,abc\n4,2.5,0.600000,0.001,0.9000,0.5000,,abc\n"
     )
     epochs = read_log(path, until_step=2)
-    assert [(e.step, e.iou, e.dice) for e in epochs] == [(2, 0.5, {"liver": 0.6})]
+    assert [(e.step, e.iou, e.dice) for e in epochs] == [(2, 0.5, {"liver": 0.6})] and np.isnan(epochs[0].train.dice)
     append(path, LAST, ["liver"])
     lines = path.read_text().splitlines()
     assert (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from abdoseg.anatomy.organs import BY_NAME, ORGANS
@@ -20,15 +21,20 @@ from abdoseg.training.augment.sampler import channel_table
 from abdoseg.training.checkpoint import Progress
 from abdoseg.training.data.cache import Cache, PreparedCase
 from abdoseg.training.history import Epoch
+from abdoseg.training.pixel_metrics import PixelMetrics
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.validation import CaseScore
 
 SHOWN = 4  # validation cases
-LOSS_COLOUR = (110, 120, 136)
+LOSS_COLOUR, VALIDATION_COLOUR = (110, 120, 136), (200, 90, 40)
+METRIC_COLOURS = {
+    "accuracy": (110, 120, 136), "jaccard": (66, 133, 190), "precision": (46, 150, 90), "recall": (200, 90, 40),
+    "dice": (130, 80, 170),
+}  # fmt: skip
 
 
 class Curves:
-    """Rewrites curves.svg after each epoch: loss on the left, Dice by organ on the right."""
+    """Rewrites curves.svg (loss, Dice by organ) and metrics.svg (pixel metrics) after each epoch."""
 
     def __init__(self, run: Path, config: TrainingConfig) -> None:
         self.run, self.config = run, config
@@ -39,7 +45,10 @@ class Curves:
     def epoch_done(self, epochs: Sequence[Epoch]) -> None:
         """Draws all epochs so far."""
         steps = [epoch.step for epoch in epochs]
-        loss = [curve("training", LOSS_COLOUR, steps, [epoch.loss for epoch in epochs])]
+        loss = [
+            curve("training", LOSS_COLOUR, steps, [epoch.loss for epoch in epochs]),
+            curve("validation", VALIDATION_COLOUR, steps, [epoch.validation.loss for epoch in epochs]),
+        ]
         dice = [
             curve(title_of(organ), colour_of(organ), steps, [epoch.dice.get(organ, math.nan) for epoch in epochs])
             for organ in self.config.output_organs
@@ -48,8 +57,20 @@ class Curves:
             charts.line_chart(loss, "Loss", "step", "loss"),
             charts.line_chart(dice, "Dice, validation cases", "step", "Dice", (0.0, 1.0)),
         ]
-        with writing(self.run / "curves.svg", overwrite=True) as path:
-            path.write_text(charts.svg_file(drawn), encoding="utf-8")
+        metrics = [
+            _metrics_chart("Pixel metrics, training patches", steps, [epoch.train for epoch in epochs]),
+            _metrics_chart("Pixel metrics, validation cases", steps, [epoch.validation for epoch in epochs]),
+        ]
+        for name, side_by_side in (("curves.svg", drawn), ("metrics.svg", metrics)):
+            with writing(self.run / name, overwrite=True) as path:
+                path.write_text(charts.svg_file(side_by_side), encoding="utf-8")
+
+
+def _metrics_chart(title: str, steps: Sequence[int], metrics: Sequence[PixelMetrics]) -> Markup:
+    curves = [
+        curve(name, colour, steps, [getattr(one, name) for one in metrics]) for name, colour in METRIC_COLOURS.items()
+    ]
+    return charts.line_chart(curves, title, "step", "", (0.0, 1.0))
 
 
 class Slices:

@@ -17,7 +17,7 @@ def is_available() -> bool:
 
 
 class Events:
-    """Writes loss, rate and Dice by organ into the run's folder, to be read by `tensorboard --logdir`."""
+    """Writes loss, learning rate, pixel metrics and Dice by organ into the run's folder, for `tensorboard --logdir`."""
 
     def __init__(self, run: Path) -> None:
         with warnings.catch_warnings():
@@ -37,6 +37,9 @@ class Events:
         self.writer.add_scalar("learning_rate", last.learning_rate, last.step)
         for name, value in (("accuracy", last.accuracy), ("mean_iou", last.iou), ("iou_at_0.5", last.iou_at_half)):
             self.writer.add_scalar(f"validation/{name}", value, last.step)
+        for side, metrics in (("train", last.train), ("val", last.validation)):
+            for name, value in vars(metrics).items():
+                self.writer.add_scalar(f"{name}/{side}", value, last.step)
         for organ, dice in last.dice.items():
             self.writer.add_scalar(f"dice/{organ}", dice, last.step)
         self.writer.flush()

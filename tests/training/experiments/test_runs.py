@@ -53,6 +53,9 @@ def test_a_run_leaves_its_pictures_scores_and_model_card(experiment, tmp_path):
     run = tmp_path / "run"
     result = train_once(experiment, by_names(experiment.data.scans(), ["case3"]), run)
     curves = (run / "curves.svg").read_text()
+    metrics = (run / "metrics.svg").read_text()
+    assert "Pixel metrics, training patches" in metrics and "Pixel metrics, validation cases" in metrics
+    assert "jaccard " in metrics and ">validation " in curves
     assert "Loss: loss by step; training " in curves and "Dice, validation cases: Dice by step; liver " in curves
     with Image.open(run / "validation" / "case3.png") as sheet:
         assert sheet.width > 500
