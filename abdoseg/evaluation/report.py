@@ -16,6 +16,7 @@ from abdoseg.evaluation.tables import confusion_table
 from abdoseg.metrics.lesions import SIZES_MM
 from abdoseg.rendering import charts
 from abdoseg.rendering.html import Cell, Value, hex_colour, render_page
+from abdoseg.rendering.slices import title_of
 
 BOXES = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "difference_percent")
 LIMITS = {"dice": (0.0, 1.0), "nsd": (0.0, 1.0), "precision": (0.0, 1.0), "recall": (0.0, 1.0)}
@@ -24,7 +25,7 @@ SURFACES = {
     "elements": "surface elements weighted by area (as DeepMind's surface-distance and FLARE count)",
 }
 BY_CASE = ("dice", "iou", "precision", "recall", "nsd", "hausdorff_mm", "hd95_mm", "assd_mm", "truth_ml",
-           "prediction_ml", "difference_ml", "difference_percent", "accuracy")  # fmt: skip
+           "prediction_ml", "difference_percent", "accuracy")  # fmt: skip
 LESIONS = ("lesion_tp", "lesion_fn", "lesion_fp", "lesion_f1", "truth_burden_percent", "prediction_burden_percent")
 
 
@@ -48,14 +49,15 @@ def report_page(evaluation: Evaluation, images: Path | None = None) -> str:
         lesion_table=_lesion_table(evaluation.organs),
         apart=", ".join(_words(organ) for organ in overall.apart),
         boxes=_boxes(evaluation),
-        keys=[(_words(organ.organ), BY_NAME[organ.organ].colour) for organ in evaluation.organs],
+        keys=[(title_of(organ.organ), BY_NAME[organ.organ].colour) for organ in evaluation.organs],
         scatter=scatter,
         bland_altman=bland_altman,
         confusion=_confusion(evaluation),
         gallery=_gallery(evaluation, images),
         truth_colour=TRUTH,
         prediction_colour=PREDICTION,
-        case_table=_case_table(evaluation.scores),
+        case_table=_case_table(evaluation.scores, BY_CASE),
+        lesion_table=_case_table([score for score in evaluation.scores if score.lesions], LESIONS),
         glossary=_glossary(evaluation),
     )
 
@@ -150,7 +152,7 @@ def _series(evaluation: Evaluation, point: Callable[[Score], charts.DataPoint]) 
         points = tuple(one for one in map(point, rows) if one.y == one.y)
         if points:
             colour = hex_colour(BY_NAME[organ.organ].colour)
-            found.append(charts.Series(_words(organ.organ), colour, points))
+            found.append(charts.Series(title_of(organ.organ), colour, points))
     return found
 
 
@@ -166,7 +168,7 @@ def _confusion(evaluation: Evaluation) -> Table:
             rows.append(
                 [_organ(name), *[Cell(f"{percent:.2f}", percent, _confused(percent, hit)) for percent, hit in percents]]
             )
-    return ["Truth", *[_words(names[column]) for column in columns]], rows
+    return ["Truth", *[title_of(names[column]) for column in columns]], rows
 
 
 def _gallery(evaluation: Evaluation, images: Path | None) -> list[tuple[RGB, str, str]]:
@@ -176,7 +178,7 @@ def _gallery(evaluation: Evaluation, images: Path | None) -> list[tuple[RGB, str
         score = picture.score
         notes = ["" if score.status == "true_positive" else STATUS[score.status], picture.notes]
         caption = (
-            f"{score.case}, {_words(score.organ)}: Dice {_text('dice', score.confusion.dice)}, "
+            f"{score.case}, {title_of(score.organ)}: Dice {_text('dice', score.confusion.dice)}, "
             f"HD95 {_text('hd95_mm', score.hd95_mm)} mm, {score.truth_ml:.1f} ml in truth, "
             f"{score.prediction_ml:.1f} ml predicted." + "".join(_sentence(text) for text in notes)
         )
@@ -184,12 +186,12 @@ def _gallery(evaluation: Evaluation, images: Path | None) -> list[tuple[RGB, str
     return figures
 
 
-def _case_table(scores: Sequence[Score]) -> Table:
-    columns = BY_CASE + (LESIONS if any(score.lesions for score in scores) else ())
+def _case_table(scores: Sequence[Score], columns: Sequence[str]) -> Table:
     headers = ["Case", "Organ", "Status", *[METRICS[name].title for name in columns]]
     rows: list[list[Value]] = []
     for score in scores:
-        status = Cell(score.status, tone={"true_positive": "", "true_negative": "soft"}.get(score.status, "bad"))
+        tone = {"true_positive": "", "true_negative": "soft"}.get(score.status, "bad")
+        status = Cell(score.status.replace("_", " "), score.status, tone)
         numbers = [_cell(name, METRICS[name].value(score)) for name in columns]
         rows.append([score.case, _organ(score.organ), status, *numbers])
     return headers, rows
@@ -197,7 +199,7 @@ def _case_table(scores: Sequence[Score]) -> Table:
 
 def _glossary(evaluation: Evaluation) -> list[tuple[str, str]]:
     tolerances = ", ".join(
-        f"{_words(organ.organ)} {evaluation.options.tolerance_mm(organ.organ):g} mm" for organ in evaluation.organs
+        f"{title_of(organ.organ)} {evaluation.options.tolerance_mm(organ.organ):g} mm" for organ in evaluation.organs
     )
     items = [(metric.title, metric.meaning) for metric in METRICS.values()]
     items += [
@@ -243,12 +245,8 @@ def _confused(percent: float, right: bool) -> str:
     return "warn" if percent >= 5 else "soft" if percent < 0.005 else ""
 
 
-def _words(organ: str) -> str:
-    return organ.replace("_", " ")
-
-
 def _organ(organ: str) -> Cell:
-    return Cell(_words(organ), organ, colour=BY_NAME[organ].colour)
+    return Cell(title_of(organ), organ, colour=BY_NAME[organ].colour)
 
 
 def _sentence(text: str) -> str:

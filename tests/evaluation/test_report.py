@@ -148,6 +148,17 @@ def test_a_browser_sorts_the_table_and_finds_no_error(html, tmp_path):
         assert browser.complaints() == []
 
 
+def test_tables_fit_a_screen_of_1280_pixels(html, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(html, encoding="utf-8")
+    with chromium(tmp_path / "driver.log", width=1280) as browser:
+        browser.open(path)
+        widths = browser.run("""return [...document.querySelectorAll('.scroll')].map(
+            box => [box.firstElementChild.id, box.scrollWidth - box.clientWidth])""")
+        assert [table for table, excess in widths if excess > 0] == []
+        assert {"organ-table", "case-table", "lesion-table"} <= {table for table, _ in widths}
+
+
 def test_a_narrow_screen_does_not_scroll_sideways(html, tmp_path):
     path = tmp_path / "report.html"
     path.write_text(html, encoding="utf-8")
