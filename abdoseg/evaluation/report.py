@@ -47,7 +47,7 @@ def report_page(evaluation: Evaluation, images: Path | None = None) -> str:
         failure_dice=FAILURE_DICE,
         organ_table=_organ_table(evaluation.organs),
         lesion_table=_lesion_table(evaluation.organs),
-        apart=", ".join(_words(organ) for organ in overall.apart),
+        apart=", ".join(title_of(organ) for organ in overall.apart),
         boxes=_boxes(evaluation),
         keys=[(title_of(organ.organ), BY_NAME[organ.organ].colour) for organ in evaluation.organs],
         scatter=scatter,
@@ -57,7 +57,7 @@ def report_page(evaluation: Evaluation, images: Path | None = None) -> str:
         truth_colour=TRUTH,
         prediction_colour=PREDICTION,
         case_table=_case_table(evaluation.scores, BY_CASE),
-        lesion_table=_case_table([score for score in evaluation.scores if score.lesions], LESIONS),
+        lesion_cases=_case_table([score for score in evaluation.scores if score.lesions], LESIONS),
         glossary=_glossary(evaluation),
     )
 
