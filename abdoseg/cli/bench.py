@@ -34,7 +34,13 @@ SHAPE, SPACING_MM = (512, 512, 300), (0.75, 0.75, 1.0)
 @options.as_json
 @options.quiet
 def bench(
-    scan: Path | None, repeat: int, model_name: str | None, device: str, threads: int | None, as_json: bool, quiet: bool
+    scan: Path | None,
+    repeat: int,
+    model_names: tuple[str, ...],
+    device: str,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Time `segment` stage by stage, on SCAN or on a made-up one of 512 x 512 x 300.
 
@@ -50,7 +56,7 @@ def bench(
         tune_process()
         import_torch()
         from abdoseg.io import read_scan, write_nifti
-        from abdoseg.model.weights import load_model
+        from abdoseg.model.ensemble import load_models
         from abdoseg.segmentation import segment
     import torch
 
@@ -58,7 +64,7 @@ def bench(
     if threads:
         torch.set_num_threads(threads)
     with _timed(seconds, "load model"):
-        model = load_model(model_name, device)
+        model = load_models(model_names, device)
     with tempfile.TemporaryDirectory() as folder:
         if scan is None:
             talk.say("making a scan of " + " x ".join(map(str, SHAPE)))

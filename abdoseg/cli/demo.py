@@ -27,7 +27,13 @@ from abdoseg.cli.console import Talk
 @options.overwrite
 @options.quiet
 def demo(
-    output: Path, seed: int, model_name: str | None, device: str, threads: int | None, overwrite: bool, quiet: bool
+    output: Path,
+    seed: int,
+    model_names: tuple[str, ...],
+    device: str,
+    threads: int | None,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Segment a made-up abdomen, and compare with its true labels.
 
@@ -54,7 +60,7 @@ def demo(
         with writing(path, overwrite) as temporary:
             write_nifti(array, volume.stored, temporary)
         click.echo(path)
-    (result,) = run(cases, options.model_loader(model_name, device, threads), batch, track=talk.track)
+    (result,) = run(cases, options.model_loader(model_names, device, threads), batch, track=talk.track)
     if result.error:
         raise result.error
     labelmap = replace(read_labels(cases[0].labelmap), organs=truth.organs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,7 +33,10 @@ device = click.option(
     help="Where the network runs.",
 )
 threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
-model = click.option("--model", "model_name", metavar="FILE|NAME", help="Weights.  [default: the bundled model]")
+model = click.option(
+    "--model", "model_names", multiple=True, metavar="FILE|NAME",
+    help="Weights; given again, those of one recipe's folds are averaged.  [default: the bundled model]",
+)  # fmt: skip
 labels = click.option(
     "--labels", "scheme", metavar="SCHEME", default="abdoseg", show_default=True, shell_complete=complete_scheme,
     help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.",
@@ -69,7 +72,7 @@ def as_options(kind: type[Filled]) -> Callable[[Callable[[Filled], R]], Callable
     return decorate
 
 
-def model_loader(name: str | None, device: str, threads: int | None) -> Callable[[], Model]:
+def model_loader(names: Sequence[str], device: str, threads: int | None) -> Callable[[], Model]:
     """Loads the model when it is called: PyTorch takes a second to import, and the first scan is read meanwhile.
 
     Tunes the process and limits its threads at once.
@@ -83,26 +86,26 @@ def model_loader(name: str | None, device: str, threads: int | None) -> Callable
         import_torch()
         import torch
 
-        from abdoseg.model.weights import load_model
+        from abdoseg.model.ensemble import load_models
 
         if threads:
             torch.set_num_threads(threads)
-        return load_model(name, device)
+        return load_models(names, device)
 
     return load
 
 
-def worker_loader(name: str | None, device: str, threads: int | None, scheduler: str) -> Callable[[], Model]:
+def worker_loader(names: Sequence[str], device: str, threads: int | None, scheduler: str) -> Callable[[], Model]:
     """Loads the model on a worker of a cluster, and tunes its process. threads: its share of the cores if not given."""
     from abdoseg.runtime.threads import cores
 
-    file = str(Path(name).absolute()) if name and Path(name).is_file() else name
+    found = [str(Path(name).absolute()) if Path(name).is_file() else name for name in names]
     workers = scheduler.removeprefix("local:")
     if threads is None and workers.isdigit():
         threads = max(1, cores() // int(workers))
 
     def load() -> Model:
-        return model_loader(file, device, threads or cores())()
+        return model_loader(found, device, threads or cores())()
 
     return load
 

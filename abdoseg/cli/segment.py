@@ -42,7 +42,7 @@ class SegmentOptions(ExportFlags):
     organs: str | None
     tumour: bool
     reference: Path | None
-    model_name: str | None
+    model_names: tuple[str, ...]
     device: str
     threads: int | None
     max_memory: int | None
@@ -61,17 +61,20 @@ class SegmentOptions(ExportFlags):
     def request(self) -> RunRequest:
         """What the ledger keeps of this call, by which --resume knows cases that were done so."""
         organs = self.organ_names()
-        return RunRequest(
-            {"labels": self.scheme, "organs": "all" if self.all_organs else organs and sorted(organs),
-             "model": self.model_name, "split": self.split, "tumour": self.tumour, **self.reading()},
-            self.further_formats(),
-        )  # fmt: skip
+        options = {
+            "labels": self.scheme,
+            "organs": "all" if self.all_organs else organs and sorted(organs),
+            "model": self.model_names[0] if len(self.model_names) == 1 else [*self.model_names] or None,
+            "split": self.split,
+            "tumour": self.tumour,
+        }
+        return RunRequest(options | self.reading(), self.further_formats())
 
     def _known_organs(self) -> str:
-        from abdoseg.model.weights import load_model
+        from abdoseg.model.ensemble import load_models
         from abdoseg.segmentation import known_organs
 
-        plan = load_model(self.model_name, "cpu").plan
+        plan = load_models(self.model_names, "cpu").plan
         return ", ".join(known_organs(plan, plan.organs))
 
     def further_formats(self) -> list[str]:
@@ -187,7 +190,7 @@ def segment(given: SegmentOptions) -> int:
     batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, given.tumour, reading, given.all_organs)
     folder = given.output.parent if single else given.output
     export = _exporting(given, folder, overwrite or bool(given.scheduler), several, _reference_series(given, cases))
-    load = options.model_loader(given.model_name, given.device, given.threads)
+    load = options.model_loader(given.model_names, given.device, given.threads)
     if given.dry_run:
         return list_cases(cases, load, reading, talk)
     tables = [case.lesions for case in cases if case.lesions and (given.tumour or "liver_tumour" in (organs or ()))]
@@ -207,7 +210,7 @@ def segment(given: SegmentOptions) -> int:
             if given.scheduler:
                 from abdoseg.cluster import run_on_cluster
 
-                load = options.worker_loader(given.model_name, given.device, given.threads, given.scheduler)
+                load = options.worker_loader(given.model_names, given.device, given.threads, given.scheduler)
                 results = run_on_cluster(cases, load, given.scheduler, batch, export, finished)
             else:
                 results = run(cases, load, batch, export, tiles, finished)
