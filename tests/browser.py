@@ -1,5 +1,6 @@
 """A headless Chromium for tests of HTML pages, driven through chromedriver's own protocol."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -42,6 +43,10 @@ class Browser:
         """A user's click on the one element of a CSS selector, scrolled into view."""
         found = self._send("POST", f"{self.session}/element", {"using": "css selector", "value": selector})
         self._send("POST", f"{self.session}/element/{next(iter(found.values()))}/click", {})
+
+    def screenshot(self):
+        """What the window shows, as a PNG file."""
+        return base64.b64decode(self._send("GET", f"{self.session}/screenshot"))
 
     def complaints(self):
         """What the page and the browser wrote to the console."""

@@ -8,8 +8,8 @@ The page among the exports is shown by Chromium, which must be installed.
 """
 
 import csv
+import io
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +21,7 @@ import pydicom
 import SimpleITK as sitk
 import torch
 import trimesh
-from browser import NAMES
+from browser import chromium
 from phantom_dicom import write_series
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
@@ -80,7 +80,7 @@ def exports(demo):
             "--dicom-seg": segments,
             "--rtstruct": read_rtstruct(out / "demo_rtstruct.dcm", out / "ct", uid),
             "--csv": table(out / "demo_organs.csv"),
-            "--report": page(out / "demo_report.html", out / "page.png"),
+            "--report": page(out / "demo_report.html", out / "driver.log"),
         }
         save(compose(tiles, wide=("--video", "--sheet")), "exports.jpg")
 
@@ -255,13 +255,14 @@ def table(path):
     return picture
 
 
-def page(path, shot):
-    """The top of the page."""
-    browser = next(filter(None, map(shutil.which, NAMES)))
-    command = [browser, "--headless=new", "--no-sandbox", "--hide-scrollbars", f"--screenshot={shot}"]
-    size = f"--window-size={TILE[0] * 12 // 5},{TILE[1] * 12 // 5}"
-    subprocess.run([*command, size, path.resolve().as_uri()], check=True, capture_output=True)
-    return Image.open(shot)
+def page(path, log):
+    """The page's slices beside the organs in 3-D."""
+    with chromium(log, TILE[0] * 3, TILE[1] * 3 + 280) as browser:
+        browser.open(path)
+        browser.wait_for("return document.getElementById('slices').dataset.ready === 'yes'", frames=3)
+        browser.run("document.getElementById('slices').scrollIntoView()")
+        browser.wait_for("return true", frames=3)
+        return Image.open(io.BytesIO(browser.screenshot()))
 
 
 def compose(tiles, wide):
