@@ -21,6 +21,8 @@ from abdoseg.cli.interrupt import stop_on_signals
 from abdoseg.cli.process import tune_process
 
 if TYPE_CHECKING:
+    import torch
+
     from abdoseg.training.data.collect import TrainingData
     from abdoseg.training.data.splits import Split
     from abdoseg.training.distributed import World
@@ -60,6 +62,11 @@ class TrainOptions(DataFlags):
     overwrite: bool
     quiet: bool
 
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """The recipes that are to be trained one after another."""
+        return param_types.words(None, None, self.recipe)
+
     def recipe_changes(self) -> dict[str, Any]:
         """The fields of the recipe that flags replace."""
         fields = ("epochs", "batch", "learning_rate", "synthetic", "tumours", "seed")
@@ -73,7 +80,8 @@ class TrainOptions(DataFlags):
 @click.option(
     "--recipe",
     shell_complete=param_types.complete_recipe,
-    help="A recipe's name or JSON file.  [default: default, --from's network, or --resume's run]",
+    help="A recipe's name or JSON file; several, commas between, are compared on one split.  "
+    "[default: default, --from's network, or --resume's run]",
 )
 @click.option("--from", "warm_start", metavar="FILE|NAME",
               help="Begin with these weights, or a bundled model's; take a low --learning-rate.")  # fmt: skip
@@ -130,45 +138,79 @@ def train(given: TrainOptions) -> None:
       abdoseg train --data FLARE22/
       abdoseg train --data Task03_Liver/ --labels msd-liver --organs liver --time-budget 2h
       abdoseg train --recipe organs --data FLARE22/ --healthy-liver FLARE22/ --data mine.csv
+      abdoseg train --data FLARE22/ --recipe unetplusplus,manet,deeplabv3plus,default --time-budget 20m
       abdoseg train --data mine.csv --from organs --learning-rate 3e-4 --epochs 10
       abdoseg train --data FLARE22.zip --data more.csv --weight 1 --weight 2 --folds 5
       torchrun --nproc-per-node 4 -m abdoseg train --data FLARE22/
     """
     tune_process()
     from abdoseg.model.device import pick_device
-    from abdoseg.training.batch_size import auto_batch
     from abdoseg.training.distributed import joined
-    from abdoseg.training.experiments.runs import Experiment
-    from abdoseg.training.fit import RunOptions
-    from abdoseg.training.schedule import RunLimits
 
     _check(given)
     with joined(given.device) as world:
         talk = Talk(given.quiet or not world.leads)
         where = world.own_device(pick_device(given.device))
         _set_torch_up(given)
-        kept = _kept_recipe(given) if given.resume else None  # before the leading process writes anything
-        if given.resume and not kept:
-            talk.say(f"{given.run}: there is no run yet to be resumed; beginning one")
-        data, config = _gather(kept, _recipe(kept, given), given, talk, world)
-        if given.batch == "auto":
-            config = auto_batch(config, where, world, scale_rate=given.learning_rate is None)
-        split = _split(kept, data, config, given)
-        if not given.curve:
-            talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
-        if not split.validate and not given.curve:
-            talk.warn("no case validates: nothing will say how good the weights are, and the last ones are kept")
-        if given.dry_run:
-            return
-        with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:
-            limits = RunLimits(given.time_budget, given.early_stopping, stop)
-            workers = None if given.workers == "auto" else given.workers
-            run_options = RunOptions(where, given.resume, given.warm_start, limits, workers)
-            command = shlex.join(["abdoseg", *sys.argv[1:]])
-            experiment = Experiment(data, config, run_options, command, _watchers(talk, tables), world)
-            _train(experiment, split, given, talk)
+        if len(given.recipes) > 1:
+            _compare(given, where, world, talk)
+        else:
+            _run(given, where, world, talk)
+
+
+def _compare(given: TrainOptions, where: torch.device, world: World, talk: Talk) -> None:
+    """Trains several recipes on one split, one after another; says their table and prints the page's path.
+
+    With --resume a finished run is not repeated.
+    """
+    from abdoseg.training.experiments.comparison import COMPARISON, read_result, text_table, write_comparison
+    from abdoseg.training.fit import CHECKPOINT
+
+    folders = [given.run / Path(name).stem for name in given.recipes]
+    chosen = given
+    for name, folder in zip(given.recipes, folders, strict=True):
+        if not (given.resume and (folder / "scores.csv").is_file()):
+            resume = given.resume and (folder / CHECKPOINT).is_file()
+            split = _run(replace(chosen, recipe=name, run=folder, resume=resume), where, world, talk)
+            chosen = replace(given, val_cases=split.validate, split_file=None, validation_fraction=0.0)
+    if given.dry_run or not world.leads:
+        return
+    results = [read_result(folder) for folder in folders]
+    write_comparison(given.run, results, shlex.join(["abdoseg", *sys.argv[1:]]))
+    talk.say(text_table(results))
+    click.echo(given.run / f"{COMPARISON}.html")
+
+
+def _run(given: TrainOptions, where: torch.device, world: World, talk: Talk) -> Split:
+    """Trains one recipe as the flags say; returns its split. Raises Abort when it was told to stop."""
+    from abdoseg.training.batch_size import auto_batch
+    from abdoseg.training.experiments.runs import Experiment
+    from abdoseg.training.fit import RunOptions
+    from abdoseg.training.schedule import RunLimits
+
+    kept = _kept_recipe(given) if given.resume else None  # before the leading process writes anything
+    if given.resume and not kept:
+        talk.say(f"{given.run}: there is no run yet to be resumed; beginning one")
+    data, config = _gather(kept, _recipe(kept, given), given, talk, world)
+    if given.batch == "auto":
+        config = auto_batch(config, where, world, scale_rate=given.learning_rate is None)
+    split = _split(kept, data, config, given)
+    if not given.curve:
+        talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
+    if not split.validate and not given.curve:
+        talk.warn("no case validates: nothing will say how good the weights are, and the last ones are kept")
+    if given.dry_run:
+        return split
+    with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:
+        limits = RunLimits(given.time_budget, given.early_stopping, stop)
+        workers = None if given.workers == "auto" else given.workers
+        run_options = RunOptions(where, given.resume, given.warm_start, limits, workers)
+        command = shlex.join(["abdoseg", *sys.argv[1:]])
+        experiment = Experiment(data, config, run_options, command, _watchers(talk, tables), world)
+        _train(experiment, split, given, talk)
     if stop():
         raise click.Abort
+    return split
 
 
 def _check(given: TrainOptions) -> None:
@@ -178,7 +220,13 @@ def _check(given: TrainOptions) -> None:
 
     choices = {"--val-cases": given.val_cases, "--split": given.split_file, "--folds": given.folds}
     chosen = [flag for flag, value in choices.items() if value]
+    several = len(given.recipes) > 1
+    folders = {Path(name).stem for name in given.recipes}
     contradictions = {
+        "--recipe names one twice; each has a folder of its own": len(folders) < len(given.recipes),
+        "several --recipe have their own runs; leave --folds and --learning-curve out": several
+        and (given.folds or given.curve),
+        "several --recipe are several networks; leave --from out": several and given.warm_start,
         f"{' and '.join(chosen)} both choose the validation cases; give one": len(chosen) > 1,
         "--fold says which of --folds; give both": given.fold and not given.folds,
         f"there is no --fold {given.fold} of {given.folds}": (given.fold or 0) > (given.folds or 0) > 0,

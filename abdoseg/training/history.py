@@ -80,17 +80,22 @@ def append(path: Path, epoch: Epoch, organs: Sequence[str]) -> None:
         os.fsync(file.fileno())
 
 
-def read_log(path: Path, until_step: int) -> list[Epoch]:
-    """The epochs in log.csv up to a step; the file is cut there, as a killed run may have logged more than it saved."""
+def read_epochs(path: Path) -> list[Epoch]:
+    """The epochs in log.csv; none when there is no such file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        epochs = [_epoch(row) for row in reader if int(row["step"]) <= until_step]
-        organs = [name[5:] for name in reader.fieldnames or () if name.startswith("dice_")]
+        return [_epoch(row) for row in csv.DictReader(file)]
+
+
+def read_log(path: Path, until_step: int) -> list[Epoch]:
+    """The epochs in log.csv up to a step; the file is cut there, as a killed run may have logged more than it saved."""
+    epochs = [epoch for epoch in read_epochs(path) if epoch.step <= until_step]
     if not epochs:
-        path.unlink()
+        path.unlink(missing_ok=True)
         return []
+    with path.open(newline="", encoding="utf-8") as file:
+        organs = [name[5:] for name in next(csv.reader(file)) if name.startswith("dice_")]
     lines = [epoch.row(organs) for epoch in epochs]
     with writing(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]))

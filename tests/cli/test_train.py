@@ -1,5 +1,6 @@
 """abdoseg train and prepare, as a user types them."""
 
+import csv
 import json
 import os
 import signal
@@ -279,3 +280,37 @@ def _end_when(path: Path) -> None:
     while not path.exists():
         time.sleep(0.02)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_several_recipes_are_trained_on_one_split_and_end_in_a_table(here):
+    (here / "wide.json").write_text(
+        json.dumps({**RECIPE_JSON, "network": {**RECIPE.network, "widths": [4, 4]}, "spacing_mm": [7.0, 7.0, 9.0]})
+    )
+    words = ("train", "--data", "FLARE22", "--recipe", "r.json,wide.json", "--device", "cpu", "--val-cases", "case1")
+    result = run(*words)
+    assert result.stdout.split() == ["run/r/best.safetensors", "run/wide/best.safetensors", "run/comparison.html"]
+    assert "| recipe | steps |" in result.stderr
+    splits = [json.loads((here / "run" / name / "split.json").read_text())["validate"] for name in ("r", "wide")]
+    assert splits == [["case1"], ["case1"]]
+    rows = list(csv.DictReader((here / "run" / "comparison.csv").read_text().splitlines()))
+    assert len(rows) == 2 and {"dice_liver", "train_jaccard", "val_precision", "val_loss"} <= set(rows[0])
+    page = (here / "run" / "comparison.html").read_text()
+    assert "Jaccard, validation cases" in page and "<svg" in page
+    before = (here / "run" / "r" / "log.csv").read_bytes()
+    (here / "run" / "wide" / "scores.csv").unlink()
+    again = run(*words, "--resume")
+    assert again.stdout.split() == ["run/wide/best.safetensors", "run/comparison.html"]
+    assert (here / "run" / "r" / "log.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--recipe", "r.json,r.json"), "names one twice"),
+        (("--recipe", "r.json,default", "--folds", "2"), "leave --folds and --learning-curve out"),
+        (("--recipe", "r.json,default", "--from", "organs"), "leave --from out"),
+    ],
+)
+def test_what_several_recipes_cannot_be_given_with_is_told(here, more, message):
+    with pytest.raises(click.UsageError, match=message):
+        run("train", "--data", "FLARE22", *more)

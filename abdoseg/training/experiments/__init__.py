@@ -1,1 +1,1 @@
-"""Experiments: a training with its outputs, cross-validation, learning curves, model card, curves, TensorBoard."""
+"""Experiments: runs, cross-validation, learning curves, comparison of recipes, model card, curves, TensorBoard."""
