@@ -1,4 +1,4 @@
-"""Thumbnails for the index page: one small coronal slice of a case with its organs outlined, as JPEG."""
+"""Thumbnails for the index page: one small slice of a case with its organs outlined, as JPEG."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import numpy as np
 from PIL import Image
 
 from abdoseg.image.volume import Labelmap, Volume
-from abdoseg.rendering.slices import SliceStyle, draw_slice, fit_view
+from abdoseg.rendering.slices import Plane, SliceStyle, draw_slice, fit_view
 from abdoseg.runtime.files import writing
 
 FOLDER = "previews"
 SIZE_PX = (96, 128)
 QUALITY = 70  # of JPEG, about 3 KB
-COARSE = 4  # every fourth voxel along I and K tells where most of the organs lies
+COARSE = 4  # every fourth voxel of a slice tells where most of the organs lies
+SLAB = 0.4  # of the width: a scan that is less tall is a slab
 
 
 def thumbnail_path(folder: Path, case: str) -> Path:
@@ -23,11 +24,15 @@ def thumbnail_path(folder: Path, case: str) -> Path:
 
 
 def draw_thumbnail(volume: Volume, labelmap: Labelmap) -> Image.Image:
-    """The coronal slice that holds most of the organs, or the middle one where there are none."""
-    coarse = labelmap.labels[::COARSE, :, ::COARSE] > 0  # (I / 4, J, K / 4)
-    profile = np.count_nonzero(coarse, axis=(0, 2))
+    """The slice that holds most of the organs, or the middle one without any: coronal, axial of a thin slab."""
+    plane: Plane
+    extent = labelmap.geometry.spacing_mm * labelmap.geometry.shape
+    if extent[2] < SLAB * extent[0]:
+        plane, profile = "axial", np.count_nonzero(labelmap.labels[::COARSE, ::COARSE], axis=(0, 1))
+    else:
+        plane, profile = "coronal", np.count_nonzero(labelmap.labels[::COARSE, :, ::COARSE], axis=(0, 2))
     index = int(profile.argmax()) if profile.any() else len(profile) // 2
-    view = fit_view(labelmap.geometry, "coronal", SIZE_PX)
+    view = fit_view(labelmap.geometry, plane, SIZE_PX)
     return Image.fromarray(
         draw_slice(view, index, volume.voxels, labelmap.labels, labelmap.organs, SliceStyle(overlay="contour"))
     )

@@ -238,7 +238,9 @@ def test_resume_passes_over_what_is_done_and_redoes_what_is_half_done(path, tmp_
     assert result.stdout == run(path, "-o", out, "--overwrite").stdout  # so that a pipe gets all cases
     assert "1 of 1 cases are done already" in result.stderr
     (out / "scan.json").unlink()
+    (out / ".0a1b2c3d-scan_seg.nii.gz").write_text("what a killed run left")
     assert len(run(path, "-o", out, "--resume").stdout.splitlines()) == 3
+    assert not list(out.glob(".*"))
 
 
 def test_resume_does_again_what_was_asked_for_otherwise_and_takes_no_scan_for_another(path, tmp_path):
