@@ -20,6 +20,7 @@ from abdoseg.rendering.slice_viewer import pack_slices
 from abdoseg.rendering.slices import colour_of, title_of
 from abdoseg.rendering.viewer import ViewerOrgan, ViewerScene, viewer_scene
 
+Table = tuple[list[str], list[list[Value]]]  # headers, rows
 NOT_SHOWN = {
     "case",
     "scan",
@@ -29,6 +30,7 @@ NOT_SHOWN = {
     "removed",
     "input.affine",
     "input.notes",
+    "lesions",
 }  # elsewhere, or not for people
 
 
@@ -73,37 +75,33 @@ def warnings(job: Job) -> list[str]:
     return said
 
 
-def _volume_table(job: Job) -> tuple[list[str], list[list[Value]]]:
-    """Headers and rows."""
-    quality = job.record.get("quality", {})
-    measured = job.scan is not None
-    headers = ["organ", "volume (ml)", *(("mean (HU)", "SD (HU)") if measured else ()), "voxels", "complete"]
-    rows = [_row(row, measured) for row in job.rows]
-    if quality:
+def _volume_table(job: Job) -> Table:
+    headers = ["organ", "volume (ml)", "with lesions (ml)", "burden (%)", "mean (HU)", "SD (HU)", "voxels", "complete"]
+    rows = [_row(row) for row in job.rows]
+    if quality := job.record.get("quality", {}):
         headers += ["confidence", "to look at"]
         rows = [[*cells, *_quality(quality.get(row.organ, {}))] for cells, row in zip(rows, job.rows, strict=True)]
-    return headers, rows
+    return _without_empty_columns(headers, rows)
 
 
-def _row(row: OrganVolume, measured: bool) -> list[Value]:
+def _row(row: OrganVolume) -> list[Value]:
     name = Cell(title_of(row.organ), colour=colour_of(row.organ, row.label))
     if row.complete is None:
         complete = Cell("not found", tone="warn")
     else:
         complete = Cell("yes", tone="good") if row.complete else Cell(f"cut: {', '.join(row.touches)}", tone="warn")
-    values = (row.mean_hu, row.sd_hu) if measured else ()
-    hu = [None if value is None else Cell(f"{value:.1f}", value) for value in values]
-    return [name, Cell(f"{row.volume_ml:.1f}", row.volume_ml), *hu, row.voxels, complete]
+    numbers = (row.volume_ml, row.with_lesions_ml, row.burden_percent, row.mean_hu, row.sd_hu)
+    return [name, *map(_tenth, numbers), row.voxels, complete]
 
 
 def _quality(found: Mapping[str, Any]) -> list[Value]:
-    confidence, reasons = found.get("confidence"), found.get("reasons") or ()
-    shown = None if confidence is None else Cell(f"{confidence:.2f}", confidence)
-    return [shown, Cell(", ".join(reasons).replace("_", " ") or "nothing", tone="warn" if reasons else "soft")]
+    reasons = found.get("reasons") or ()
+    told = Cell(", ".join(reasons).replace("_", " ") or "nothing", tone="warn" if reasons else "soft")
+    return [_hundredth(found.get("confidence")), told]
 
 
-def _lesion_table(lesions: Sequence[Lesion]) -> tuple[list[str], list[list[Value]]] | None:
-    """Headers and rows; None when there is no lesion."""
+def _lesion_table(lesions: Sequence[Lesion]) -> Table | None:
+    """None when there is no lesion."""
     headers = ["lesion", "ml", "longest", "across", "in 3-D", "slice", "centre R, A, S", "HU", "contrast",
                "to surface", "probability"]  # fmt: skip
     rows: list[list[Value]] = [
@@ -114,18 +112,25 @@ def _lesion_table(lesions: Sequence[Lesion]) -> tuple[list[str], list[list[Value
             lesion.slice_number,
             ", ".join(f"{value:.0f}" for value in lesion.centre_mm),
             *map(_tenth, (lesion.mean_hu, lesion.contrast_hu, lesion.surface_distance_mm)),
-            None
-            if lesion.mean_probability is None
-            else Cell(f"{lesion.mean_probability:.2f}", lesion.mean_probability),
+            _hundredth(lesion.mean_probability),
         ]
         for lesion in lesions
     ]
+    return _without_empty_columns(headers, rows) if rows else None
+
+
+def _without_empty_columns(headers: list[str], rows: list[list[Value]]) -> Table:
+    """The table without columns in which nothing was measured."""
     kept = [n for n in range(len(headers)) if any(row[n] is not None for row in rows)]
-    return ([headers[n] for n in kept], [[row[n] for n in kept] for row in rows]) if rows else None
+    return [headers[n] for n in kept], [[row[n] for n in kept] for row in rows]
 
 
 def _tenth(value: float | None) -> Cell | None:
     return None if value is None else Cell(f"{value:.1f}", value)
+
+
+def _hundredth(value: float | None) -> Cell | None:
+    return None if value is None else Cell(f"{value:.2f}", value)
 
 
 def _slices(job: Job) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from browser import chromium
-from organs import make, relabelled
+from organs import make, relabelled, remapped
 from PIL import Image
 
 from abdoseg.exporters.job import export
@@ -187,6 +187,18 @@ def test_a_lesion_table_stands_in_it_where_there_are_lesions(page, tmp_path):
     job = make()
     (file,) = export(relabelled(job, np.where(job.labelmap.labels == 5, 1, job.labelmap.labels)), tmp_path, ["report"])
     assert "Numbered from the largest on" not in file.read_text()
+
+
+def test_the_burden_stands_in_it_where_lesions_were_looked_for(page, tmp_path):
+    job = make(record=RECORD | {"lesions": {"liver_tumour": [{"number": 1, "volume_ml": 0.9}]}})
+    (row,) = [row for row in job.rows if row.organ == "liver"]
+    text = page.read_text()
+    assert f">{row.with_lesions_ml:.1f}</td>" in text and f">{row.burden_percent:.1f}</td>" in text
+    (file,) = export(job, tmp_path, ["report"])
+    assert "volume_ml" not in file.read_text()  # the record's lesions are in their own table
+    healthy = remapped(job, organs={label: organ for label, organ in job.labelmap.organs.items() if label < 5})
+    (file,) = export(healthy, tmp_path, ["report"], overwrite=True)
+    assert "burden" not in file.read_text()
 
 
 def test_meshes_of_many_organs_are_thinned_so_that_the_page_stays_small():
