@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from abdoseg.training.history import Epoch
 
 SHOWN = 14  # epochs
+SILENCE_S = 20.0  # without a terminal, after so long a step says how far the run is
 
 
 class LiveTable:
-    """A watcher: a table that renews itself on a terminal, a line an epoch elsewhere."""
+    """A watcher: a table that renews itself on a terminal; elsewhere a line an epoch, and one at least every 30 s."""
 
     def __init__(self, talk: Talk, organs: Sequence[str]) -> None:
         from rich.live import Live
@@ -29,7 +30,8 @@ class LiveTable:
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal and not talk.quiet else None
         self.epochs: Sequence[Epoch] = ()
         self.loss, self.fraction, self.step = float("nan"), 0.0, 0
-        self.began, self.fraction_before, self.refreshed = time.monotonic(), 0.0, 0.0
+        self.began = self.refreshed = time.monotonic()
+        self.fraction_before = 0.0
 
     def __enter__(self) -> LiveTable:
         if self.live:
@@ -48,8 +50,12 @@ class LiveTable:
             self.fraction_before = self.fraction = fraction
         self.step, self.fraction = progress.step, fraction
         self.loss = loss if self.loss != self.loss else 0.98 * self.loss + 0.02 * loss
-        if self.live and time.monotonic() - self.refreshed > 0.5:
+        since_s = time.monotonic() - self.refreshed
+        if self.live and since_s > 0.5:
             self._refresh()
+        elif not self.live and since_s > SILENCE_S:
+            self.talk.say(f"step {self.step} loss {self.loss:.4f} {self.fraction:.0%} ({self.remaining()})")
+            self.refreshed = time.monotonic()
 
     def epoch_done(self, epochs: Sequence[Epoch]) -> None:
         """Adds the epoch."""
@@ -63,6 +69,7 @@ class LiveTable:
             f"epoch {len(epochs)} step {last.step} {last.seconds:.0f} s loss {last.loss:.4f} {dice}"
             f"{' *' if last.best else ''} ({self.remaining()})"
         )
+        self.refreshed = time.monotonic()
 
     def remaining(self) -> str:
         """How long the run still takes at its present pace."""

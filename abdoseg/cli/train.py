@@ -19,6 +19,7 @@ from abdoseg.cli.data_options import DataFlags, data_options, show_training_data
 from abdoseg.cli.former_flags import FormerFlags
 from abdoseg.cli.interrupt import stop_on_signals
 from abdoseg.cli.process import tune_process
+from abdoseg.training.recipe_summaries import listing
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,18 @@ class TrainOptions(DataFlags):
         return {name: value for name in fields if (value := getattr(self, name)) not in (None, "auto")}
 
 
-@click.command(cls=FormerFlags, former={"--painted": "--synthetic", "--patience": "--early-stopping"})
+def _list_recipes(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    """Prints the recipes, and ends."""
+    if wanted and not ctx.resilient_parsing:
+        click.echo(listing())
+        ctx.exit()
+
+
+@click.command(
+    cls=FormerFlags,
+    former={"--painted": "--synthetic", "--patience": "--early-stopping"},
+    epilog=f"\b\nRecipes:\n{listing()}",
+)
 @data_options
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), default="run", show_default=True,
               help="The run's folder: weights, checkpoint, log, pictures, model card.")  # fmt: skip
@@ -121,7 +133,10 @@ class TrainOptions(DataFlags):
               help="Runs a --learning-curve point.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on where the run in the output folder was.")
 @click.option("--deterministic", is_flag=True, help="Two runs give the same weights, bit for bit.")
-@click.option("--dry-run", is_flag=True, help="Pack the data, say what was understood, and stop.")
+@click.option("--dry-run", is_flag=True,
+              help="Pack the data, say what was understood and which cases validate, and stop.")  # fmt: skip
+@click.option("--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_list_recipes,
+              help="Print the recipes, a line each, and stop.")  # fmt: skip
 @options.device
 @options.threads
 @options.overwrite
@@ -200,6 +215,7 @@ def _run(given: TrainOptions, where: torch.device, world: World, talk: Talk) -> 
     if not split.validate and not given.curve:
         talk.warn("no case validates: nothing will say how good the weights are, and the last ones are kept")
     if given.dry_run:
+        talk.say(f"validate: {', '.join(split.validate) or 'none'}")
         return split
     with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:
         limits = RunLimits(given.time_budget, given.early_stopping, stop)

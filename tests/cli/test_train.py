@@ -116,7 +116,15 @@ def test_two_deterministic_runs_give_the_same_weights(here):
 
 
 def test_a_dry_run_only_says_what_it_understood(here):
-    assert "3 cases" in run(*TRAIN, "--dry-run").stderr and not (here / "run").exists()
+    told = run(*TRAIN, "--val-cases", "case1,case2", "--dry-run").stderr
+    assert "3 cases" in told and "1 liver, 2 kidney_right, 3 spleen" in told and "validate: case1, case2" in told
+    assert not (here / "run").exists()
+
+
+def test_recipes_are_listed_by_a_flag_and_in_the_help():
+    listed = run("train", "--list-recipes").stdout
+    assert "manet            MAnet on slices, ResNet-34 encoder" in listed and len(listed.splitlines()) == 9
+    assert "manet            MAnet on slices" in run("train", "--help").stdout
 
 
 def test_validation_cases_may_be_named(here):

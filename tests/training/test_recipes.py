@@ -15,6 +15,7 @@ from abdoseg.training.augment.sampler import Sampler
 from abdoseg.training.augment.transforms import Augmentation
 from abdoseg.training.fit import make_optimiser
 from abdoseg.training.losses import mixed_loss
+from abdoseg.training.recipe_summaries import SUMMARIES, listing
 from abdoseg.training.recipes import RECIPES, TrainingConfig, check_recipe, find_recipe, from_json
 
 
@@ -122,6 +123,10 @@ def test_a_lesion_counts_as_its_organ_where_nobody_looked_for_it():
     config = replace(TrainingConfig(), organs=("spleen", "liver", "liver_tumour", "kidney"))
     assert config.hosts == (0, 0, 0, 2, 0)
     assert replace(config, organs=("spleen", "liver_tumour")).hosts == (0, 0, 0)
+
+
+def test_every_recipe_has_its_line():
+    assert list(SUMMARIES) == list(RECIPES) and all(len(line) < 80 for line in listing().splitlines())
 
 
 SHARED = Path(__file__).parents[3] / "shared" / "weights"
