@@ -89,7 +89,7 @@ def test_slices_run_from_superior_to_inferior_and_each_is_shown():
 
 def test_slices_keep_to_the_organs_unless_the_whole_scan_is_asked_for():
     tall = grid((2.0, 2.0, 4.0), (66, 44, 60))  # 120 mm of nothing above the organs
-    job = make(tall, options=replace(SHORT, seconds=6.0))
+    job = make(tall, options=replace(SHORT, seconds=3.0))
     whole = replace(job, options=replace(job.options, whole_scan=True))
 
     def empty(some):
@@ -98,8 +98,8 @@ def test_slices_keep_to_the_organs_unless_the_whole_scan_is_asked_for():
     def height(some):
         return next(slice_frames(replace(some, options=replace(some.options, plane="coronal")), 10)).shape[0]
 
-    assert empty(job) <= 60 * 10 / 29  # 5 slices, 20 mm, on either side of the organs' 19
-    assert empty(whole) >= 60 * 38 / 60
+    assert empty(job) <= 30 * 10 / 29  # 5 slices, 20 mm, on either side of the organs' 19
+    assert empty(whole) >= 30 * 38 / 60
     assert height(job) < height(whole)
 
 
@@ -133,7 +133,7 @@ def test_a_lesions_number_stands_on_its_right(plane):
 
 @pytest.mark.parametrize("kind", ["gif", "turntable-gif"])
 def test_a_gif_that_is_too_large_is_made_again_smaller(tmp_path, monkeypatch, kind):
-    job = make(options=replace(SHORT, seconds=1.0))
+    job = make(options=replace(SHORT, seconds=0.5))
     (large,) = export(job, tmp_path / "a", [kind])
     monkeypatch.setattr("abdoseg.exporters.video.GIF_BYTES", large.stat().st_size * 6 // 10)
     (small,) = export(job, tmp_path / "b", [kind])
