@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from abdoseg.errors import ScanError
-from abdoseg.image.hounsfield import HuAccumulator, HuStatistics, hu_statistics, raise_padding, why_not_hu
+from abdoseg.image.hounsfield import BEYOND, HuAccumulator, HuStatistics, hu_statistics, raise_padding, why_not_hu
 from abdoseg.image.volume import Stored, Volume, nearest_axes
 from abdoseg.io.formats import detect_format, is_folder, read_image
 from abdoseg.io.image_file import GridCheck, accept_any_grid, apply_scale, non_finite_notes, padding_notes
 from abdoseg.io.nifti.reader import VoxelLayout, read_layout, read_planes
 from abdoseg.runtime.gzip_stream import OpenedFile, open_decompressed
 
+MUCH_METAL = 0.001  # of the voxels: 50 ml in a picture of 50 l; a fiftieth is refused as no HU
 SUFFIXES = (".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".zip", ".dcm")
 
 
@@ -69,7 +70,7 @@ def with_checked_hu(name: str, volume: Volume) -> Volume:
         raise_padding(volume.voxels)
     return replace(
         volume,
-        notes=volume.notes + padding_notes(statistics.padding),
+        notes=volume.notes + padding_notes(statistics.padding) + _metal_notes(statistics),
         details=volume.details | _hu_details(name, statistics),
     )
 
@@ -122,7 +123,7 @@ def _summarise(layout: VoxelLayout, file: OpenedFile) -> ScanSummary:
         accumulator.add(first, hu.T)
         bad += more
     statistics = accumulator.statistics()
-    notes = layout.notes + non_finite_notes(bad) + padding_notes(statistics.padding)
+    notes = layout.notes + non_finite_notes(bad) + padding_notes(statistics.padding) + _metal_notes(statistics)
     return ScanSummary(layout.stored, notes, layout.details | _hu_details(str(layout.path), statistics))
 
 
@@ -130,6 +131,17 @@ def _check_slices(path: Path, stored: Stored) -> None:
     if 1 in stored.geometry.shape:
         size = " x ".join(map(str, stored.geometry.shape))
         raise ScanError(f"{path}: only one slice ({size}); a volume of at least 2 slices is needed")
+
+
+def _metal_notes(statistics: HuStatistics) -> tuple[str, ...]:
+    """The note on more voxels beyond the usual scale than small implants have; none when there are fewer."""
+    if statistics.beyond <= MUCH_METAL:
+        return ()
+    note = (
+        f"{statistics.beyond:.1%} of the voxels are above {BEYOND} HU, up to {statistics.high:g}: metal on an extended "
+        "scale, or pixels that overflowed in their encoding; look at the scan"
+    )
+    return (note,)
 
 
 def _hu_details(name: str, statistics: HuStatistics) -> dict[str, Any]:

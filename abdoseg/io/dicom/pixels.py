@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 HIGHEST = 32767
+LOWEST = -4096  # below any stored number that scanners write with a sign, padding included
 TISSUE_HU = (-900, 3071)  # a padding value that means one of these is not believed
 LARGEST_SLOPE = 2**14  # beyond it, and beyond 16 bits, HU are computed as float
 RLE = "1.2.840.10008.1.2.5"
@@ -96,6 +97,41 @@ def codestream_size(data: bytes) -> tuple[int, int] | None:
             return int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
     return None
+
+
+def hidden_sign_bits(piece: Slice) -> int:
+    """The bits of stored numbers that are signed although PixelRepresentation calls them unsigned; 0 if they are not.
+
+    So they are where a JPEG 2000 codestream says so, and where 16 bits hold small numbers, numbers just below 65536,
+    and none between. Pixels that cannot be decoded are left to `frames` to report.
+    """
+    from pydicom.encaps import get_frame
+    from pydicom.pixels.utils import get_j2k_parameters
+
+    try:
+        dataset = read_dataset(piece.entry, pixels=True)
+        if int(dataset.get("PixelRepresentation", 0)):
+            return 0
+        if dataset["PixelData"].is_undefined_length:
+            count = int(dataset.get("NumberOfFrames") or 1)
+            codestream = get_j2k_parameters(get_frame(dataset.PixelData, piece.frame, number_of_frames=count))
+            if codestream.get("is_signed"):
+                return int(codestream["precision"])
+        frame = next(frames([piece])).astype(np.int64)
+    except Warning:
+        raise
+    except Exception:
+        return 0
+    frame = frame[frame != piece.padding]
+    negative = frame >= 2**15
+    is_split = negative.any() and frame[negative].min() >= 2**16 + LOWEST and frame[~negative].max(initial=0) < HIGHEST
+    return 16 if is_split else 0
+
+
+def as_signed(frame: Array, bits: int) -> Array:
+    """Unsigned numbers whose two's complement in that many bits is meant, as int32."""
+    half = 1 << (bits - 1)
+    return (((frame.astype(np.int32) & (2 * half - 1)) ^ half) - half).astype(np.int32)
 
 
 def is_whole(pieces: Sequence[Slice]) -> bool:

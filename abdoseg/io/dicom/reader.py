@@ -10,7 +10,16 @@ import numpy as np
 
 from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Stored, Volume
-from abdoseg.io.dicom.pixels import check_decodable, frames, is_whole, same_pixels, to_hu
+from abdoseg.io.dicom.pixels import (
+    HIGHEST,
+    as_signed,
+    check_decodable,
+    frames,
+    hidden_sign_bits,
+    is_whole,
+    same_pixels,
+    to_hu,
+)
 from abdoseg.io.dicom.series import Catalogue, Series, catalogue, choose
 from abdoseg.io.dicom.stack import Stack, stack_slices
 from abdoseg.io.image_file import GridCheck, Remark, accept_any_grid, padding_notes
@@ -43,9 +52,16 @@ def read_dicom(
     check_grid(stored.geometry)
     try:
         array, padding = _read_voxels(path, stack)
+        sign_bits = 0
+        if int(array.min()) >= 0 or int(array.max()) >= HIGHEST:
+            sign_bits = hidden_sign_bits(stack.slices[len(stack.slices) // 2])
+        if sign_bits:
+            array, padding = _read_voxels(path, stack, sign_bits)
     except ScanError as error:  # which names a file that may be in any of many folders
         raise ScanError(f"{path}: {error}") from error
     notes = [*found.notes, *_choice_notes(found, chosen, why), *stack.notes, *padding_notes(padding)]
+    if sign_bits:
+        notes.append("the stored numbers are signed, although PixelRepresentation says unsigned; taken as signed")
     if stored.geometry.shear_degrees > 0.01:
         tilt = f"the gantry was tilted by {stored.geometry.shear_degrees:.1f} degrees; the slices' lean is kept"
         notes.append(Remark(tilt))
@@ -81,8 +97,11 @@ def ordered_headers(path: Path, *, series: str | None = None, gaps: str = "auto"
     return [(piece.header, piece.frame, float(at)) for piece, at in zip(stack.slices, stack.at, strict=True)]
 
 
-def _read_voxels(path: Path, stack: Stack) -> tuple[Array, int]:
-    """(K, J, I) HU, int16 where every slope and intercept is whole, otherwise float32; and the voxels of padding."""
+def _read_voxels(path: Path, stack: Stack, sign_bits: int = 0) -> tuple[Array, int]:
+    """(K, J, I) HU, int16 where every slope and intercept is whole, otherwise float32; and the voxels of padding.
+
+    sign_bits: take stored numbers as signed ones of so many bits; 0 takes them as the header says.
+    """
     rows, columns = stack.slices[0].matrix
     check_voxels(str(path), (columns, rows, max(stack.count, len(stack.slices))))
     dtype = np.int16 if is_whole(stack.slices) else np.float32
@@ -94,7 +113,10 @@ def _read_voxels(path: Path, stack: Stack) -> tuple[Array, int]:
     def decode(numbers: list[int]) -> int:
         pieces = [stack.slices[n] for n in numbers]
         decoded = zip(numbers, pieces, frames(pieces), strict=True)
-        return sum(to_hu(piece, frame, measured[n]) for n, piece, frame in decoded)
+        return sum(
+            to_hu(piece, as_signed(frame, sign_bits) if sign_bits else frame, measured[n])
+            for n, piece, frame in decoded
+        )
 
     with ThreadPoolExecutor(min(8, cores())) as pool:
         padding = sum(pool.map(decode, by_file.values()))

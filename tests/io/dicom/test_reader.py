@@ -167,6 +167,48 @@ def test_a_padding_value_that_would_mean_tissue_is_not_believed(tmp_path):
     assert np.array_equal(stored_array(read_scan(tmp_path)), HU)
 
 
+def called_unsigned(folder):
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PixelRepresentation = 0
+        dataset.save_as(path)
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.ExplicitVRLittleEndian, uid.RLELossless])
+@pytest.mark.parametrize("bits", [16, 12])
+def test_signed_numbers_that_the_header_calls_unsigned_are_found_and_said(tmp_path, syntax, bits):
+    write_series(tmp_path, HU, transfer_syntax=syntax, signed=True, intercept=0, bits_stored=bits)
+    called_unsigned(tmp_path)
+    if bits == 12 and syntax != uid.JPEG2000Lossless:  # nothing tells them from 12 unsigned bits
+        with pytest.raises(ScanError, match="none negative"):
+            read_scan(tmp_path)
+        return
+    volume = read_scan(tmp_path)
+    assert np.array_equal(stored_array(volume), HU)
+    assert volume.notes == (
+        "the stored numbers are signed, although PixelRepresentation says unsigned; taken as signed",
+    )
+
+
+def test_unsigned_numbers_in_an_unsigned_codestream_stay_so(tmp_path):
+    hu = np.maximum(HU, 0) + 40  # none negative, and so refused, not turned
+    write_series(tmp_path, hu, transfer_syntax=uid.JPEG2000Lossless, intercept=0)
+    with pytest.raises(ScanError, match="none negative"):
+        read_scan(tmp_path)
+
+
+def test_pixels_that_overflowed_in_their_encoding_are_said(tmp_path):
+    hu = HU.copy()
+    spots = np.random.default_rng(0).random(HU.shape) < 0.009
+    hu[spots] = 31743
+    write_series(tmp_path, hu, transfer_syntax=uid.JPEGLosslessSV1)
+    volume = read_scan(tmp_path)
+    assert volume.voxels.max() == 31743
+    assert any("of the voxels are above 3100 HU, up to 31743" in note for note in volume.notes)
+    write_series(tmp_path / "implant", np.where(spots & (np.cumsum(spots).reshape(spots.shape) < 10), 20000, HU))
+    assert read_scan(tmp_path / "implant").notes == ()
+
+
 def test_reading_in_threads_leaves_the_processs_warning_filters_alone(tmp_path):
     write_series(tmp_path, HU)
     before = list(warnings.filters)
