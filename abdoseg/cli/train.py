@@ -38,6 +38,7 @@ class TrainOptions(DataFlags):
     run: Path
     recipe: str | None
     warm_start: str | None
+    encoder_weights: Path | None
     organs: tuple[str, ...]
     epochs: int | None
     time_budget: float | None
@@ -104,6 +105,8 @@ def _list_recipes(ctx: click.Context, option: click.Parameter, wanted: bool) -> 
     shell_complete=param_types.complete_organs,
     help="Learn and deliver these organs, commas between.",
 )
+@click.option("--encoder-weights", type=click.Path(path_type=Path), metavar="FILE",
+              help="Begin a network on slices with this pretrained encoder (.safetensors).")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(min=1), help="How long; the learning rate falls over it.")
 @click.option(
     "--time-budget", callback=param_types.duration, metavar="2h", help="How long by the clock; the rate falls over it."
@@ -134,7 +137,7 @@ def _list_recipes(ctx: click.Context, option: click.Parameter, wanted: bool) -> 
 @click.option("--resume", is_flag=True, help="Go on where the run in the output folder was.")
 @click.option("--deterministic", is_flag=True, help="Two runs give the same weights, bit for bit.")
 @click.option("--dry-run", is_flag=True,
-              help="Pack the data, say what was understood and which cases validate, and stop.")  # fmt: skip
+              help="Pack the data, say what was understood and which cases validate, draw one, and stop.")  # fmt: skip
 @click.option("--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_list_recipes,
               help="Print the recipes, a line each, and stop.")  # fmt: skip
 @options.device
@@ -216,17 +219,31 @@ def _run(given: TrainOptions, where: torch.device, world: World, talk: Talk) -> 
         talk.warn("no case validates: nothing will say how good the weights are, and the last ones are kept")
     if given.dry_run:
         talk.say(f"validate: {', '.join(split.validate) or 'none'}")
+        if world.leads:
+            talk.say(f"labels as they were understood: {_picture(data, split, given.cache)}")
         return split
     with stop_on_signals(talk, "stopping after this step; go on with --resume") as stop, ExitStack() as tables:
         limits = RunLimits(given.time_budget, given.early_stopping, stop)
         workers = None if given.workers == "auto" else given.workers
-        run_options = RunOptions(where, given.resume, given.warm_start, limits, workers)
+        run_options = RunOptions(where, given.resume, given.warm_start, limits, workers, given.encoder_weights)
         command = shlex.join(["abdoseg", *sys.argv[1:]])
         experiment = Experiment(data, config, run_options, command, _watchers(talk, tables), world)
         _train(experiment, split, given, talk)
     if stop():
         raise click.Abort
     return split
+
+
+def _picture(data: TrainingData, split: Split, folder: Path) -> Path:
+    """A picture of one case with the contours of its labels, in the folder of the cache."""
+    from abdoseg.runtime.files import writing
+    from abdoseg.training.experiments.curves import draw_labels
+
+    case = data.cache.by_name[(*split.validate, *split.train)[0]]
+    path = folder / f"{case.case}.png"
+    with writing(path, overwrite=True) as temporary:
+        draw_labels(case).save(temporary)
+    return path
 
 
 def _check(given: TrainOptions) -> None:
@@ -243,6 +260,7 @@ def _check(given: TrainOptions) -> None:
         "several --recipe have their own runs; leave --folds and --learning-curve out": several
         and (given.folds or given.curve),
         "several --recipe are several networks; leave --from out": several and given.warm_start,
+        "--from has its own encoder; leave --encoder-weights out": given.warm_start and given.encoder_weights,
         f"{' and '.join(chosen)} both choose the validation cases; give one": len(chosen) > 1,
         "--fold says which of --folds; give both": given.fold and not given.folds,
         f"there is no --fold {given.fold} of {given.folds}": (given.fold or 0) > (given.folds or 0) > 0,

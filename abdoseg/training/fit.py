@@ -26,6 +26,7 @@ from abdoseg.training.augment.sampler import Batch, Sampler
 from abdoseg.training.checkpoint import Progress, load_checkpoint, save_checkpoint, update_ema
 from abdoseg.training.data.cache import Cache
 from abdoseg.training.distributed import ALONE, World
+from abdoseg.training.encoder_weights import load_encoder
 from abdoseg.training.history import LOG_FILE, Epoch, Watcher, append, read_log
 from abdoseg.training.losses import mixed_loss, owners_of
 from abdoseg.training.pixel_metrics import count_confusion, pixel_metrics
@@ -60,6 +61,7 @@ class RunOptions:
     Attributes:
         resume: go on from the checkpoint in the run's folder, if there is one.
         warm_start: weights, a file or a bundled model's name, that a new run begins with.
+        encoder_weights: a safetensors file that the encoder of a new run on slices begins with.
         workers: processes that draw patches, 0 for threads; None is as many as pay.
     """
 
@@ -68,6 +70,7 @@ class RunOptions:
     warm_start: str | None = None
     limits: RunLimits = field(default_factory=RunLimits)
     workers: int | None = None
+    encoder_weights: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,8 @@ def _begin(
         progress = Progress(extra={"data": data})
         if options.warm_start:
             progress.extra["warm_start"] = warm_start(network, config.plan(), options.warm_start)
+        if options.encoder_weights:
+            progress.extra["encoder_weights"] = load_encoder(network, options.encoder_weights)
         ema = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     if world.rank:
         torch.manual_seed(config.seed + world.rank + progress.step)  # other processes drop other channels

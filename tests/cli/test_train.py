@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.cli import commands
@@ -119,6 +120,8 @@ def test_a_dry_run_only_says_what_it_understood(here):
     told = run(*TRAIN, "--val-cases", "case1,case2", "--dry-run").stderr
     assert "3 cases" in told and "1 liver, 2 kidney_right, 3 spleen" in told and "validate: case1, case2" in told
     assert not (here / "run").exists()
+    with Image.open(here / "abdoseg-cache" / "case1.png") as picture:
+        assert picture.width > 300 and "abdoseg-cache/case1.png" in told
 
 
 def test_recipes_are_listed_by_a_flag_and_in_the_help():
@@ -262,6 +265,14 @@ def test_on_a_cpu_auto_leaves_the_recipes_batch_and_takes_no_processes(here):
     assert "1 processes draw patches on cpu" in told
     same = [(here / name / "log.csv").read_text().split(",")[-1] for name in ("run", "other")]
     assert same[0] == same[1]
+
+
+def test_encoder_weights_are_for_networks_on_slices(here):
+    (here / "e.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="are for networks on slices"):
+        run(*TRAIN, "--encoder-weights", "e.safetensors", "-q")
+    with pytest.raises(click.UsageError, match="--from has its own encoder"):
+        run(*TRAIN, "--encoder-weights", "e.safetensors", "--from", "organs", "-o", "other")
 
 
 def test_counts_are_whole_and_above_zero():

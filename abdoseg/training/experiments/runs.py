@@ -81,6 +81,8 @@ def train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
     }
     if warm_start := progress.extra.get("warm_start"):
         facts["began from"] = warm_start
+    if encoder := progress.extra.get("encoder_weights"):
+        facts["encoder began from"] = encoder
     write_card(run / CARD, config, data, split, rows, facts)
     return RunResult(outcome, tuple(rows))
 
