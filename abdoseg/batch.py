@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -227,7 +227,7 @@ def run(
     export: Export | None = None,
     track: Track = silent,
     finished: Callable[[CaseResult], None] | None = None,
-) -> Iterator[CaseResult]:
+) -> Generator[CaseResult, None, None]:
     """Segments the cases and yields how each ended, in order. The model is loaded once, while the first scan is read.
 
     A scan that fails costs only itself. When the caller stops, or an interrupt does, the file that is being written

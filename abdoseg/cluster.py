@@ -6,7 +6,7 @@ Scans, results and weights lie where every worker reaches them under the same pa
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
@@ -36,7 +36,7 @@ def run_on_cluster(
     options: BatchOptions | None = None,
     export: Export | None = None,
     finished: Callable[[CaseResult], None] | None = None,
-) -> Iterator[CaseResult]:
+) -> Generator[CaseResult, None, None]:
     """Segments the cases on the scheduler's workers and yields how each ended, as it ends. See `batch.run`.
 
     Outputs that stand there are replaced: a lost worker may have written some of a case's. Each worker loads the model

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -207,15 +207,15 @@ def segment(given: SegmentOptions) -> int:
         if not result.error:
             done.append(result.case.name)
 
-    try:
-        with CaseProgress(len(cases), given.progress, talk) as progress:
-            if given.scheduler:
-                from abdoseg.cluster import run_on_cluster
+    if given.scheduler:
+        from abdoseg.cluster import run_on_cluster
 
-                load = options.worker_loader(given.model_names, given.device, given.threads, given.scheduler)
-                results = run_on_cluster(cases, load, given.scheduler, batch, export, finished)
-            else:
-                results = run(cases, load, batch, export, tiles, finished)
+        load = options.worker_loader(given.model_names, given.device, given.threads, given.scheduler)
+        results = run_on_cluster(cases, load, given.scheduler, batch, export, finished)
+    else:
+        results = run(cases, load, batch, export, tiles, finished)
+    try:
+        with CaseProgress(len(cases), given.progress, talk) as progress, closing(results):
             for result in results:
                 _tell(result, talk, given.as_json)
                 progress.advance(result.case.name, result.error is not None)
@@ -227,7 +227,7 @@ def segment(given: SegmentOptions) -> int:
         more = "; go on with --resume" if ledger else ""
         talk.say(f"interrupted: {len(done)} of {len(cases)} cases are done{more}")
         raise
-    if several:
+    if several and ledger and ledger.latest():
         write_reports(folder, talk)
     return 1 if len(exit_codes) > 1 else next(iter(exit_codes), 0)
 

@@ -88,6 +88,11 @@ def test_shards_merge_in_the_table_without_a_further_step(path, tmp_path):
     assert [row.split(",")[0] for row in rows] == ["case", "b", "c", "scan"]
 
 
+def test_a_shard_without_cases_is_no_failure(path, tmp_path):
+    result = run(path, tmp_path / "absent.nii.gz", "-o", tmp_path / "out", "--shard", "3/3")
+    assert (result.exception, result.return_value) == (None, 0)
+
+
 def test_progress_as_json_is_a_line_a_case(path, tmp_path):
     result = run(path, tmp_path / "absent.nii.gz", "-o", tmp_path / "out", "--progress", "json", "-q")
     events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
