@@ -20,10 +20,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 SCHEME_HELP = "abdoseg, flare22, totalseg, btcv, amos, msd-liver, ..., or a JSON file of number to organ name."
 
 
-def scheme(ctx: click.Context, param: click.Parameter, value: str) -> str | Scheme:
-    """A label scheme by name, or what a JSON file says of label numbers and organ names."""
+def scheme(ctx: click.Context, param: click.Parameter, value: str | None) -> str | Scheme | None:
+    """A label scheme by name, or what a JSON file says of label numbers and organ names; None as it is."""
     try:
-        return value if value in SCHEMES else find_scheme(value)
+        return value if value is None or value in SCHEMES else find_scheme(value)
     except AbdosegError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -53,10 +53,10 @@ def scoring_options(command: F) -> F:
 
 
 _OPTIONS = (
-    click.option("--pred-labels", callback=scheme, default="abdoseg", show_default=True, metavar="SCHEME",
+    click.option("--pred-labels", callback=scheme, metavar="SCHEME",
                  shell_complete=param_types.complete_scheme,
-                 help=f"Label numbers of the predictions: {SCHEME_HELP}"),
-    click.option("--gt-labels", callback=scheme, default="abdoseg", show_default=True, metavar="SCHEME",
+                 help=f"Label numbers of the predictions: {SCHEME_HELP}  [default: as CASE.json says, or abdoseg]"),
+    click.option("--gt-labels", callback=scheme, metavar="SCHEME",
                  shell_complete=param_types.complete_scheme,
                  help="Label numbers of the truths, likewise."),
     click.option("--organs", metavar="NAME,...|all", shell_complete=param_types.complete_organs,
@@ -80,8 +80,8 @@ _OPTIONS = (
 class ScoringFlags:
     """Scoring as the command line has it."""
 
-    pred_labels: str | Scheme
-    gt_labels: str | Scheme
+    pred_labels: str | Scheme | None
+    gt_labels: str | Scheme | None
     organs: str | None
     surface: Literal["border", "elements"]
     tolerances: dict[str, float]

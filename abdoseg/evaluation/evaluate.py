@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from abdoseg.anatomy.label_schemes import Scheme
 from abdoseg.anatomy.organs import BY_NAME, MAIN, ORGANS
@@ -18,6 +19,7 @@ from abdoseg.evaluation.summary import OrganSummary, Overall, overall, pooled_hi
 from abdoseg.image.volume import Labelmap
 from abdoseg.io import read_labels
 from abdoseg.io.dicom.label_objects import is_label_object
+from abdoseg.io.record import read_record
 from abdoseg.metrics.overlap import Counts
 from abdoseg.runtime.progress import Track, silent
 from abdoseg.runtime.threads import cores
@@ -27,10 +29,13 @@ CASES_AT_ONCE = 2  # one is read while another is scored; more would only fill t
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files are read: each side's label scheme, the tolerance of grids, and the method of resampling if any."""
+    """How files are read: label schemes, the tolerance of grids, and the method of resampling if any.
 
-    truth_scheme: str | Scheme = "abdoseg"
-    prediction_scheme: str | Scheme = "abdoseg"
+    A scheme of None is what the file's CASE.json states, or ours.
+    """
+
+    truth_scheme: str | Scheme | None = None
+    prediction_scheme: str | Scheme | None = None
     grid_tolerance_mm: float = 0.1
     resample: Method | None = None
 
@@ -66,6 +71,11 @@ class Evaluation:
     def histogram(self) -> Counts:
         """The joint histogram of all cases pooled."""
         return pooled_histogram(self.cases)
+
+
+def scheme_for(path: Path, given: str | Scheme | None) -> str | Scheme:
+    """The scheme of a label file: the one given, or that its CASE.json states, or ours."""
+    return given or str(read_record(path).get("labels", "abdoseg"))
 
 
 class _GridsDiffer(GeometryError):
@@ -137,13 +147,17 @@ def read_pair(pair: Pair, reading: ReadOptions) -> tuple[Labelmap, Labelmap | No
     was named.
     """
     if pair.prediction is None:
-        return read_labels(pair.truth, reading.truth_scheme, warn=False), None, ()
+        return read_labels(pair.truth, scheme_for(pair.truth, reading.truth_scheme), warn=False), None, ()
     if is_label_object(pair.truth) and not is_label_object(pair.prediction):
-        prediction = read_labels(pair.prediction, reading.prediction_scheme, warn=False)
-        truth = read_labels(pair.truth, reading.truth_scheme, warn=False, grid=prediction.stored)
+        prediction = read_labels(pair.prediction, scheme_for(pair.prediction, reading.prediction_scheme), warn=False)
+        truth = read_labels(
+            pair.truth, scheme_for(pair.truth, reading.truth_scheme), warn=False, grid=prediction.stored
+        )
     else:
-        truth = read_labels(pair.truth, reading.truth_scheme, warn=False)
-        prediction = read_labels(pair.prediction, reading.prediction_scheme, warn=False, grid=truth.stored)
+        truth = read_labels(pair.truth, scheme_for(pair.truth, reading.truth_scheme), warn=False)
+        prediction = read_labels(
+            pair.prediction, scheme_for(pair.prediction, reading.prediction_scheme), warn=False, grid=truth.stored
+        )
     differs = grid_difference(truth.geometry, prediction.geometry, reading.grid_tolerance_mm)
     if differs is None:
         return truth, prediction, ()

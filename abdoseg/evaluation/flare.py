@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from abdoseg.anatomy.label_schemes import Scheme, find_scheme
 from abdoseg.anatomy.organs import BY_NAME, host_of
-from abdoseg.evaluation.evaluate import Evaluation, ReadOptions
+from abdoseg.evaluation.evaluate import Evaluation, ReadOptions, scheme_for
 from abdoseg.evaluation.score import CaseScores, EvaluationOptions, Score
 from abdoseg.image.volume import Labelmap
 from abdoseg.io.labels import read_labels
@@ -92,8 +92,12 @@ def official_case(
 
     unknown: of each file, the numbers that its scheme has no name for; what is left of them in eight bits may have one.
     """
-    truth = read_labels(truth_path, _in_eight_bits(reading.truth_scheme, unknown[0]), warn=False)
-    prediction = read_labels(prediction_path, _in_eight_bits(reading.prediction_scheme, unknown[1]), warn=False)
+    truth = read_labels(
+        truth_path, _in_eight_bits(scheme_for(truth_path, reading.truth_scheme), unknown[0]), warn=False
+    )
+    prediction = read_labels(
+        prediction_path, _in_eight_bits(scheme_for(prediction_path, reading.prediction_scheme), unknown[1]), warn=False
+    )
     a, b = _stored(truth), _stored(prediction)
     header = truth.stored.header
     zooms = truth.stored.geometry.spacing_mm if header is None else header["pixdim"][1:4].astype(np.float64)

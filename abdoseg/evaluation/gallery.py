@@ -12,7 +12,7 @@ import numpy.typing as npt
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import AbdosegError
 from abdoseg.evaluation.evaluate import Evaluation, read_pair
-from abdoseg.evaluation.pairs import case_of
+from abdoseg.evaluation.pairs import scan_files
 from abdoseg.evaluation.score import Score
 from abdoseg.image.volume import Array, Geometry
 from abdoseg.io import read_scan
@@ -52,8 +52,9 @@ def worst_scores(scores: Sequence[Score], count: int = WORST) -> list[Score]:
 def pictures(evaluation: Evaluation, images: Path | None = None) -> list[Picture]:
     """The pictures of the worst rows. images: a folder of scans, matched by case name, to lie under them."""
     rows = worst_scores(evaluation.scores)
-    scans = {case_of(path): path for path in sorted(images.iterdir())} if images else {}
     pairs = {pair.case: pair for pair in evaluation.pairing.pairs}
+    label_files = [path for pair in pairs.values() for path in (pair.truth, pair.prediction) if path is not None]
+    scans = scan_files(images, label_files) if images else {}
     drawn: dict[int, Picture] = {}
     for case in dict.fromkeys(row.case for row in rows):  # each case is read once
         truth, prediction, _ = read_pair(pairs[case], evaluation.reading)

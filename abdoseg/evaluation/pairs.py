@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,17 @@ def label_files(place: Path, needed: bool = True) -> dict[str, Path]:
             raise DatasetError(f"{place}: {found[case].name} and {path.name} are both case {case!r}; leave one of them")
         if case not in found or not _is_scan(path):
             found[case] = path
+    return found
+
+
+def scan_files(folder: Path, labels: Collection[Path]) -> dict[str, Path]:
+    """The scans of a folder by case name; label files may lie beside them. labels: those that are known to be none."""
+    known, found = {path.resolve() for path in labels}, dict[str, Path]()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.resolve() in known:
+            continue
+        if case_of(path) not in found or _is_scan(path):
+            found[case_of(path)] = path
     return found
 
 

@@ -17,6 +17,7 @@ from abdoseg.evaluation.summary import FAILURE_DICE, Overall, Summary
 from abdoseg.runtime.files import writing
 
 Row = dict[str, Any]
+AS_RECORDED = "as recorded, or abdoseg"
 
 
 def score_row(score: Score) -> Row:
@@ -59,8 +60,8 @@ def as_json(evaluation: Evaluation) -> Row:
                 "surface": options.surface,
                 "nsd_tolerance_mm": {organ: options.tolerance_mm(organ) for organ in BY_NAME if organ in present},
                 "lesions_apart": options.lesions_apart,
-                "truth_labels": reading.truth_scheme,
-                "prediction_labels": reading.prediction_scheme,
+                "truth_labels": reading.truth_scheme or AS_RECORDED,
+                "prediction_labels": reading.prediction_scheme or AS_RECORDED,
                 "grid_tolerance_mm": reading.grid_tolerance_mm,
                 "resample": reading.resample,
             },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +16,12 @@ from abdoseg.exporters import EXPORTERS, SCAN
 from abdoseg.exporters.job import ExportOptions, Job
 from abdoseg.image.volume import Labelmap, Stored, Volume
 from abdoseg.image.volumetry import boxes
-from abdoseg.io import case_name, read_labels, read_scan
+from abdoseg.io import read_labels, read_scan
 from abdoseg.io.dicom.label_objects import is_label_object
 from abdoseg.io.formats import format_of
 from abdoseg.io.labels import mask_of
 from abdoseg.io.read import read_grid
+from abdoseg.io.record import read_record, recorded_case
 
 logger = logging.getLogger("abdoseg")
 
@@ -44,7 +44,7 @@ class CaseFiles:
 
 def case_of(path: Path) -> str:
     """The case that a labelmap is of, by its name."""
-    return case_name(path).removesuffix("_seg") or case_name(path)
+    return recorded_case(path)
 
 
 def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: ExportOptions) -> Job:
@@ -53,7 +53,7 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
     Raises ScanError, GeometryError when grids differ, UsageError.
     """
     case = case_of(path)
-    record = _record(path.parent / f"{case}.json")
+    record = read_record(path)
     scheme = files.scheme or record.get("labels")
     if scheme is None and not path.is_dir() and not is_label_object(path):
         logger.warning(
@@ -126,19 +126,6 @@ def _check_grid(path: Path, one: Volume | Labelmap, other_path: Path, other: Vol
             f"{path}: its grid, {sizes[0]}, does not lie on that of {other_path}, {sizes[1]}; "
             "name the files that belong together"
         )
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """The run's record beside the labelmap; empty when there is none, or when the file is another tool's."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        logger.warning("%s: the record cannot be read (%s); going on without it", path, error)
-        return {}
-    ours = isinstance(found, dict) and isinstance(found.get("versions"), dict) and "abdoseg" in found["versions"]
-    return found if ours else {}
 
 
 def _recorded_scan(path: Path, record: Mapping[str, Any]) -> Path | None:

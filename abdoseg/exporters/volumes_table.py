@@ -8,11 +8,13 @@ from pathlib import Path
 
 from abdoseg.exporters.job import Job
 from abdoseg.image.volumetry import COLUMNS, OrganVolume, cell, cells, write_csv
+from abdoseg.quality.assess import columns, recorded_quality
 
 
 def write(job: Job, target: Path) -> None:
-    """One row an organ, in the columns of `segment`'s table."""
-    write_csv(job.rows, target)
+    """One row an organ, in the columns of `segment`'s table; its quality where the run's record holds it."""
+    quality = recorded_quality(job.record)
+    write_csv(job.rows, target, columns(quality) if quality else None)
 
 
 def write_long(cohort: Mapping[str, Sequence[OrganVolume]], target: Path) -> None:

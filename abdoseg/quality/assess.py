@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +93,22 @@ def columns(quality: Mapping[str, Quality]) -> dict[str, dict[str, object]]:
     """The columns of the volumes CSV: a value by organ, lists parted by ";", ranges as "low..high"."""
     found = {name: {organ: getattr(one, name) for organ, one in quality.items()} for name in COLUMNS}
     return {name: {organ: _text_of(value) for organ, value in values.items()} for name, values in found.items()}
+
+
+def recorded_quality(record: Mapping[str, Any]) -> dict[str, Quality]:
+    """The quality by organ that a run's record holds; empty for a record without it, or of another version's."""
+    names = [field.name for field in fields(Quality)]
+    try:
+        return {
+            organ: Quality(**{name: _frozen(values[name]) for name in names})
+            for organ, values in record.get("quality", {}).items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        return {}
+
+
+def _frozen(value: object) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _text_of(value: object) -> object:

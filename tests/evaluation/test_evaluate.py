@@ -1,5 +1,7 @@
 """A whole evaluation: missing and extra cases, grids that differ, organs left out."""
 
+import json
+
 import numpy as np
 import pytest
 from phantom_labels import body, cohort, write
@@ -126,3 +128,14 @@ def test_stored_axes_do_not_matter(tmp_path):
     flipped[0, 3] = 23
     write(tmp_path / "pred" / "c0_seg.nii.gz", body(1)[::-1].copy(), affine=flipped)
     assert run(folders).scores[0].confusion.tp == 448
+
+
+def test_the_scheme_that_the_record_states_is_read_unless_another_is_named(tmp_path):
+    numbers = np.array([0, 1, 2, 13, 3], np.uint8)  # in FLARE22's numbers
+    pred, truth = cohort(tmp_path, [0])
+    write(pred / "c0_seg.nii.gz", numbers[body()])
+    record = {"versions": {"abdoseg": "1"}, "labels": "flare22"}
+    (pred / "c0.json").write_text(json.dumps(record))
+    assert {score.confusion.dice for score in run((pred, truth)).scores} == {1.0}
+    named = run((pred, truth), reading=ReadOptions(prediction_scheme="abdoseg"))
+    assert next(score for score in named.scores if score.organ == "kidney_left").confusion.dice == 0

@@ -11,6 +11,7 @@ from phantom_labels import body, cohort, write
 
 from abdoseg.evaluation import evaluate, find_pairs
 from abdoseg.evaluation.gallery import PREDICTION, TRUTH, draw, pictures, worst_scores
+from abdoseg.evaluation.pairs import scan_files
 from abdoseg.evaluation.report import report_page
 from abdoseg.image.volume import Geometry
 
@@ -169,3 +170,22 @@ def test_a_narrow_screen_does_not_scroll_sideways(html, tmp_path):
 
 def test_the_phantoms_are_read_as_written(folders):
     assert nib.load(folders[1] / "c0.nii.gz").shape == (24, 20, 16)
+
+
+def test_scans_are_found_among_the_labels_of_one_folder(evaluation, folders, tmp_path):
+    hu = np.random.default_rng(0).integers(0, 80, (24, 20, 16)).astype(np.int16)
+    hu[:, :, 0] = -1000
+    for case in ("c0", "c1", "c2", "c3"):
+        write(folders[1] / f"{case}_ct.nii.gz", hu)
+    try:
+        bare, over = pictures(evaluation), pictures(evaluation, folders[1])
+    finally:
+        for scan in folders[1].glob("*_ct.nii.gz"):
+            scan.unlink()
+    assert {picture.notes for picture in over} == {""}
+    assert over[0].pixels.mean() > bare[0].pixels.mean() + 30
+
+
+def test_labels_are_not_shown_as_scans(evaluation, folders):
+    assert [picture.notes for picture in pictures(evaluation, folders[1])] == [p.notes for p in pictures(evaluation)]
+    assert scan_files(folders[1], list(folders[1].iterdir())) == {}

@@ -1,6 +1,7 @@
 """Tables of volumes: of a case, and of a cohort long and wide."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,3 +50,18 @@ def test_a_cohort_is_a_long_table_and_a_wide_one(tmp_path):
     assert float(wide[0]["liver_volume_ml"]) == pytest.approx(whole.rows[0].volume_ml, rel=1e-5)
     assert (wide[0]["aorta_volume_ml"], wide[1]["aorta_volume_ml"]) == ("", "0")
     assert wide[1]["spleen_volume_ml"] == ""
+
+
+def test_the_quality_in_the_runs_record_stays_in_the_table(tmp_path):
+    quality = {
+        "confidence": 0.9, "entropy": 0.2, "pieces_dropped": 1, "dropped_ml": 0.5, "expected_ml": [825.0, 2010.0],
+        "expected_hu": None, "side": "right", "neighbours": ["kidney_right"], "reasons": ["doubtful", "small"],
+    }  # fmt: skip
+    job = replace(make(), record={"quality": {"liver": quality | {"review": True}}})
+    (table,) = export(job, tmp_path, ["csv"])
+    liver, other = read(table)[:2]
+    assert (liver["confidence"], liver["review"], liver["reasons"]) == ("0.9", "true", "doubtful;small")
+    assert liver["expected_ml"] == "825..2010"
+    assert other["review"] == other["reasons"] == ""
+    (plain,) = export(replace(job, record={"quality": {"liver": {"confidence": 1}}}), tmp_path / "older", ["csv"])
+    assert "review" not in read(plain)[0]

@@ -1,0 +1,35 @@
+"""The run record CASE.json beside a labelmap: what its numbers mean, and how it came to be."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from abdoseg.io.read import case_name
+
+logger = logging.getLogger("abdoseg")
+
+
+def read_record(labelmap: Path) -> dict[str, Any]:
+    """The record beside CASE_seg.nii.gz; empty when there is none, or when the file is another tool's."""
+    path = labelmap.parent / f"{recorded_case(labelmap)}.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        logger.warning("%s: the record cannot be read (%s); going on without it", path, error)
+        return {}
+    ours = isinstance(found, dict) and isinstance(found.get("versions"), dict) and "abdoseg" in found["versions"]
+    return found if ours else {}
+
+
+def recorded_case(labelmap: Path) -> str:
+    """The case that a labelmap is of, by its name.
+
+    >>> recorded_case(Path("out/scan_seg.nii.gz"))
+    'scan'
+    """
+    return case_name(labelmap).removesuffix("_seg") or case_name(labelmap)
