@@ -102,7 +102,7 @@ def full_interpolation(field, source, target):
 
 @pytest.mark.parametrize("make", [lambda s, p: grid(s, p), lambda s, p: sheared(s, p, 12)])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_painting_is_the_sign_of_the_full_interpolation(make, order):
+def test_upsampled_labels_are_the_sign_of_the_full_interpolation(make, order):
     source = grid((14, 15, 12), (2.0, 2.0, 3.0), (1, 9, 1))
     target = make((30, 25, 30), (0.9, 0.9, 1.0))
     field = np.random.default_rng(2).normal(size=source.shape) - 0.3
@@ -114,7 +114,7 @@ def test_painting_is_the_sign_of_the_full_interpolation(make, order):
     np.testing.assert_array_equal((labels == 3)[clear], (truth > 0)[clear])
 
 
-def test_painting_a_box_is_painting_the_whole_grid():
+def test_upsampling_a_box_is_upsampling_the_whole_grid():
     source = grid((20, 20, 20), (2.0, 2.0, 2.0))
     target = source.resampled((0.7, 1.1, 3.0))
     field = np.full(source.shape, -1.0, np.float32)
@@ -127,7 +127,7 @@ def test_painting_a_box_is_painting_the_whole_grid():
     assert whole.any()
 
 
-def test_an_organ_at_the_border_is_painted_to_the_last_voxel():
+def test_an_organ_at_the_border_is_upsampled_to_the_last_voxel():
     source = grid((4, 4, 4), (3.0, 3.0, 3.0))
     target = source.resampled((1.0, 1.0, 1.0))
     labels = np.zeros(target.shape, np.uint8)
@@ -173,7 +173,7 @@ def test_two_fields_that_cannot_both_win_never_claim_one_voxel():
     assert all((both == label).sum() == (both[looked[label]] == label).sum() for label in (1, 2))
 
 
-def test_a_field_that_is_nowhere_above_0_or_only_beyond_the_target_is_not_looked_at():
+def test_a_margin_that_is_nowhere_above_0_or_only_beyond_the_target_has_no_box():
     source = grid((6, 6, 6))
     field = np.full(source.shape, -1.0, np.float32)
     labels = np.zeros((2, 6, 6), np.uint8)

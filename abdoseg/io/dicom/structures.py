@@ -74,8 +74,8 @@ def fill_even_odd(polygons: Sequence[Points], shape: tuple[int, ...]) -> npt.NDA
         shape: rows and columns.
 
     >>> square = np.array([[0.5, 0.5], [0.5, 3.5], [3.5, 3.5], [3.5, 0.5]])
-    >>> fill_even_odd([square], (5, 5)).sum()
-    np.int64(9)
+    >>> int(fill_even_odd([square], (5, 5)).sum())
+    9
     """
     crossings = np.zeros((shape[0], shape[1] + 1), np.int64)  # of the line through a row's centres, by the next column
     for polygon in polygons:

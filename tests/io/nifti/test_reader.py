@@ -157,7 +157,7 @@ def test_padding_below_air_becomes_air(tmp_path):
     ],
 )
 @pytest.mark.parametrize("directions", [(1, 1, 1), (-1, 1, -1)])
-def test_at_a_glance_a_file_is_what_reading_it_whole_finds(tmp_path, monkeypatch, scale, dtype, directions):
+def test_inspecting_a_file_finds_what_reading_it_whole_finds(tmp_path, monkeypatch, scale, dtype, directions):
     monkeypatch.setattr(hounsfield, "AT_ONCE", 100)  # voxels: two planes
     monkeypatch.setattr(hounsfield, "SAMPLE", 50)
     hu = HU.astype(np.float64)
@@ -175,7 +175,7 @@ def test_at_a_glance_a_file_is_what_reading_it_whole_finds(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("damage", ["cut", "one slice", "labels"])
-def test_at_a_glance_a_file_is_refused_as_when_it_is_read_whole(tmp_path, damage):
+def test_inspecting_a_file_refuses_what_reading_it_whole_refuses(tmp_path, damage):
     path = save(tmp_path / "a.nii.gz", {"one slice": HU[:, :, :1], "labels": (HU > 0).astype(np.int16)}.get(damage, HU))
     if damage == "cut":
         path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-9]))
