@@ -63,9 +63,15 @@ def _joined(*stacks: tuple[Array, Array]) -> list[Array]:
 
 
 def parts(labels: Array, spacing_mm: float) -> Iterator[tuple[str, slice]]:
-    """The planes above all organs and those below, where they are enough; all planes, and both halves."""
+    """The planes above all organs and those below, where they are enough; all planes, and both halves.
+
+    All planes alone where there is no organ.
+    """
     filled = np.flatnonzero(np.isin(labels, MAIN).any(axis=(0, 1)))
     apart, least, count = round(APART_MM / spacing_mm), round(LEAST_MM / spacing_mm), labels.shape[2]
+    if not len(filled):
+        yield "whole", slice(0, count)
+        return
     for name, planes in (
         ("above", slice(filled[-1] + 1 + apart, count)),
         ("below", slice(0, filled[0] - apart)),
