@@ -63,7 +63,8 @@ def tree(folder: Path, count: int, matrix: int, slices: int) -> None:
     affine = AXIAL @ np.diag([*np.array(spacing) / np.abs(np.diag(AXIAL)[:3]), 1])
     for n in range(count):
         write_series(folder / "tree" / f"patient{n:03}", voxels, affine)
-    single = sum(segment([str(folder / "tree" / f"patient{n:03}")], folder / "single")[0] for n in range(CALLS)) / CALLS
+    calls = range(min(CALLS, count))
+    single = sum(segment([str(folder / "tree" / f"patient{n:03}")], folder / "single")[0] for n in calls) / len(calls)
     together, held = segment([str(folder / "tree")], folder / "out")
     print(f"{count} of {matrix} x {matrix} x {slices}: {together / count:.2f} s a scan, {single:.2f} s in calls of one;"
           f" {max(held.values())} MB")  # fmt: skip
