@@ -1,4 +1,4 @@
-"""Post-processing of organ maps by anatomy: connected components, holes, sides of kidneys, no brain in a skull."""
+"""Post-processing of organ maps by anatomy: the likeliest piece, holes, sides of kidneys, no fluid, no brain."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ import numpy.typing as npt
 from abdoseg.anatomy.organs import BY_NAME, host_of
 from abdoseg.image.components import Box, Mask, components, grown, holes, positive, positive_box
 from abdoseg.image.organ_maps import Margins, OrganMaps
-from abdoseg.image.volume import Array, Geometry
+from abdoseg.image.volume import Geometry
+from abdoseg.inference.fluid import hanging_fluid
+from abdoseg.inference.pieces import Pieces, likeliest
+from abdoseg.inference.skull import is_brain
 from abdoseg.model.plan import members
 from abdoseg.runtime.threads import on_all_cores
 
 CLEARLY_MM = 15.0  # beyond the body's middle, where a piece of kidney is on the other side for certain
-JOINED = 0.1  # of the largest piece: how large another must be to count as the same organ, cut by the scan's border
-# A brain is dark, and around it is bone in all directions, without fat between. By `_walled` made-up ones have .8 and
-# more; organs of 25 patients, as they are and painted, at most .62, but a bright kidney amid bowel full of contrast
-# medium .74. The HU of bone do for thin skulls and for scans that were clipped.
-BRAIN_HU, BONE_HU, FAT_HU, WALLED = 70.0, 180.0, -70.0, 0.7
-RAYS, STEP_MM, FAR_MM = 128, 1.5, 240.0
 WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
+SOLID = ("liver", "spleen")  # of these, fluid is no part; a kidney has water of its own
 
 
 @dataclass
 class Changes:
-    """What was changed of one organ, in millilitres: pieces dropped, holes filled, pieces taken from the other side.
+    """What was changed of one organ, in millilitres.
 
-    pieces: how many were dropped. walled_ml: what was dropped because bone encloses it. outside_ml: of a lesion, what
-    was dropped because it lay outside its organ.
+    kept_ml: what is left of it in the end. pieces: how many were dropped. dropped_ml: all that was dropped.
+    largest_ml: the largest dropped piece. brain_ml, fluid_ml: what of it was dropped because a skull encloses it, and
+    because it is fluid that lies on the organ. filled_ml: holes. moved_ml: taken from the other side's organ. outside_ml: of a
+    lesion, what was dropped because it lay outside its organ.
     """
 
     pieces: int = 0
     dropped_ml: float = 0.0
-    walled_ml: float = 0.0
+    largest_ml: float = 0.0
+    brain_ml: float = 0.0
+    fluid_ml: float = 0.0
     filled_ml: float = 0.0
     moved_ml: float = 0.0
     outside_ml: float = 0.0
+    kept_ml: float = 0.0
 
     @property
     def total_ml(self) -> float:
@@ -46,15 +49,17 @@ class Changes:
         return self.dropped_ml + self.filled_ml + self.moved_ml + self.outside_ml
 
     def sentences(self, organ: str) -> list[str]:
-        """The changes that are worth a note."""
+        """The changes that are worth a note, each with its millilitres and its part of what is kept."""
         told = (
-            (self.dropped_ml - self.walled_ml, "lay apart from the largest piece and were dropped"),
-            (self.walled_ml, "lay in bone on all sides, as a brain does, and were dropped"),
+            (self.dropped_ml - self.brain_ml - self.fluid_ml, "lay apart and were dropped"),
+            (self.brain_ml, "lay in bone on all sides, as a brain does, and were dropped"),
+            (self.fluid_ml, "of fluid lay on it and were dropped"),
             (self.filled_ml, "of holes were filled"),
             (self.moved_ml, "lay on this side under the other side's name and were given to it"),
             (self.outside_ml, f"lay outside the {host_of(organ)} and were dropped"),
         )
-        return [f"{organ}: {ml:.1f} ml {what}" for ml, what in told if ml >= WORTH_ML]
+        part = [f" ({ml / self.kept_ml:.0%} of it)" if self.kept_ml else "" for ml, _ in told]
+        return [f"{organ}: {ml:.1f} ml{of} {what}" for (ml, what), of in zip(told, part, strict=True) if ml >= WORTH_ML]
 
 
 def postprocess(
@@ -62,44 +67,75 @@ def postprocess(
 ) -> tuple[OrganMaps, dict[str, Changes]]:
     """The maps with one piece an organ, without holes, and each kidney on its side; and what was changed, by organ.
 
-    The margins are changed where they lie, by their sign, so that borders stay where they were.
+    Of several pieces the likeliest is kept, by its probability, HU, volume and position; fluid that lies on liver or
+    spleen is cut off. The margins are changed where they lie, by their sign, so that borders stay where they were.
 
     Args:
+        maps: the network's.
         image: (I, J, K) HU on the maps' grid.
         middle: index along I of the body's middle; None when it is not known, and then sides are not checked.
     """
     grid, ml = maps.grid, maps.grid.voxel_ml
     changes = {organ: Changes() for organ in maps.organs}
-    boxes: dict[str, Box | None] = {}
     if middle is not None and {"kidney_right", "kidney_left"} <= set(maps.organs):
         _sort_sides(maps, middle, changes)
+    boxes: dict[str, Box | None] = {}
+    found: dict[str, Pieces] = {}
     enclosed: dict[str, tuple[Box, Mask]] = {}
+
+    def look(n: int) -> None:
+        organ, margin = maps.organs[n], maps.margins[n]
+        boxes[organ] = box = positive_box(margin)
+        if box is not None and not BY_NAME[organ].is_lesion:
+            found[organ], brain = _without_brains(Pieces.of(margin, grown(box, 1, image.shape)), image, grid)
+            changes[organ].brain_ml = brain * ml
 
     def prune(n: int) -> None:
         organ, margin = maps.organs[n], maps.margins[n]
-        change, found = changes[organ], positive_box(margin)
-        boxes[organ] = found
-        if found is None or BY_NAME[organ].is_lesion:
+        if organ not in found:
             return
-        box = grown(found, 1, image.shape)
-        inside = margin[box]
-        numbers, sizes = components(positive(inside))
-        change.walled_ml = _without_walled(numbers, sizes, box, image, grid) * ml
-        belonging = _belonging(numbers, sizes, box, image.shape)
-        loose = (numbers > 0) & ~belonging[numbers]
-        inside[loose] = -inside[loose]
-        change.pieces += int(np.count_nonzero(~belonging[1:]))
-        change.dropped_ml += float(loose.sum()) * ml
-        boxes[organ] = left = positive_box(margin, box)
+        _drop_others(margin, found[organ], chosen[organ], changes[organ], ml)
+        if organ in SOLID:
+            _drop_fluid(margin, found[organ].box, image, changes[organ], ml)
+        boxes[organ] = left = positive_box(margin, found[organ].box)
         if left is not None:
             around = grown(left, 1, image.shape)
             enclosed[organ] = around, holes(positive(margin[around]))
 
+    on_all_cores(look, len(maps.organs))
+    chosen = likeliest({organ: found[organ] for organ in maps.organs if organ in found}, maps, image)
     on_all_cores(prune, len(maps.organs))
     for organ in maps.organs:
         if organ in enclosed:
             changes[organ].filled_ml += _fill(maps, organ, *enclosed[organ]) * ml
     return replace(maps, boxes=boxes), changes
+
+
+def _drop_others(margin: Margins, pieces: Pieces, chosen: int, change: Changes, voxel_ml: float) -> None:
+    """Turns over what is no part of the organ, whose number is `chosen`."""
+    inside = margin[pieces.box]
+    belonging = pieces.belonging(chosen, margin.shape)
+    loose = (pieces.numbers > 0) & ~belonging[pieces.numbers]
+    inside[loose] = -inside[loose]
+    change.pieces += int(np.count_nonzero(~belonging[1:]))
+    change.dropped_ml += float(loose.sum()) * voxel_ml
+    change.largest_ml = float(pieces.sizes[~belonging].max()) * voxel_ml
+    change.kept_ml = float(pieces.sizes[belonging].sum()) * voxel_ml
+
+
+def _drop_fluid(margin: Margins, box: Box, image: npt.NDArray[np.float32], change: Changes, voxel_ml: float) -> None:
+    """Turns over fluid that lies on the organ, and what then lies apart from the rest."""
+    inside = margin[box]
+    mask = positive(inside)
+    fluid = hanging_fluid(mask, image[box], voxel_ml)
+    if fluid is None:
+        return
+    left = Pieces(box, *components(mask & ~fluid))
+    lost = mask & (left.numbers != left.largest) if left.largest else mask
+    inside[lost] = -inside[lost]
+    change.fluid_ml = float(lost.sum()) * voxel_ml
+    change.dropped_ml += change.fluid_ml
+    change.kept_ml -= change.fluid_ml
 
 
 def _fill(maps: OrganMaps, organ: str, box: Box, hollow: Mask) -> float:
@@ -113,71 +149,14 @@ def _fill(maps: OrganMaps, organ: str, box: Box, hollow: Mask) -> float:
     return float(filled.sum())
 
 
-def _without_walled(
-    numbers: npt.NDArray[np.uint32],
-    sizes: npt.NDArray[np.int64],
-    box: tuple[slice, ...],
-    image: npt.NDArray[np.float32],
-    geometry: Geometry,
-) -> int:
-    """Voxels of the largest pieces in the `box` that are a brain's, one after the other; their sizes become 0."""
-    walled, start = 0, tuple(part.start for part in box)
+def _without_brains(pieces: Pieces, image: npt.NDArray[np.float32], grid: Geometry) -> tuple[Pieces, int]:
+    """The pieces without the largest ones that lie in a skull, one after the other, and the voxels of those."""
+    sizes, start = pieces.sizes.copy(), tuple(part.start for part in pieces.box)
     for number in np.argsort(sizes)[::-1]:
-        piece = np.asarray(numbers == number)
-        if sizes[number] * geometry.voxel_ml < WORTH_ML or np.median(image[box][piece]) > BRAIN_HU:
+        if sizes[number] * grid.voxel_ml < WORTH_ML or not is_brain(pieces.numbers == number, start, image, grid):
             break
-        if _walled(piece, start, image, geometry) < WALLED:
-            break
-        walled, sizes[number] = walled + int(sizes[number]), 0
-    return walled
-
-
-def _walled(piece: Mask, start: tuple[int, ...], image: npt.NDArray[np.float32], geometry: Geometry) -> float:
-    """The fraction of directions from a piece's middle, of those that show bone, fat or gas, in which bone comes first.
-
-    0 where less than half of them do. Directions are a golden spiral around a ball; along them means of 2 x 2 x 2
-    voxels are looked at, which noise makes no bone of, and the piece itself is passed over.
-    """
-    voxels = np.argwhere(piece)
-    middle = voxels[np.square((voxels - voxels.mean(axis=0)) * geometry.spacing_mm).sum(axis=1).argmin()]
-    up = np.linspace(-1, 1, RAYS)
-    turn, aside = np.pi * (1 + 5**0.5) * np.arange(RAYS), np.sqrt(1 - up**2)
-    directions = np.stack([aside * np.cos(turn), aside * np.sin(turn), up], axis=1)
-    along = directions[:, None] * np.arange(0, FAR_MM, STEP_MM)[:, None] / geometry.spacing_mm
-    at: npt.NDArray[np.intp] = np.floor(middle + 0.5 + along).astype(int)  # (RAYS, steps, 3)
-    own = _at(piece, at, False)
-    eight = [_at(image, at + start - corner, np.nan) for corner in np.ndindex(2, 2, 2)]
-    hu = np.where(own, np.nan, np.mean(eight, axis=0))  # no number beyond the image
-    bone, fat = (hu > BONE_HU).argmax(axis=1), (hu < FAT_HU).argmax(axis=1)  # 0: none, for the middle is neither
-    known = (bone > 0) | (fat > 0)
-    if known.mean() < 0.5:
-        return 0.0
-    return float(((bone > 0) & ((bone < fat) | (fat == 0))).sum() / known.sum())
-
-
-def _at(values: Array, at: npt.NDArray[np.intp], beyond: float) -> Array:
-    """Values (I, J, K) at indices (..., 3), another beyond them."""
-    within = np.asarray(((at >= 0) & (at < values.shape)).all(axis=-1))
-    return np.where(within, values[tuple(np.moveaxis(at * within[..., None], -1, 0))], beyond)
-
-
-def _belonging(
-    numbers: npt.NDArray[np.uint32], sizes: npt.NDArray[np.int64], box: tuple[slice, ...], shape: tuple[int, ...]
-) -> Mask:
-    """(N + 1,) which pieces are the organ: the largest, and others of some size at a border that it reaches too.
-
-    Beyond the border those may be one: a slab through the liver shows its lobes apart.
-    """
-    belonging = np.zeros(len(sizes), bool)
-    if not sizes.any():
-        return belonging
-    belonging[sizes.argmax()] = True
-    for axis in range(3):
-        for end, at_border in ((0, box[axis].start == 0), (-1, box[axis].stop == shape[axis])):
-            here = np.unique(numbers.take(end, axis)) if at_border else np.empty(0, int)
-            if sizes.argmax() in here:
-                belonging[here[sizes[here] >= JOINED * sizes.max()]] = True
-    return belonging
+        sizes[number] = 0
+    return replace(pieces, sizes=sizes), int((pieces.sizes - sizes).sum())
 
 
 def split_channels(maps: OrganMaps, organs: Sequence[str], middle: float) -> OrganMaps:

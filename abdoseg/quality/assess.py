@@ -16,7 +16,8 @@ from abdoseg.image.volumetry import OrganVolume
 from abdoseg.quality.evidence import Evidence, gaps_mm
 
 DOUBTFUL = 0.85  # mean probability below which an organ is to be looked at
-UNSETTLED = 0.05  # share of an organ's volume that correction changed
+CORRECTED = 0.05  # fraction of an organ's volume that post-processing changed
+RIVAL = 0.2  # fraction of it that a dropped piece has: another part may be the organ
 DISEASED = 1.5  # times beyond the range of healthy adults
 UNEQUAL = 2.0  # one kidney's volume over the other's
 CLEARLY_MM = 10.0  # beyond the body's middle
@@ -59,6 +60,10 @@ class Corrections(Protocol):
     @property
     def dropped_ml(self) -> float: ...
     @property
+    def largest_ml(self) -> float: ...
+    @property
+    def fluid_ml(self) -> float: ...
+    @property
     def total_ml(self) -> float: ...
 
 
@@ -67,16 +72,20 @@ class Quality:
     """One organ's. None where the organ is absent, or where no reference is known.
 
     confidence: mean probability over its voxels against the likeliest other organ. entropy: mean bits of that choice.
-    pieces_dropped, dropped_ml: what lay apart from it. expected_ml: of healthy adults. expected_hu: of its tissue in
-    any phase. side: of the body's middle, where that is known. neighbours: organs within 15 mm. reasons: why to look,
-    from "not_found", "removed", "doubtful", "corrected", "small", "large", "unusual_hu", "wrong_side", "misplaced",
-    "apart", "unequal".
+    pieces_dropped, dropped_ml: what was no part of it. largest_dropped_ml: the largest piece of that. fluid_ml: fluid
+    that lay on it. corrected_ml: all that post-processing changed. expected_ml: of healthy adults. expected_hu: of its
+    tissue in any phase. side: of the body's middle, where that is known. neighbours: organs within 15 mm. reasons: why
+    to look, from "not_found", "removed", "doubtful", "corrected", "rival", "ascites", "small", "large", "unusual_hu",
+    "wrong_side", "misplaced", "apart", "unequal".
     """
 
     confidence: float | None
     entropy: float | None
     pieces_dropped: int
     dropped_ml: float
+    largest_dropped_ml: float
+    fluid_ml: float
+    corrected_ml: float
     expected_ml: Range | None
     expected_hu: Range | None
     side: str | None
@@ -153,6 +162,9 @@ def assess(found: Findings) -> dict[str, Quality]:
             entropy=evidence.entropy if evidence else None,
             pieces_dropped=corrections.pieces,
             dropped_ml=corrections.dropped_ml,
+            largest_dropped_ml=corrections.largest_ml,
+            fluid_ml=corrections.fluid_ml,
+            corrected_ml=corrections.total_ml,
             expected_ml=HEALTHY_ML.get(organ),
             expected_hu=expected_hu(organ),
             side=None if across is None else "right" if across.mean() > 0 else "left",
@@ -170,8 +182,12 @@ def _itself(row: OrganVolume, evidence: Evidence | None, corrections: Correction
     reasons = ["doubtful"] if evidence.confidence < DOUBTFUL else []
     if lesion:
         return reasons
-    if corrections.total_ml > UNSETTLED * row.volume_ml:
+    if corrections.total_ml > CORRECTED * row.volume_ml:
         reasons.append("corrected")
+    if corrections.largest_ml > RIVAL * row.volume_ml:
+        reasons.append("rival")
+    if corrections.fluid_ml > 0:
+        reasons.append("ascites")
     low, high = HEALTHY_ML.get(row.organ, (0.0, np.inf))
     if row.complete and row.volume_ml < low / DISEASED:
         reasons.append("small")
@@ -239,11 +255,17 @@ def _text(reason: str, row: OrganVolume, found: Quality) -> str | None:
     """What a reason means, in words."""
     low, high = found.expected_ml or (0.0, 0.0)
     dark, bright = found.expected_hu or (0.0, 0.0)
+
+    def part(ml: float) -> str:
+        return f" ({ml / row.volume_ml:.0%} of it)" if row.volume_ml else ""
+
     size = f"{row.volume_ml:.0f} ml is unusually {reason} for an adult (healthy: {low:.0f} to {high:.0f} ml)"
     return {
         "not_found": "not found in this scan",
         "doubtful": f"the network is in doubt (confidence {found.confidence or 0:.2f})",
-        "corrected": "more than a twentieth was corrected by post-processing",
+        "corrected": f"{found.corrected_ml:.0f} ml{part(found.corrected_ml)} were changed by post-processing",
+        "rival": f"a piece of {found.largest_dropped_ml:.0f} ml{part(found.largest_dropped_ml)} was dropped",
+        "ascites": f"{found.fluid_ml:.0f} ml{part(found.fluid_ml)} of fluid lay on it and were cut off: ascites?",
         "small": size,
         "large": size,
         "unusual_hu": f"{row.mean_hu or 0:.0f} HU is not its tissue's in any phase ({dark:.0f} to {bright:.0f})",

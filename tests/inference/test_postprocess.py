@@ -29,7 +29,7 @@ def test_the_largest_piece_stays_and_the_rest_is_turned_over():
     assert (values > 0).sum() == 64
     assert values[0, 14, 4, 4] == -2
     assert changes["liver"].dropped_ml == pytest.approx(8)
-    assert changes["liver"].sentences("liver") == ["liver: 8.0 ml lay apart from the largest piece and were dropped"]
+    assert changes["liver"].sentences("liver") == ["liver: 8.0 ml (12% of it) lay apart and were dropped"]
     assert maps.box("liver") == tuple(slice(*ends) for ends in BIG)
 
 
@@ -121,15 +121,15 @@ def kept(image, field=BALL):
     """Voxels of the liver that stay, and millilitres that went for what encloses them."""
     values = field[None].copy()
     changes = postprocess(OrganMaps(values, ("liver",), FINE), image, None)[1]["liver"]
-    return int((values > 0).sum()), changes.walled_ml
+    return int((values > 0).sum()), changes.brain_ml
 
 
 def test_what_lies_in_a_skull_is_dropped():
     whole = int((BALL > 0).sum())
     for skull in (SKULL, SKULL.clip(-125, 275)):  # also without any gas to be seen
-        count, walled_ml = kept(skull)
+        count, brain_ml = kept(skull)
         assert count == 0
-        assert walled_ml == pytest.approx(whole * FINE.voxel_ml)
+        assert brain_ml == pytest.approx(whole * FINE.voxel_ml)
     assert kept(BODY) == (whole, 0)
     assert kept(np.where(np.indices(FINE.shape)[0] < 30, SKULL, BODY)) == (whole, 0)  # half a skull
     assert kept(np.full(FINE.shape, 40, np.float32)) == (whole, 0)
@@ -143,7 +143,7 @@ def test_a_brain_that_the_scan_cuts_is_dropped_too(ends):
         "liver"
     ]
     assert not (values > 0).any()
-    assert changes.dropped_ml == changes.walled_ml > 0
+    assert changes.dropped_ml == changes.brain_ml > 0
 
 
 def test_a_bright_kidney_amid_bowel_full_of_contrast_medium_is_no_brain():
@@ -168,5 +168,20 @@ def test_below_a_larger_piece_in_the_skull_the_organ_stays():
     changes = postprocess(OrganMaps(values, ("liver",), grid), image, None)[1]["liver"]
     assert np.argwhere(values[0] > 0).max(axis=0).tolist() == [29, 29, 29]
     assert changes.pieces == 1
-    assert changes.dropped_ml == changes.walled_ml > 0
+    assert changes.dropped_ml == changes.brain_ml > 0
     assert ["as a brain does" in line for line in changes.sentences("liver")] == [True]
+
+
+def test_fluid_on_the_spleen_is_cut_off_with_what_then_lies_apart_and_on_a_kidney_it_is_not():
+    grid = Geometry((60, 60, 60), np.diag([2.0, 2.0, 2.0, 1.0]))
+    field, image = np.full((1, *grid.shape), -2, np.float16), np.full(grid.shape, -90, np.float32)
+    field[0, 10:50, 10:40, 10:40], image[10:50, 10:40, 10:40] = 2, 110
+    image[28:46, 10:40, 10:40] = 5  # the fluid has tissue on both sides: 18 planes of it, then 4
+    for organ, planes in (("spleen", 18), ("kidney_left", 40)):
+        values = field.copy()
+        maps, changes = postprocess(OrganMaps(values, (organ,), grid), image, None)
+        mask, solid = maps.mask(organ), planes * 900
+        assert mask[10 : 10 + planes, 10:40, 10:40].sum() > 0.97 * solid
+        assert mask.sum() == pytest.approx(solid, rel=0.05)  # a rim at the corners may stay
+        assert changes[organ].fluid_ml == pytest.approx((36000 - mask.sum()) * grid.voxel_ml)
+        assert changes[organ].kept_ml == pytest.approx(mask.sum() * grid.voxel_ml)

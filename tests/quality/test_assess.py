@@ -29,10 +29,11 @@ def findings(middle=MIDDLE, removed=None, places=None, **rows):
         changed = rows.get(organ, {})
         changed = {"volume_ml": 0.0} if changed is None else dict(changed)
         confidence, dropped = changed.pop("confidence", 0.95), changed.pop("dropped_ml", 0.0)
+        largest, fluid = changed.pop("largest_ml", 0.0), changed.pop("fluid_ml", 0.0)
         row = replace(OrganVolume(organ, label, 1000, volume_ml, 100.0, 20.0, ()), **changed)
         row = row if row.volume_ml else replace(row, voxels=0, mean_hu=None)
         listed.append(row)
-        corrections[organ] = Changes(pieces=int(dropped > 0), dropped_ml=dropped)
+        corrections[organ] = Changes(int(dropped > 0), dropped_ml=dropped, largest_ml=largest, fluid_ml=fluid)
         if row.voxels:
             points = np.array((places or {}).get(organ, PLACES[organ]), float)
             evidence[organ] = Evidence(row.volume_ml, confidence, 0.2, 100.0, False, points, np.ones(len(points), bool))
@@ -72,6 +73,19 @@ def test_each_reason_in_the_organ_itself_is_told(changed, reason):
     assert quality["liver"].review
     (line,) = sentences(found.rows, quality, {})
     assert line.startswith("liver: ")
+
+
+def test_what_was_dropped_is_told_in_millilitres_and_percent():
+    spleen = {"volume_ml": 250.0, "dropped_ml": 400.0, "largest_ml": 305.0, "fluid_ml": 50.0}
+    found = findings(spleen=spleen)
+    quality = assess(found)
+    assert quality["spleen"].reasons == ("corrected", "rival", "ascites")
+    assert sentences(found.rows, quality, {}) == [
+        "spleen: 400 ml (160% of it) were changed by post-processing",
+        "spleen: a piece of 305 ml (122% of it) was dropped",
+        "spleen: 50 ml (20% of it) of fluid lay on it and were cut off: ascites?",
+    ]
+    assert reasons("spleen", spleen=spleen | {"largest_ml": 49.0, "fluid_ml": 0.0}) == ("corrected",)
 
 
 def test_a_cut_organ_is_not_called_small():
