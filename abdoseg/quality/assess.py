@@ -13,6 +13,7 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.anatomy.reference_ranges import HEALTHY_ML, Range, expected_hu
 from abdoseg.image.volume import Geometry
 from abdoseg.image.volumetry import OrganVolume
+from abdoseg.quality.confidence import REVIEW, predict
 from abdoseg.quality.evidence import Evidence, gaps_mm
 
 DOUBTFUL = 0.85  # mean probability below which an organ is to be looked at
@@ -40,6 +41,8 @@ ORDER = (
 COLUMNS = (
     "confidence",
     "entropy",
+    "predicted_dice",
+    "p_below_85",
     "pieces_dropped",
     "dropped_ml",
     "expected_ml",
@@ -72,15 +75,18 @@ class Quality:
     """One organ's. None where the organ is absent, or where no reference is known.
 
     confidence: mean probability over its voxels against the likeliest other organ. entropy: mean bits of that choice.
+    predicted_dice, p_below_85: the Dice to be expected, and the probability that it is below .85; see `confidence`.
     pieces_dropped, dropped_ml: what was no part of it. largest_dropped_ml: the largest piece of that. fluid_ml: fluid
     that lay on it. corrected_ml: all that post-processing changed. expected_ml: of healthy adults. expected_hu: of its
     tissue in any phase. side: of the body's middle, where that is known. neighbours: organs within 15 mm. reasons: why
-    to look, from "not_found", "removed", "doubtful", "corrected", "rival", "ascites", "small", "large", "unusual_hu",
-    "wrong_side", "misplaced", "apart", "unequal".
+    to look, from "not_found", "removed", "doubtful", "uncertain", "corrected", "rival", "ascites", "small", "large",
+    "unusual_hu", "wrong_side", "misplaced", "apart", "unequal".
     """
 
     confidence: float | None
     entropy: float | None
+    predicted_dice: float | None
+    p_below_85: float | None
     pieces_dropped: int
     dropped_ml: float
     largest_dropped_ml: float
@@ -152,7 +158,10 @@ def assess(found: Findings) -> dict[str, Quality]:
         evidence = found.evidence.get(organ) if row.voxels else None
         across = _across_mm(evidence, found)
         near = sorted(other for other, gap in gaps.get(organ, {}).items() if gap <= NEAR_MM)
+        prediction = predict(organ, found.evidence, corrections) if evidence else None
         reasons = _itself(row, evidence, corrections, organ in found.removed)
+        if prediction and prediction.p_poor >= REVIEW and "doubtful" not in reasons:
+            reasons.append("uncertain")
         if evidence:
             reasons += ["wrong_side"] if _is_wrong(organ, across) else []
             reasons += _place(organ, found.evidence, gaps)
@@ -160,6 +169,8 @@ def assess(found: Findings) -> dict[str, Quality]:
         result[organ] = Quality(
             confidence=evidence.confidence if evidence else None,
             entropy=evidence.entropy if evidence else None,
+            predicted_dice=prediction.dice if prediction else None,
+            p_below_85=prediction.p_poor if prediction else None,
             pieces_dropped=corrections.pieces,
             dropped_ml=corrections.dropped_ml,
             largest_dropped_ml=corrections.largest_ml,
@@ -263,6 +274,8 @@ def _text(reason: str, row: OrganVolume, found: Quality) -> str | None:
     return {
         "not_found": "not found in this scan",
         "doubtful": f"the network is in doubt (confidence {found.confidence or 0:.2f})",
+        "uncertain": f"its Dice may be below .85 (probability {found.p_below_85 or 0:.2f}; "
+        f"expected Dice {found.predicted_dice or 0:.2f})",
         "corrected": f"{found.corrected_ml:.0f} ml{part(found.corrected_ml)} were changed by post-processing",
         "rival": f"a piece of {found.largest_dropped_ml:.0f} ml{part(found.largest_dropped_ml)} was dropped",
         "ascites": f"{found.fluid_ml:.0f} ml{part(found.fluid_ml)} of fluid lay on it and were cut off: ascites?",

@@ -2,10 +2,12 @@
 
     abdoseg prepare --data FLARE22/ --data labelmaps/ --recipe RECIPE --cache prepared/
     python tests/benchmarks/confidence.py collect prepared/* -o samples/ [--model FILE] [--samples 250]
+    python tests/benchmarks/confidence.py fit samples/
 
 A sample is a prepared case, turned, scaled and deformed, or a synthetic patient of its tissue map; then with one or two
-of CHANGES. `collect` keeps the network's answer before any post-processing. A second run goes on where the first was
-ended.
+of CHANGES. `collect` keeps the network's answer before any post-processing; a second run goes on where the first was
+ended. `fit` post-processes it and prints the weights, and what they are worth in scans of patients that did not fit
+them: AUROC, a reliability table, and what a threshold for review misses and what it flags needlessly.
 """
 
 from __future__ import annotations
@@ -14,18 +16,25 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
+from scipy.stats import rankdata
 
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.cli.process import tune_process
+from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.volume import Geometry
 from abdoseg.inference.coarse_to_fine import coarse_to_fine
+from abdoseg.inference.postprocess import body_middle, postprocess
+from abdoseg.metrics import dice
 from abdoseg.model.weights import Model, load_model
+from abdoseg.quality import examine, implausible
+from abdoseg.quality.confidence import POOR_DICE, features
 from abdoseg.training.augment.rng import Rng
 from abdoseg.training.augment.synthesis import synthesize_ct
 from abdoseg.training.augment.tensor_filters import gaussian_blur, thick_slices
@@ -194,6 +203,92 @@ def collect(model: Model, cases: Sequence[PreparedCase], count: int, folder: Pat
         yield file
 
 
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """An organ of a sample: its features, its Dice against the truth."""
+
+    patient: str
+    organ: str
+    features: npt.NDArray[np.float64]
+    dice: float
+
+
+def outcomes(file: Path, presence_threshold: float) -> Iterator[Outcome]:
+    """The organs of a sample that were found and of which the truth is known, post-processed as `segment` does."""
+    sample = np.load(file)
+    facts, labels = json.loads(str(sample["facts"])), sample["labels"]
+    image = np.asfortranarray(HU_START + HU_STEP * sample["image"].astype(np.float32))
+    grid = Geometry(image.shape, np.diag([*facts["spacing_mm"], 1.0]))
+    margins = np.full((len(MAIN), *image.shape), -1, np.float16)
+    for margin, organ in zip(margins, MAIN, strict=True):
+        if organ in sample:
+            kept, start = sample[organ], sample[f"{organ}.start"]
+            margin[tuple(slice(a, a + n) for a, n in zip(start, kept.shape, strict=True))] = kept / MARGIN_STEPS
+    maps, changes = postprocess(OrganMaps(margins, MAIN, grid), image, body_middle(image > -125))
+    evidence = examine(maps, image)
+    removed = implausible(evidence, image, grid.voxel_ml, presence_threshold)
+    evidence = {organ: found for organ, found in evidence.items() if organ not in removed}
+    for label, organ in enumerate(MAIN, start=1):
+        if organ in evidence and organ in facts["annotated"]:
+            truth = np.isin(labels, (1, 5)) if organ == "liver" else labels == label
+            values = features(organ, evidence, changes[organ].dropped_ml)
+            yield Outcome(facts["patient"], organ, values, dice(truth, maps.mask(organ)))
+
+
+def logistic_fit(features_: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(F,) the weights of a logistic regression of a target in [0, 1], by Newton's steps with a small ridge."""
+    weights = np.zeros(features_.shape[1])
+    ridge = np.diag([1e-6, *[2.0] * (len(weights) - 1)])
+    for _ in range(50):
+        probability = 1 / (1 + np.exp(-features_ @ weights))
+        curvature = (features_.T * (probability * (1 - probability))) @ features_ + ridge
+        weights += np.linalg.solve(curvature, features_.T @ (target - probability) - ridge @ weights)
+    return weights
+
+
+def cross_validated(
+    found: Sequence[Outcome], target: npt.NDArray[np.float64], folds: int = 10
+) -> npt.NDArray[np.float64]:
+    """(N,) what weights predict that were fitted without the patient's fold."""
+    values = np.array([one.features for one in found])
+    patients = np.random.default_rng(0).permutation(sorted({one.patient for one in found})).tolist()
+    fold = np.array([patients.index(one.patient) % folds for one in found])
+    predicted = np.empty(len(found))
+    for number in range(folds):
+        weights = logistic_fit(values[fold != number], target[fold != number])
+        predicted[fold == number] = 1 / (1 + np.exp(-values[fold == number] @ weights))
+    return predicted
+
+
+def auroc(score: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
+    """The probability that a positive one has a higher score than a negative one; NaN without both."""
+    ranks = rankdata(score)
+    count, rest = int(positive.sum()), int((~positive).sum())
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * rest)) if count and rest else np.nan
+
+
+def report(found: Sequence[Outcome]) -> Iterator[str]:
+    """The lines that `fit` prints."""
+    values, truth = np.array([one.features for one in found]), np.array([one.dice for one in found])
+    poor, organs = truth < POOR_DICE, np.array([one.organ for one in found])
+    p_poor, expected = cross_validated(found, poor.astype(float)), cross_validated(found, truth)
+    yield f"{len(found)} organs of {len({one.patient for one in found})} patients, {poor.mean():.1%} below {POOR_DICE}"
+    for name, target in (("POOR_WEIGHTS", poor.astype(float)), ("DICE_WEIGHTS", truth)):
+        yield f"{name} = ({', '.join(f'{weight:.3f}' for weight in logistic_fit(values, target))})"
+    yield f"AUROC {auroc(p_poor, poor):.3f}, of the mean probability alone {auroc(values[:, 1], poor):.3f}"
+    yield from (f"  {organ} {auroc(p_poor[organs == organ], poor[organs == organ]):.3f}" for organ in MAIN)
+    yield f"predicted Dice: off by {np.abs(expected - truth).mean():.3f} in the mean"
+    yield "| predicted probability | organs | mean | below .85 |\n|---|---|---|---|"
+    for low, high in pairwise((0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.01)):
+        here = (p_poor >= low) & (p_poor < high)
+        if here.any():
+            yield f"| {low} to {min(high, 1)} | {here.sum()} | {p_poor[here].mean():.3f} | {poor[here].mean():.3f} |"
+    yield "| review from | missed of the poor | flagged of the others |\n|---|---|---|"
+    for threshold in (0.05, 0.1, 0.15, 0.2, 0.3):
+        flagged = p_poor >= threshold
+        yield f"| {threshold} | {(~flagged & poor).sum() / poor.sum():.3f} | {flagged[~poor].mean():.3f} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = parser.add_subparsers(dest="stage", required=True)
@@ -202,7 +297,14 @@ def main() -> None:
     collecting.add_argument("-o", "--output", type=Path, required=True)
     collecting.add_argument("--model", help="weights file; the bundled one when not named")
     collecting.add_argument("--samples", type=int, default=250)
+    fitting = stages.add_parser("fit")
+    fitting.add_argument("folder", type=Path, help="that collect wrote")
+    fitting.add_argument("--presence-threshold", type=float, default=0.89)
     chosen = parser.parse_args()
+    if chosen.stage == "fit":
+        files = sorted(chosen.folder.glob("*.npz"))
+        print(*report([one for file in files for one in outcomes(file, chosen.presence_threshold)]), sep="\n")
+        return
     tune_process()
     cases = [prepared for folder in chosen.folders for prepared in load_prepared(folder)]
     for file in collect(load_model(chosen.model, "cpu"), cases, chosen.samples, chosen.output):

@@ -9,6 +9,7 @@ from abdoseg.image.volume import Geometry
 from abdoseg.image.volumetry import OrganVolume
 from abdoseg.inference.postprocess import Changes
 from abdoseg.quality import Evidence, Findings, assess, columns, sentences
+from abdoseg.quality.confidence import predict
 
 GRID = Geometry((41, 20, 20), np.diag([10.0, 10.0, 10.0, 1.0]))
 MIDDLE = 20.0
@@ -79,13 +80,17 @@ def test_what_was_dropped_is_told_in_millilitres_and_percent():
     spleen = {"volume_ml": 250.0, "dropped_ml": 400.0, "largest_ml": 305.0, "fluid_ml": 50.0}
     found = findings(spleen=spleen)
     quality = assess(found)
-    assert quality["spleen"].reasons == ("corrected", "rival", "ascites")
+    assert quality["spleen"].reasons == ("corrected", "rival", "ascites", "uncertain")
     assert sentences(found.rows, quality, {}) == [
         "spleen: 400 ml (160% of it) were changed by post-processing",
         "spleen: a piece of 305 ml (122% of it) was dropped",
         "spleen: 50 ml (20% of it) of fluid lay on it and were cut off: ascites?",
+        (
+            f"spleen: its Dice may be below .85 (probability {quality['spleen'].p_below_85:.2f}; "
+            f"expected Dice {quality['spleen'].predicted_dice:.2f})"
+        ),
     ]
-    assert reasons("spleen", spleen=spleen | {"largest_ml": 49.0, "fluid_ml": 0.0}) == ("corrected",)
+    assert reasons("spleen", spleen=spleen | {"largest_ml": 49.0, "fluid_ml": 0.0}) == ("corrected", "uncertain")
 
 
 def test_a_cut_organ_is_not_called_small():
@@ -131,10 +136,14 @@ def test_a_scan_without_organs_says_so_once():
 
 
 def test_columns_are_text_for_a_csv():
-    found = columns(assess(findings(liver={"confidence": 0.8, "dropped_ml": 90.0})))
+    case = findings(liver={"confidence": 0.8, "dropped_ml": 90.0})
+    predicted = predict("liver", case.evidence, case.corrections["liver"])
+    found = columns(assess(case))
     assert {name: column["liver"] for name, column in found.items()} == {
         "confidence": 0.8,
         "entropy": 0.2,
+        "predicted_dice": predicted.dice,
+        "p_below_85": predicted.p_poor,
         "pieces_dropped": 1,
         "dropped_ml": 90.0,
         "expected_ml": "825..2010",
