@@ -29,8 +29,8 @@ class Changes:
 
     kept_ml: what is left of it in the end. pieces: how many were dropped. dropped_ml: all that was dropped.
     largest_ml: the largest dropped piece. brain_ml, fluid_ml: what of it was dropped because a skull encloses it, and
-    because it is fluid that lies on the organ. filled_ml: holes. moved_ml: taken from the other side's organ. outside_ml: of a
-    lesion, what was dropped because it lay outside its organ.
+    because it is fluid that lies on the organ. filled_ml: holes. moved_ml: taken from the other side's organ.
+    outside_ml: of a lesion, what was dropped because it lay outside its organ.
     """
 
     pieces: int = 0
