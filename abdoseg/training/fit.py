@@ -38,9 +38,10 @@ from abdoseg.training.warm_start import warm_start
 
 LOG = logging.getLogger("abdoseg")
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
-# To come, on which the activation ranges are measured. Of the ranges that 128 patches give, 16 patches reach .89 of the
-# width in the mean and .71 in the worst layer, 64 reach .98 and .87.
-CALIBRATION_PATCHES = 64
+# To come, on which activation ranges are measured. More make the ranges wider and labels no better: by the ranges of
+# 16, 64 and 128 patches the quantized network differs from the float one in .454, .454 and .471 percent of the organs'
+# voxels in 16 others.
+CALIBRATION_PATCHES = 16
 Ended = Literal["done", "early stopping", "stopped"]
 
 
