@@ -15,11 +15,11 @@ UNBELIEVABLE = 0.6  # mean probability below which an organ is not there
 HU_SLACK = 25.0  # beyond the expected HU: cysts, pelves, lesions, a scanner's calibration
 TRACE_ML = 1.0
 # HU above which tissue is fat, what is between fat and water, soft tissue with and without contrast, and bone; the
-# share of a body's voxels in each. In 23 patients and 20 painted ones, clipped or not: fat 0.18 to 0.67, and at least
-# 1.6 times what is between (in slabs of 25 mm 1.2 and 0.9 times); soft tissue 0.29 to 0.72; bone at most 0.07. Made-up
-# heads have up to 0.21 of bone.
+# fraction of a body's voxels in each. In 23 patients and 20 synthetic ones, clipped or not: fat 0.18 to 0.67, and at
+# least 1.6 times what is between (in slabs of 25 mm 1.2 and 0.9 times); soft tissue 0.29 to 0.72; bone at most 0.07.
+# Heads of phantoms have up to 0.21 of bone.
 TISSUES_HU = (-120.0, -40.0, -10.0, 300.0)
-LEAST_FAT, LEAST_SOFT, MOST_BONE, MOST_BETWEEN = 0.05, 0.22, 0.12, 1.4  # the last of the share of fat
+LEAST_FAT, LEAST_SOFT, MOST_BONE, MOST_BETWEEN = 0.05, 0.22, 0.12, 1.4  # the last of the fraction of fat
 MOST_FILLED = 0.5  # of the body by one organ; in slabs through 23 patients' livers at most 0.24
 
 
@@ -36,7 +36,7 @@ def implausible(
     known = {organ: found for organ, found in evidence.items() if organ in NEWBORN_ML}
     tissues = tissue_counts(image)
     if not shows_trunk(tissues):
-        return dict.fromkeys(known, "the scan's shares of fat, soft tissue and bone in HU are not a trunk's")
+        return dict.fromkeys(known, "the scan's fractions of fat, soft tissue and bone in HU are not a trunk's")
     body_ml = float(tissues.sum()) * voxel_ml
     reasons = {organ: _why_not(organ, found, body_ml, presence_threshold) for organ, found in known.items()}
     removed = {organ: why for organ, why in reasons.items() if why}

@@ -58,10 +58,10 @@ def _bright_bowel(scan: Volume, labelmap: Labelmap) -> Patient:
     tissues, _ = phantom_tissues(SEED)
     lumen = sum((tissues >= first) & (tissues < first + LUMEN_TIERS)
                 for first in (Tissue.COLON_LUMEN, Tissue.SMALL_BOWEL_LUMEN))  # fmt: skip
-    share = ndimage.gaussian_filter(lumen.astype(np.float32), 0.5)
+    fraction = ndimage.gaussian_filter(lumen.astype(np.float32), 0.5)
     kidneys = np.isin(labelmap.labels, (2, 3))
-    content = np.random.default_rng(SEED).normal(scan.voxels[kidneys].mean(), 12.0, share.shape)
-    return Patient("bowel as bright as kidney", _with(scan, scan.voxels + share * (content - scan.voxels)),
+    content = np.random.default_rng(SEED).normal(scan.voxels[kidneys].mean(), 12.0, fraction.shape)
+    return Patient("bowel as bright as kidney", _with(scan, scan.voxels + fraction * (content - scan.voxels)),
                    labelmap.labels)  # fmt: skip
 
 

@@ -38,7 +38,7 @@ from phantom_parts import SPACING_MM, no_abdomens, stored
 MAIN = (1, 2, 3, 4)
 LEAST_MM, APART_MM = 40.0, 3.0
 HEAD_MM, HEADED = 220.0, " with a head"
-LOST = 0.5  # an organ with less than this share of its voxels
+LOST = 0.5  # an organ with less than this fraction of its voxels
 
 
 def images(prepared: PreparedCase, patients: int) -> Iterator[tuple[str, Array, Array]]:
