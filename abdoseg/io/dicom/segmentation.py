@@ -1,7 +1,7 @@
 """DICOM SEG reader: BINARY, FRACTIONAL and LABELMAP segments of any vendor, placed frame by frame.
 
-pydicom decodes; the place of each frame is read as that of a CT's. highdicom, which writes such objects here, takes .4 s to
-import and is not needed to read them.
+pydicom decodes; the place of each frame is read as that of a CT's. highdicom, which writes such objects here, takes
+.4 s to import and is not needed to read them.
 Source: DICOM PS3.3, C.8.20 (Segmentation), C.7.6.16.2.1 and following (functional groups).
 """
 
