@@ -43,9 +43,11 @@ class OrganMaps:
         return self.boxes[organ] if organ in self.boxes else positive_box(self.margin(organ))
 
     def select(self, organs: Sequence[str]) -> OrganMaps:
-        """The maps of some of the organs, in that order."""
+        """The maps of some of the organs, in that order: a view of the same margins where these stand side by side."""
         if tuple(organs) == self.organs:
             return self
         chosen = [self.organs.index(organ) for organ in organs]
+        side_by_side = bool(chosen) and chosen == list(range(chosen[0], chosen[0] + len(chosen)))
+        margins = self.margins[chosen[0] : chosen[-1] + 1] if side_by_side else self.margins[chosen]
         boxes = {organ: box for organ, box in self.boxes.items() if organ in organs}
-        return replace(self, margins=self.margins[chosen], organs=tuple(organs), boxes=boxes)
+        return replace(self, margins=margins, organs=tuple(organs), boxes=boxes)

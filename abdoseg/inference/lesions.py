@@ -102,10 +102,11 @@ def _merge(maps: OrganMaps, lesion: str, margins: dict[str, Margins]) -> float:
     Returns the ml of pieces that are outside the organ.
     """
     margin, host = maps.margin(lesion), maps.margin(host_of(lesion))
-    margins[lesion] = apart = margin.copy()
     box = maps.box(lesion)
     if box is None:
+        margins[lesion] = margin
         return 0.0
+    margins[lesion] = apart = margin.copy()
     region = grown(box, 1, maps.grid.shape)
     numbers = number_lesions(positive(margin[region]))
     margin, host, apart = margin[region], host[region], apart[region]
