@@ -18,7 +18,7 @@ from abdoseg.runtime.progress import Track, silent
 
 PADDING_MM = 30.0  # around what the coarse pass finds: see tests/benchmarks/coarse_to_fine.py
 MIN_PIECE_ML = 1.0  # of what the coarse pass finds; smaller pieces are ignored
-MISSING_ML = 20.0  # where the coarse pass finds less of an organ, the region goes to the body's sides, front and back
+MISSING_ML = 5.0  # where the coarse pass finds less of an organ, the region goes to the body's sides, front and back
 MISSING_PADDING_MM = 150.0  # above and below it then
 CUT_MM2 = 100.0  # an organ's section with a face of the region from which the region grows beyond that face
 WORTH_VOXELS = 4_000_000  # to compute, from which on a coarse pass saves more than it takes
