@@ -154,9 +154,9 @@ def number_lesions(mask: Mask) -> npt.NDArray[np.uint32]:
 
 def lesion_boxes(numbers: npt.NDArray[np.uint32]) -> list[Box]:
     """The bounding box of each lesion in the array of their numbers, from number 1 on."""
-    from scipy import ndimage
+    import cc3d  # which is here already; scipy.ndimage would take .1 s to import
 
-    return [box for box in ndimage.find_objects(numbers.astype(np.int32)) if box is not None]
+    return [(box[0], box[1], box[2]) for box in cc3d.statistics(numbers)["bounding_boxes"][1:]] if numbers.any() else []
 
 
 def axial_diameters(mask: Mask, geometry: Geometry) -> AxialDiameters:
