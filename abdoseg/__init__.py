@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from abdoseg.api import Result, evaluate, export, segment
     from abdoseg.model.weights import load_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Result", "__version__", "evaluate", "export", "load_model", "segment"]
 _HOMES = {
     "Result": "abdoseg.api",

@@ -78,9 +78,11 @@ def renumbered(labelmap, scheme):
 
 def run(line, desk):
     """Runs a command line in the desk's folder; training only shows what it understood."""
-    line = re.sub(r"^(abdoseg train .*)$", r"\1 --dry-run", line)
+    line = re.sub(r"^(abdoseg train )", r"\1--dry-run ", line)
     path = {"PATH": f"{desk / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(["bash", "-c", line], cwd=desk, env=os.environ | path, capture_output=True, text=True)
+    return subprocess.run(
+        ["bash", "-c", line], cwd=desk, env=os.environ | path, capture_output=True, text=True, timeout=300
+    )
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
