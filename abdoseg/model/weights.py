@@ -90,6 +90,11 @@ def load_model(name: str | Path | None = None, device: str = "auto") -> Model:
         raise ModelError(f"{path}: not a readable .safetensors file ({error}); fetch or train it again") from error
     text = metadata.get(FORMAT) or metadata.get(FORMER_FORMAT)
     if text is None:
+        if newer := [key for key in metadata if key.startswith("abdoseg-")]:
+            raise ModelError(
+                f"{path}: made by a newer version of abdoseg (format {newer[0]!r}, this one reads {FORMAT!r}); "
+                "install the newer version"
+            )
         raise ModelError(
             f"{path}: no abdoseg weights (their header would have {FORMAT!r}); name a file that train wrote"
         )

@@ -56,6 +56,12 @@ def test_a_truncated_file_is_refused(weights):
         load_model(weights)
 
 
+def test_weights_of_a_newer_version_are_told_as_such(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"abdoseg-9": "{}"})
+    with pytest.raises(ModelError, match=r"made by a newer version of abdoseg \(format 'abdoseg-9'"):
+        load_model(tmp_path / "x.safetensors")
+
+
 def test_another_programs_file_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(ModelError, match=rf"no abdoseg weights .*{FORMAT}"):
