@@ -18,9 +18,9 @@ from abdoseg.image.lesions import ProbabilityAt, lesion_boxes, number_lesions
 from abdoseg.image.organ_maps import Margins, OrganMaps
 
 MIN_ML = 0.1  # a ball of 5.8 mm: of what is smaller on a CT, nobody can say what it is
-# Of a piece's surface, what must border the organ. Set by looking at what the bundled weights find: tumours that bulge out of
-# the liver have .21 and more, though only .12 of their voxels lie in its outline closed by 10 mm and grown by 3; a piece beside
-# the liver of unknown nature has .15.
+# Of a piece's surface, what must border the organ. Set by looking at what the bundled weights find: tumours that bulge
+# out of the liver have .21 and more, though only .12 of their voxels lie in its outline closed by 10 mm and grown by 3;
+# a piece of unknown nature beside the liver has .15.
 MIN_CONTACT = 0.1
 
 
