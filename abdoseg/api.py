@@ -27,7 +27,7 @@ from abdoseg.evaluation.evaluate import evaluate as evaluate_pairs
 from abdoseg.evaluation.grids import Method
 from abdoseg.evaluation.pairs import find_pairs
 from abdoseg.exporters import EXPORTERS
-from abdoseg.exporters.job import ExportOptions, Job
+from abdoseg.exporters.job import LESION, ExportOptions, Job
 from abdoseg.exporters.job import export as export_job
 from abdoseg.exporters.open_case import CaseFiles, open_case
 from abdoseg.image.volume import Labelmap, Volume
@@ -206,6 +206,7 @@ def export(
             reference=_optional(reference),
             record=labels.record,
             options=options,
+            lesions=labels.segmentation.lesions.get(LESION),
         )
     else:
         files = CaseFiles(

@@ -1,1 +1,1 @@
-"""Networks, the plan that says how to use them, their weights, and prediction over patches."""
+"""Networks, the plan that says how to use them, their weights, and the device they run on."""
