@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from pathlib import Path
 
 import click
@@ -59,5 +58,12 @@ def write_pages(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def main(folder: Path) -> None:
+    """Write the manual pages into FOLDER, and remove those of commands that are gone."""
+    write_pages(folder)
+
+
 if __name__ == "__main__":
-    write_pages(Path(sys.argv[1]))
+    main()

@@ -27,8 +27,10 @@ def write_reports(folder: Path, talk: Talk) -> list[Path]:
     """Writes table and page, and says in three lines what is in them. Raises OutputError."""
     from abdoseg.cohort.index_page import write_index
     from abdoseg.cohort.table import TABLE, read_cohort, summary, write_table
+    from abdoseg.runtime.files import ensure_writable
 
     rows = read_cohort(folder)
+    ensure_writable(folder)
     write_table(rows, folder / TABLE)
     page = write_index(rows, folder)
     for line in summary(rows):

@@ -23,7 +23,6 @@ from abdoseg.cli.resume import RunRequest
 from abdoseg.cli.shard import resolve_shard
 from abdoseg.errors import ScanError, UsageError
 from abdoseg.exporters import EXPORTERS
-from abdoseg.runtime.files import remove_leftovers
 from abdoseg.runtime.progress import silent
 
 if TYPE_CHECKING:
@@ -188,7 +187,6 @@ def segment(given: SegmentOptions) -> int:
     overwrite = given.overwrite
     if given.resume and ledger:
         cases, overwrite = request.unfinished(cases, ledger, talk, given.as_json), True
-        remove_leftovers(path for case in cases for path in case.outputs)
     batch = BatchOptions(given.scheme, organs, overwrite, given.max_memory, given.tumour, reading, given.all_organs)
     folder = given.output.parent if single else given.output
     export = _exporting(given, folder, overwrite or bool(given.scheduler), several, _reference_series(given, cases))

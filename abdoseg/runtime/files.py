@@ -1,9 +1,17 @@
-"""Atomic file writing: a file appears whole or not at all, written under a temporary name and then renamed."""
+"""Atomic file writing: a file appears whole or not at all, written under a temporary name and then renamed.
+
+A temporary name says which process writes it, so that what a killed one left is known and removed by the next run.
+"""
 
 import contextlib
 import errno
+import os
+import platform
 import re
 import secrets
+import shutil
+import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +21,17 @@ from abdoseg.errors import OutputError
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space or name another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or name another folder",
+    errno.EFBIG: "larger than the file system, or a limit on files (ulimit -f), allows; name another folder",
     errno.EACCES: "permission denied; name a folder that you may write to",
     errno.EPERM: "permission denied; name a folder that you may write to",
     errno.EROFS: "the file system is read-only; name another folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; name another folder",
     errno.ENAMETOOLONG: "the name is too long for this file system; give a shorter one",
 }
-TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(.+)")
+TEMPORARY = re.compile(r"\.([0-9a-f]{1,7})-([0-9a-f]{8})-[0-9a-f]{8}-(.+)")  # process, machine, random, final name
 LONGEST_TAIL = 100  # characters of the final name kept in the temporary one: its suffixes, within any file system
+ABANDONED_S = 600  # without a change, after which a temporary file of a process elsewhere is nobody's
+FULL_BYTES = 2**20  # free on a disk, below which a write that failed without a reason failed for that
 
 
 @contextmanager
@@ -32,13 +43,13 @@ def writing(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     ensure_absent([path], overwrite)
-    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name[-LONGEST_TAIL:]}")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"{path}: {_reason(error)}") from error
+        raise OutputError(f"{path}: {reason(error, path)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -50,7 +61,7 @@ def ensure_absent(paths: Iterable[Path], overwrite: bool = False) -> None:
         try:
             stands = path.exists()
         except OSError as error:
-            raise OutputError(f"{path.parent}: {path.name[:40]}...: {_reason(error)}") from error
+            raise OutputError(f"{path.parent}: {path.name[:40]}...: {reason(error, path)}") from error
         if stands and path.is_dir():
             raise OutputError(f"{path}: a folder has this name; name another output")
         if not overwrite and stands:
@@ -58,23 +69,33 @@ def ensure_absent(paths: Iterable[Path], overwrite: bool = False) -> None:
 
 
 def ensure_writable(folder: Path) -> None:
-    """Makes the folder and proves that a file can be written in it, before long work. Raises OutputError."""
-    probe = folder / f".{secrets.token_hex(4)}-probe"
+    """Makes the folder and proves that a file can be written in it, before long work. Raises OutputError.
+
+    Temporary files that killed processes left there are removed.
+    """
+    probe = _temporary(folder / "probe")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        probe.write_bytes(b"\0")
+        _remove_abandoned(folder, probe.stat().st_mtime)
     except OSError as error:
-        raise OutputError(f"{folder}: {_reason(error)}") from error
+        raise OutputError(f"{folder}: {reason(error, folder)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
-def _reason(error: OSError) -> str:
-    """What the system said, in words that name a remedy."""
-    return REMEDIES.get(error.errno or 0, f"cannot be written: {error.strerror or error}")
+def reason(error: OSError, path: Path) -> str:
+    """What the system said of writing a file, in words that name a remedy."""
+    code = error.errno
+    if code is None:  # numpy and ITK tell that less was written, not why
+        with contextlib.suppress(OSError):
+            code = errno.ENOSPC if shutil.disk_usage(path.parent).free < FULL_BYTES else None
+    return REMEDIES.get(code or 0, f"cannot be written: {error.strerror or error}")
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Removes the temporary files that killed processes left of these files. To be called when nobody writes them."""
+    """Removes all temporary files of these files, whoever wrote them. To be called when nobody writes them."""
     names: dict[Path, set[str]] = {}
     for path in paths:
         names.setdefault(path.parent, set()).add(path.name[-LONGEST_TAIL:])
@@ -82,6 +103,41 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
         if folder.is_dir():
             for file in folder.iterdir():
                 found = TEMPORARY.fullmatch(file.name)
-                if found and found[1] in tails:
+                if found and found[3] in tails:
                     with contextlib.suppress(OSError):
                         file.unlink()
+
+
+def machine() -> str:
+    """Eight digits for what numbers this process: the host's name and, in containers, their own process numbers."""
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    return f"{zlib.crc32((platform.node() + namespace).encode()):08x}"
+
+
+def is_running(process: int) -> bool:
+    """Whether a process of this number runs on this machine, where the system tells."""
+    if sys.platform == "win32":  # where asking would end it, and where an open file cannot be removed anyway
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{os.getpid():x}-{machine()}-{secrets.token_hex(4)}-{path.name[-LONGEST_TAIL:]}")
+
+
+def _remove_abandoned(folder: Path, now: float) -> None:
+    """Removes temporary files that nobody writes any more. now: by the clock that the folder's files have."""
+    for file in folder.iterdir():
+        if found := TEMPORARY.fullmatch(file.name):
+            killed = found[2] == machine() and not is_running(int(found[1], 16))
+            with contextlib.suppress(OSError):
+                if killed or now - file.stat().st_mtime > ABANDONED_S:
+                    file.unlink()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from abdoseg.errors import AbdosegError, OutputError
+from abdoseg.runtime.files import reason
 
 
 class Ledger:
@@ -34,7 +35,7 @@ class Ledger:
             with self.path.open("a+b") as file:
                 file.write(_ended(file) + json.dumps(line).encode() + b"\n")
         except OSError as failure:
-            raise OutputError(f"{self.path}: the ledger cannot be written ({failure.strerror})") from failure
+            raise OutputError(f"{self.path}: {reason(failure, self.path)}") from failure
 
     def latest(self) -> dict[str, dict[str, Any]]:
         """The last line of each case, of all shards."""

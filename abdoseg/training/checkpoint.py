@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from abdoseg.errors import ResourceError, TrainingError
+from abdoseg.errors import TrainingError
+from abdoseg.runtime.files import writing
 
 # Fields of Progress, and keys of its `extra`, as format 1 had them.
 FORMER_FIELDS = {"losses": "loss_sum", "counted": "loss_count"}
@@ -73,22 +75,19 @@ def update_ema(ema: dict[str, Tensor], network: nn.Module, decay: float, step: i
 def save_checkpoint(
     path: Path, network: nn.Module, ema: dict[str, Tensor], optimiser: Optimizer, progress: Progress
 ) -> None:
-    """Writes all that the next step depends on. Raises ResourceError; the former checkpoint is then intact."""
+    """Writes all that the next step depends on. Raises OutputError; the former checkpoint is then intact."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in ema.items()}
     for number, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
     tensors |= {f"random.{name}": state for name, state in _random_states().items()}
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    temporary = path.with_name(path.name + ".part")
-    try:
-        save_file(tensors, temporary, metadata={"progress": json.dumps(vars(progress))})
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise ResourceError(
-            f"{path}: the checkpoint cannot be written ({error}); free some space and --resume"
-        ) from error
+    with writing(path, overwrite=True) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={"progress": json.dumps(vars(progress))})
+        except SafetensorError as error:
+            code = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(code[1]) if code else None, str(error)) from error
 
 
 def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], Progress]:

@@ -19,7 +19,7 @@ from abdoseg.errors import OutputError, ResourceError, TrainingError
 from abdoseg.inference.quantized import calibrate
 from abdoseg.model.device import fastest_float, to_device, typed_memory_errors
 from abdoseg.model.weights import build_network, to_bytes
-from abdoseg.runtime.files import ensure_writable, writing
+from abdoseg.runtime.files import ensure_writable, reason, writing
 from abdoseg.runtime.threads import cores
 from abdoseg.training.augment.rng import CPU
 from abdoseg.training.augment.sampler import Batch, Sampler
@@ -109,10 +109,10 @@ def fit(
         The weights and why the run ended.
 
     Raises:
-        TrainingError, DatasetError, ResourceError, ModelError: the last checkpoint is then intact.
+        TrainingError, DatasetError, ResourceError, OutputError, ModelError: the last checkpoint is then intact.
     """
-    ensure_writable(run)
     with _translated(run):
+        ensure_writable(run)
         state, epochs = _begin(split, config, run, options, world)
     limits = _agreed(options.limits, config, state.progress)
     progress = state.progress
@@ -210,6 +210,8 @@ def _begin(
             LOG.warning("%s: the training data is not what this run began with", run)
     else:
         progress = Progress(extra={"data": data})
+        if world.leads:  # a run that was killed before its first checkpoint has logged, too
+            (run / LOG_FILE).unlink(missing_ok=True)
         if options.warm_start:
             progress.extra["warm_start"] = warm_start(network, config.plan(), options.warm_start)
         if options.encoder_weights:
@@ -326,16 +328,14 @@ def _resumable(run: Path) -> str:
 
 @contextmanager
 def _translated(run: Path) -> Iterator[None]:
-    """Foreign failures of a run in our words: no memory, no disk."""
+    """Foreign failures of a run in our words: no memory, no disk; and whether it can go on later."""
     try:
         with typed_memory_errors():
             yield
     except OutputError as error:
-        raise ResourceError(f"{error}{_resumable(run)}") from error
+        raise OutputError(f"{error}{_resumable(run)}") from error
     except OSError as error:
-        raise ResourceError(
-            f"{run}: cannot be written ({error.strerror or error}); free some space{_resumable(run)}"
-        ) from error
+        raise OutputError(f"{run}: {reason(error, run)}{_resumable(run)}") from error
     except MemoryError as error:
         raise ResourceError(
             f"{run}: there is not enough memory for a step; take a smaller --batch, or a smaller patch in a recipe file"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
-from abdoseg.runtime.files import writing
+from abdoseg.errors import OutputError
+from abdoseg.runtime.files import reason, writing
 from abdoseg.training.checkpoint import Progress
 from abdoseg.training.pixel_metrics import NOT_MEASURED, PixelMetrics
 from abdoseg.training.validation import CaseScore
@@ -68,24 +71,34 @@ class Watcher(Protocol):
 
 
 def append(path: Path, epoch: Epoch, organs: Sequence[str]) -> None:
-    """Adds a line to log.csv, on disk before this returns."""
+    """Adds a line to log.csv, on disk before this returns; none or a whole one. Raises OutputError."""
     row = epoch.row(organs)
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-        file.flush()
-        os.fsync(file.fileno())
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(row))
+    try:
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            if not before:
+                writer.writeheader()
+            writer.writerow(row)
+            line = text.getvalue().encode()
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise OutputError(f"{path}: {reason(error, path)}") from error
 
 
 def read_epochs(path: Path) -> list[Epoch]:
-    """The epochs in log.csv; none when there is no such file."""
+    """The epochs in log.csv; none when there is no such file. A line that a crash cut short is left out."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [_epoch(row) for row in csv.DictReader(file)]
+        return [_epoch(row) for row in csv.DictReader(file) if None not in row.values()]
 
 
 def read_log(path: Path, until_step: int) -> list[Epoch]:

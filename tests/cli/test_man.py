@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from abdoseg.cli import COMMANDS
-from abdoseg.cli.man import pages, write_pages
+from abdoseg.cli.man import main, pages, write_pages
 
 MAN = Path(__file__).parents[2] / "man" / "man1"
 
@@ -25,6 +26,15 @@ def test_paragraphs_are_filled_and_examples_keep_their_lines():
         filled = [block.split(".fi")[-1] for block in description.split(".nf")]
         assert not any(line.startswith(" ") for block in filled for line in block.splitlines()), name
     assert ".nf\n    abdoseg segment scan.nii.gz -o out/\n" in pages()["abdoseg-segment.1"]
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 2), (["--man"], 2), (["a", "b"], 2)])
+def test_what_is_no_folder_makes_none(tmp_path, words, code):
+    with CliRunner().isolated_filesystem(tmp_path):
+        assert CliRunner().invoke(main, words).exit_code == code
+        assert not list(Path().iterdir())
+        assert CliRunner().invoke(main, ["man1"]).exit_code == 0
+        assert (Path("man1") / "abdoseg.1").exists()
 
 
 def test_pages_of_commands_that_are_gone_are_removed(tmp_path):

@@ -14,6 +14,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from killed_process import killed_while_writing
 from phantom_balls import model, scan
 from phantom_dicom import write_series
 
@@ -243,7 +244,7 @@ def test_resume_passes_over_what_is_done_and_redoes_what_is_half_done(path, tmp_
     assert result.stdout == run(path, "-o", out, "--overwrite").stdout  # so that a pipe gets all cases
     assert "1 of 1 cases are done already" in result.stderr
     (out / "scan.json").unlink()
-    (out / ".0a1b2c3d-scan_seg.nii.gz").write_text("what a killed run left")
+    killed_while_writing(out / "scan_seg.nii.gz")
     assert len(run(path, "-o", out, "--resume").stdout.splitlines()) == 3
     assert not list(out.glob(".*"))
 

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import time
 
 import pytest
+from killed_process import killed_while_writing
 
 from abdoseg.errors import OutputError
 from abdoseg.runtime.files import ensure_absent, ensure_writable, remove_leftovers, writing
@@ -83,9 +85,46 @@ def test_a_writable_folder_is_made_and_left_empty(tmp_path):
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
-def test_what_killed_processes_left_of_a_file_is_removed_and_nothing_else(tmp_path):
-    names = (".0a1b2c3d-a_seg.nii.gz", ".0a1b2c3d-b_seg.nii.gz", ".0a1b2c3-a_seg.nii.gz", "a_seg.nii.gz")
-    for name in names:
-        (tmp_path / name).write_text("")
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_what_a_killed_process_left_is_removed_by_the_next_and_what_a_live_one_writes_stays(tmp_path):
+    left = killed_while_writing(tmp_path / "a_seg.nii.gz")
+    foreign = [tmp_path / ".profile", tmp_path / ".0a1b2c3d-a.nii"]
+    for path in foreign:
+        path.write_text("")
+    with writing(tmp_path / "b.csv") as ours:
+        ours.write_text("")
+        ensure_writable(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted([ours, *foreign])
+    assert not left.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_what_a_process_elsewhere_writes_stays_until_it_was_not_touched_for_long(tmp_path):
+    left = killed_while_writing(tmp_path / "a.csv")
+    _, process, _, *rest = left.name.replace(".", "-", 1).split("-")
+    left = left.rename(tmp_path / f".{process}-00000000-{'-'.join(rest)}")
+    ensure_writable(tmp_path)
+    assert left.exists()
+    os.utime(left, (time.time() - 700,) * 2)
+    ensure_writable(tmp_path)
+    assert not left.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_leftovers_of_given_files_are_removed_and_nothing_else(tmp_path):
+    left = [killed_while_writing(tmp_path / f"{name}_seg.nii.gz") for name in "ab"]
+    (tmp_path / "a_seg.nii.gz").write_text("")
     remove_leftovers([tmp_path / "a_seg.nii.gz", tmp_path / "absent" / "c"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+    assert sorted(tmp_path.iterdir()) == sorted([left[1], tmp_path / "a_seg.nii.gz"])
+
+
+def test_an_error_without_a_number_on_a_full_disk_is_a_full_disk(tmp_path, monkeypatch):
+    def write():
+        with writing(tmp_path / "a.npy"):
+            raise OSError("4096 requested and 0 written")  # as numpy says it
+
+    with pytest.raises(OutputError, match="cannot be written: 4096 requested"):
+        write()
+    monkeypatch.setattr("abdoseg.runtime.files.FULL_BYTES", 2**62)
+    with pytest.raises(OutputError, match=r"a\.npy: the disk is full; free"):
+        write()

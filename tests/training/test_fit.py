@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tiny import RECIPE, packed
 
 import abdoseg
-from abdoseg.errors import ResourceError, TrainingError
+from abdoseg.errors import OutputError, ResourceError, TrainingError
 from abdoseg.model.weights import load_model
 from abdoseg.training import checkpoint, fit, history, schedule
 from abdoseg.training.augment.sampler import Sampler
@@ -127,6 +127,38 @@ def test_resuming_a_finished_run_changes_nothing_and_more_epochs_go_on(split, tm
     assert log(tmp_path)[:2] == before
 
 
+def test_a_run_killed_before_its_first_checkpoint_logs_no_epoch_twice(split, tmp_path):
+    fit.fit(split, RECIPE, tmp_path / "whole", RunOptions(CPU))
+    fit.fit(split, RECIPE, tmp_path / "killed", RunOptions(CPU))
+    (tmp_path / "killed" / CHECKPOINT).unlink()
+    fit.fit(split, RECIPE, tmp_path / "killed", RunOptions(CPU, resume=True))
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_line_of_the_log_that_a_crash_cut_short_is_left_out(split, tmp_path):
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
+    whole = (tmp_path / "log.csv").read_bytes()
+    with (tmp_path / "log.csv").open("ab") as file:
+        file.write(whole.splitlines()[-1].replace(b"4,", b"6,", 1)[:40])
+    assert len(history.read_epochs(tmp_path / "log.csv")) == 2
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU, resume=True))
+    assert (tmp_path / "log.csv").read_bytes() == whole
+
+
+def test_a_disk_that_takes_half_a_line_of_the_log_keeps_the_lines_before(split, tmp_path):
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
+    epochs, before = history.read_epochs(tmp_path / "log.csv"), (tmp_path / "log.csv").read_bytes()
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
+    try:
+        with pytest.raises(OutputError, match=r"log\.csv: "):
+            history.append(tmp_path / "log.csv", epochs[-1], RECIPE.organs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "log.csv").read_bytes() == before
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_the_checkpoint_intact(split, tmp_path, monkeypatch):
     fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
     before = (tmp_path / CHECKPOINT).read_bytes()
@@ -146,7 +178,7 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_intact(what, split, tmp_pa
 
     place = {"checkpoint": (checkpoint, "save_file"), "weights": (Path, "write_bytes"), "log": (history.os, "fsync")}
     monkeypatch.setattr(*place[what], full)
-    with pytest.raises(ResourceError, match=r"(?i)(space|disk).*--resume"):
+    with pytest.raises(OutputError, match=r"the disk is full; free some space.*--resume"):
         fit.fit(split, replace(RECIPE, epochs=9), tmp_path, RunOptions(CPU, resume=True))
     monkeypatch.undo()
     assert (tmp_path / CHECKPOINT).read_bytes() == before

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.errors import AbdosegError, DatasetError
+from abdoseg.errors import AbdosegError, DatasetError, OutputError
+from abdoseg.runtime.files import ensure_writable, writing
 
 LOG = logging.getLogger("abdoseg")
 VERSION = 2
@@ -109,13 +110,13 @@ def prepare_cases(
 
     Raises:
         AbdosegError: what `read` raised.
-        DatasetError: the folder cannot be written.
+        OutputError: the folder cannot be written.
     """
     known = {prepared.case: prepared for prepared in load_manifest(folder)}
     done: list[PreparedCase] = []
     left_out: list[tuple[str, str]] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        ensure_writable(folder)
         for source in sources:
             prepared = known.get(source.case)
             if prepared is None or prepared.source != source.stamp or not _intact(prepared):
@@ -131,20 +132,18 @@ def prepare_cases(
                 known[source.case] = prepared
                 _save_manifest(folder, list(known.values()))
             done.append(replace(prepared, annotated=source.annotated, patient=source.patient))
+    except OutputError as error:
+        raise OutputError(f"{error} (--cache names the folder)") from error
     except OSError as error:
-        raise DatasetError(
-            f"{folder}: the cache cannot be written ({error.strerror or error}); name another place with --cache"
-        ) from error
+        raise DatasetError(f"{folder}: the cache cannot be read ({error.strerror or error}); pack it anew") from error
     return tuple(done), tuple(left_out)
 
 
 def _write(folder: Path, source: CaseSource, contents: CaseArrays) -> PreparedCase:
     for name, array in contents.arrays.items():
         path = folder / f"{source.case}.{name}.npy"
-        temporary = path.with_name(path.name + ".part")
-        with temporary.open("wb") as file:
+        with writing(path, overwrite=True) as temporary, temporary.open("wb") as file:
             np.save(file, np.ascontiguousarray(array))
-        temporary.replace(path)
     digests = {name: _digest(folder / f"{source.case}.{name}.npy") for name in contents.arrays}
     i, j, k = next(iter(contents.arrays.values())).shape
     return PreparedCase(
@@ -188,9 +187,8 @@ def _packed(row: dict[str, Any], folder: Path) -> PreparedCase:
 
 def _save_manifest(folder: Path, cases: Sequence[PreparedCase]) -> None:
     rows = [{name: value for name, value in asdict(prepared).items() if name != "folder"} for prepared in cases]
-    temporary = folder / f"{MANIFEST}.part"
-    temporary.write_text(json.dumps({"version": VERSION, "cases": rows}, indent=1), encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
+    with writing(folder / MANIFEST, overwrite=True) as temporary:
+        temporary.write_text(json.dumps({"version": VERSION, "cases": rows}, indent=1), encoding="utf-8")
 
 
 def _intact(prepared: PreparedCase) -> bool:

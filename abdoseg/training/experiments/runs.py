@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scipy.special import stdtrit
 
 from abdoseg.rendering import charts
 from abdoseg.rendering.slices import title_of
+from abdoseg.runtime.claim import claim
 from abdoseg.runtime.files import writing
 from abdoseg.training.data.collect import TrainingData
 from abdoseg.training.data.splits import Split, by_fold, subsample
@@ -28,7 +30,7 @@ from abdoseg.training.experiments.model_card import (
     write_rows,
 )
 from abdoseg.training.fit import FitResult, RunOptions, TrainingSplit, fit
-from abdoseg.training.history import LOG_FILE, Watcher
+from abdoseg.training.history import Watcher
 from abdoseg.training.recipes import TrainingConfig
 
 SPLIT = "split.json"
@@ -55,15 +57,21 @@ class RunResult:
 
 
 def train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
-    """One training into `run`: weights, checkpoint, log.csv, pictures, scores.csv and the model card."""
+    """One training into `run`: weights, checkpoint, log.csv, pictures, scores.csv and the model card.
+
+    Raises OutputError when another process trains there; otherwise see `fit`.
+    """
+    with claim(run) if experiment.world.leads else nullcontext():
+        return _train_once(experiment, split, run)
+
+
+def _train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
     config, data, world = experiment.config, experiment.data, experiment.world
     watchers: list[Watcher] = []
     if world.leads:
         for name, content in (("recipe.json", config.to_json()), (SPLIT, split.to_json())):
             with writing(run / name, overwrite=True) as path:
                 path.write_text(content, encoding="utf-8")
-        if not experiment.options.resume:
-            (run / LOG_FILE).unlink(missing_ok=True)
         watchers = [Curves(run, config), Slices(run, config, data.cache), *experiment.watchers(run, config)]
     weights = {case: weight for case, weight in data.weights.items() if weight != 1.0}
     training = TrainingSplit(data.cache, split.train, split.validate, weights)

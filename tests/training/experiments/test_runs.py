@@ -11,6 +11,8 @@ from PIL import Image
 from tiny import RECIPE, flare, packed
 
 from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.errors import OutputError
+from abdoseg.runtime.claim import claim
 from abdoseg.training.data.collect import DatasetRequest, collect_datasets
 from abdoseg.training.data.splits import by_names
 from abdoseg.training.experiments.curves import Curves, draw_labels
@@ -34,6 +36,15 @@ SHORT = replace(RECIPE, epochs=1)
 def experiment(tmp_path):
     collected = collect_datasets([DatasetRequest(flare(tmp_path / "data", 4))], SHORT, tmp_path / "cache")
     return Experiment(collected, SHORT, RunOptions(torch.device("cpu")), "abdoseg train --data data")
+
+
+def test_a_folder_in_which_another_process_trains_is_refused_and_left_as_it_is(experiment, tmp_path):
+    split = by_names(experiment.data.scans(), ["case3"])
+    with claim(tmp_path / "run", beat_s=0.05), pytest.raises(OutputError, match="another process .* trains here"):
+        train_once(experiment, split, tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+    train_once(experiment, split, tmp_path / "run")
+    assert (tmp_path / "run" / "MODEL_CARD.md").exists() and not list((tmp_path / "run").glob(".*"))
 
 
 def rows(path):
