@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from abdoseg.cli import commands
@@ -32,5 +32,12 @@ def write_scripts(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def main(folder: Path) -> None:
+    """Write the completion scripts into FOLDER."""
+    write_scripts(folder)
+
+
 if __name__ == "__main__":
-    write_scripts(Path(sys.argv[1]))
+    main()

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from abdoseg.cli.completion import scripts, write_scripts
+from abdoseg.cli.completion import main, scripts, write_scripts
 
 FOLDER = Path(__file__).parents[2] / "man" / "completions"
 
@@ -28,6 +29,14 @@ def test_the_scripts_are_in_step_with_the_command(tmp_path):
     assert made == scripts()
     kept = {path.name: path.read_text() for path in FOLDER.iterdir()}
     assert kept == made, "run `python -m abdoseg.cli.completion man/completions`"
+
+
+def test_what_is_no_folder_makes_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [CliRunner().invoke(main, words).exit_code for words in (["--help"], [], ["--man"])] == [0, 2, 2]
+    assert not list(tmp_path.iterdir())
+    assert CliRunner().invoke(main, [str(tmp_path / "new")]).exit_code == 0
+    assert len(list((tmp_path / "new").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

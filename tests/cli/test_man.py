@@ -29,12 +29,15 @@ def test_paragraphs_are_filled_and_examples_keep_their_lines():
 
 
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 2), (["--man"], 2), (["a", "b"], 2)])
-def test_what_is_no_folder_makes_none(tmp_path, words, code):
-    with CliRunner().isolated_filesystem(tmp_path):
-        assert CliRunner().invoke(main, words).exit_code == code
-        assert not list(Path().iterdir())
-        assert CliRunner().invoke(main, ["man1"]).exit_code == 0
-        assert (Path("man1") / "abdoseg.1").exists()
+def test_what_is_no_folder_makes_none(tmp_path, monkeypatch, words, code):
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(main, words).exit_code == code
+    assert not list(tmp_path.iterdir())
+
+
+def test_pages_are_written_into_the_folder_that_is_named(tmp_path):
+    assert CliRunner().invoke(main, [str(tmp_path / "man1")]).exit_code == 0
+    assert {path.name for path in (tmp_path / "man1").iterdir()} == set(pages())
 
 
 def test_pages_of_commands_that_are_gone_are_removed(tmp_path):

@@ -40,7 +40,7 @@ def experiment(tmp_path):
 
 def test_a_folder_in_which_another_process_trains_is_refused_and_left_as_it_is(experiment, tmp_path):
     split = by_names(experiment.data.scans(), ["case3"])
-    with claim(tmp_path / "run", beat_s=0.05), pytest.raises(OutputError, match="another process .* trains here"):
+    with claim(tmp_path / "run", beat_s=0.05), pytest.raises(OutputError, match=r"another process .* trains here"):
         train_once(experiment, split, tmp_path / "run")
     assert not list((tmp_path / "run").iterdir())
     train_once(experiment, split, tmp_path / "run")
