@@ -407,12 +407,23 @@ def write_case(
     record = {"case": case.name, **found.record.to_dict(), "labels": options.scheme, "seconds": seconds}
     if case.record:
         if from_file:
-            record["scan"] = relative(case.scan, case.record.parent)
+            record |= _how_read(case, options)
         with writing(case.record, overwrite) as temporary:
             temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return CaseResult(
         case, (*outputs, *others), record, tuple(asdict(row) | {"complete": row.complete} for row in rows)
     )
+
+
+def _how_read(case: ScanCase, options: BatchOptions) -> dict[str, Any]:
+    """What of the record finds the scan again: its path from the record, a zip's member, and options of its reading.
+
+    Which DICOM series it was, its input says.
+    """
+    assert case.record is not None
+    reading = {name: options.reading[name] for name in ("gaps", "assume_axes") if name in options.reading}
+    found = {"scan": relative(case.scan, case.record.parent), "member": case.member, "reading": reading}
+    return {name: value for name, value in found.items() if value}
 
 
 def _in_scheme(labelmap: Labelmap, numbers: Mapping[str, int]) -> npt.NDArray[np.uint8]:

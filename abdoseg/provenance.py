@@ -75,9 +75,11 @@ def versions() -> dict[str, str]:
 
 
 def describe_input(volume: Volume) -> dict[str, Any]:
-    """The scan's geometry as it was stored, and what reading found out about it."""
+    """The scan's geometry as it was stored, and what reading found out about it; of DICOM, which series it is."""
     stored = volume.stored.geometry
+    series = {"series_digest": volume.details["series_digest"]} if "series_digest" in volume.details else {}
     return {
+        **series,
         "shape": list(stored.shape),
         "spacing_mm": [round(float(s), 6) for s in stored.spacing_mm],
         "affine": stored.affine.tolist(),

@@ -88,8 +88,8 @@ class ExportCommandOptions(ExportFlags):
 def export(given: ExportCommandOptions) -> int:
     """Export labelmaps to what people work with.
 
-    PATH is a labelmap, or a folder of masks with one organ each, named as the organ. Without PATH, paths are read from
-    a pipe. Paths of the files written go to stdout.
+    PATH is a labelmap, its record CASE.json, a folder of results, or a folder of masks with one organ each, named as
+    the organ. Without PATH, paths are read from a pipe. Paths of the files written go to stdout.
 
     \b
         abdoseg export out/scan_seg.nii.gz --stl --video --csv
@@ -129,11 +129,17 @@ def export(given: ExportCommandOptions) -> int:
 
 
 def _labelmaps(paths: tuple[str, ...], from_file: str | None) -> list[Path]:
-    """The labelmaps named, or read from a pipe when none is; what stands beside labelmaps in a pipe is passed over."""
+    """The labelmaps named, or read from a pipe when none is; what stands beside labelmaps in a pipe is passed over.
+
+    A record stands for its labelmap, a folder of results for all of its labelmaps.
+    """
     if not paths and not from_file and not sys.stdin.isatty():
         from_file = "-"
+    from abdoseg.io.record import recorded_labelmaps
+
     listed = options.listed_paths(paths, from_file)
-    labelmaps = [path for path in listed if not path.name.lower().endswith(COMPANIONS)]
+    named = dict.fromkeys(labelmap for path in listed for labelmap in recorded_labelmaps(path))
+    labelmaps = [path for path in named if not path.name.lower().endswith(COMPANIONS)]
     if not labelmaps:
         raise UsageError(f"{listed[0]}: no labelmap, nor is any other path given; name labelmaps such as x_seg.nii.gz")
     return labelmaps

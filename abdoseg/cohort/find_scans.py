@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from abdoseg.errors import AbdosegError, ScanError
 from abdoseg.image.volume import Geometry, Volume
 from abdoseg.io import read_scan
-from abdoseg.io.archive import Entry, entries
+from abdoseg.io.archive import Entry, entries, extracted
 from abdoseg.runtime.threads import cores
 from abdoseg.training.data.layouts import detect_layout
 
@@ -56,7 +54,7 @@ class FoundScan:
 
     def read(self, **reading: Any) -> Volume:
         """The scan's volume. reading: further arguments of `read_scan`. Raises what that raises."""
-        with _extracted(self.path, self.member) as path:
+        with extracted(self.path, self.member) as path:
             return read_scan(path, **reading | ({"series": self.series} if self.series else {}))
 
 
@@ -138,28 +136,6 @@ def read_grid(scan: FoundScan, **reading: Any) -> Geometry:
         return scan.read(check_grid=stop, **reading).geometry
     except _GridFoundError as found:
         return found.geometry
-
-
-@contextmanager
-def _extracted(path: Path, member: str | None) -> Iterator[Path]:
-    """The path, or for a zip's member a temporary file with its content. Raises ScanError."""
-    if member is None:
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / PurePosixPath(member).name
-        entry = next((entry for entry in entries(path) if entry.name == member), None)
-        if entry is None:
-            raise ScanError(f"{path}: holds no {member}; copy or export it again")
-        try:
-            with entry.open() as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file)
-        except Exception as error:  # zipfile and its decompressors raise exceptions of every kind
-            raise ScanError(f"{path}: {member}: damaged member of a zip ({error}); copy or export it again") from error
-        try:
-            yield target
-        except AbdosegError as error:
-            raise type(error)(str(error).replace(str(target), f"{path}: {member}")) from error
 
 
 def _walk(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[Path] | None]]:

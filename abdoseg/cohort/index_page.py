@@ -51,7 +51,7 @@ def index_page(rows: Sequence[CohortRow], folder: Path) -> str:
         notes=_outlier_notes(rows, organs),
         boxes=_boxes(rows, organs),
         statuses=list(counts.items()),
-        headers=["case", "status", "why", *(f"{title_of(organ)}, ml" for organ in organs), "confidence", "seconds"],
+        headers=["case", "status", "why", *(f"{title_of(organ)}, ml" for organ in organs), "predicted Dice", "seconds"],
         numeric=range(3, len(organs) + 5),
         rows=[_row(row, organs, folder) for row in rows],
     )  # fmt: skip
@@ -60,13 +60,12 @@ def index_page(rows: Sequence[CohortRow], folder: Path) -> str:
 def _row(row: CohortRow, organs: Sequence[str], folder: Path) -> dict[str, Any]:
     flags = [f"{title_of(organ)}: {' '.join(reasons).replace('_', ' ')}" for organ, reasons in row.reasons.items()]
     numbers = [_number(row.volumes_ml.get(organ), "{:.0f}") for organ in organs]
-    confidence = row.least_confidence if row.confidence else None
     return {
         "case": row.case,
         "status": row.status,
         "tone": TONES[row.status],
         "why": row.error or "; ".join(flags or row.warnings),
-        "numbers": [*numbers, _number(confidence, "{:.2f}"), _number(row.seconds, "{:.1f}")],
+        "numbers": [*numbers, _number(row.least_dice, "{:.2f}"), _number(row.seconds, "{:.1f}")],
         "report": quote(row.report) if row.report else None,
         "preview": _preview(thumbnail_path(folder, row.case)),
     }

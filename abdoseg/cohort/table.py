@@ -1,4 +1,4 @@
-"""The cohort table: one row a case with volumes, confidence, flags, seconds and errors, from a folder of results."""
+"""The cohort table: a row a case with volumes, predicted Dice, flags, seconds and error, from a folder of results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ FEWEST = 8  # volumes of an organ below which none is called an outlier
 class CohortRow:
     """One case. error: why it failed, None where it is done. reasons: to look at an organ, by organ.
 
-    volumes_ml, confidence: by organ, of those that were delivered. report: its HTML page's name, where there is one.
+    volumes_ml: by organ, of those that were delivered. predicted_dice, confidence: of those that are there. report: its
+    HTML page's name, where there is one.
     """
 
     case: str
@@ -33,6 +34,7 @@ class CohortRow:
     exit_code: int = 0
     seconds: float | None = None
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    predicted_dice: Mapping[str, float] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
     reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -44,18 +46,18 @@ class CohortRow:
         return "failed" if self.error else "review" if self.reasons or self.warnings else "ok"
 
     @property
-    def least_confidence(self) -> float:
-        """Of its organs; 1 where none is known."""
-        return min(self.confidence.values(), default=1.0)
+    def least_dice(self) -> float | None:
+        """The lowest Dice that is predicted for one of its organs; None where none is."""
+        return min(self.predicted_dice.values(), default=None)
 
     @property
     def badness(self) -> tuple[bool, int, int, float]:
-        """What rows are sorted by, the worst first: failures, then by reasons, warnings, and confidence."""
+        """What rows are sorted by, the worst first: failures, then by reasons, warnings, and predicted Dice."""
         return (
             self.error is not None,
             sum(map(len, self.reasons.values())),
             len(self.warnings),
-            1 - self.least_confidence,
+            1 - min(self.predicted_dice.values(), default=1.0),
         )
 
 
@@ -96,18 +98,19 @@ def outliers(rows: Sequence[CohortRow], organ: str) -> list[CohortRow]:
 def write_table(rows: Sequence[CohortRow], path: Path) -> None:
     """Writes the rows as CSV, in the place of a former table. Raises OutputError."""
     organs = organs_of(rows)
-    names = ["case", "status", "reasons", *(f"{organ}_ml" for organ in organs),
-             *(f"{organ}_confidence" for organ in organs), "seconds", "exit_code", "error"]  # fmt: skip
+    measured = [f"{organ}_{what}" for what in ("ml", "predicted_dice", "confidence") for organ in organs]
+    names = ["case", "status", "reasons", *measured, "seconds", "exit_code", "error"]
     with writing(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(names)
         for row in rows:
             reasons = "; ".join(f"{organ}: {' '.join(reasons)}" for organ, reasons in row.reasons.items())
             volumes = [row.volumes_ml.get(organ, "") for organ in organs]
+            dice = [row.predicted_dice.get(organ, "") for organ in organs]
             confidence = [row.confidence.get(organ, "") for organ in organs]
             seconds = "" if row.seconds is None else row.seconds
             writer.writerow(
-                [row.case, row.status, reasons, *volumes, *confidence, seconds, row.exit_code, row.error or ""]
+                [row.case, row.status, reasons, *volumes, *dice, *confidence, seconds, row.exit_code, row.error or ""]
             )
 
 
@@ -148,15 +151,17 @@ def _done(folder: Path, case: str, record: Mapping[str, Any]) -> CohortRow:
         case,
         seconds=round(sum(record.get("seconds", {}).values()), 2),
         volumes_ml=_volumes(folder / f"{case}_volumes.csv"),
-        confidence={
-            organ: round(float(found["confidence"]), 3)
-            for organ, found in quality.items()
-            if found.get("confidence") is not None
-        },
+        predicted_dice=_known(quality, "predicted_dice"),
+        confidence=_known(quality, "confidence"),
         reasons={organ: tuple(found["reasons"]) for organ, found in quality.items() if found.get("reasons")},
         warnings=tuple(record.get("warnings", ())),
         report=report if (folder / report).exists() else None,
     )
+
+
+def _known(quality: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, float]:
+    """A number of each organ's quality, of the organs that have one."""
+    return {organ: round(float(found[name]), 3) for organ, found in quality.items() if found.get(name) is not None}
 
 
 def _volumes(path: Path) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from abdoseg.exporters.job import ExportOptions, Job
 from abdoseg.image.volume import Labelmap, Stored, Volume
 from abdoseg.image.volumetry import boxes
 from abdoseg.io import read_labels, read_scan
+from abdoseg.io.archive import extracted
 from abdoseg.io.dicom.label_objects import is_label_object
 from abdoseg.io.formats import format_of
 from abdoseg.io.labels import mask_of
@@ -24,6 +25,7 @@ from abdoseg.io.read import read_grid
 from abdoseg.io.record import read_record, recorded_case
 
 logger = logging.getLogger("abdoseg")
+READING = ("series", "gaps", "assume_axes")  # arguments of `read_scan` by which a scan is found as it was read
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,30 @@ class CaseFiles:
     truth_scheme: str = "abdoseg"
     reference: Path | None = None
     several: bool = False
+
+
+@dataclass(frozen=True)
+class ScanSource:
+    """A scan on disk and how it is read. member: the file in a zip. reading: further arguments of `read_scan`."""
+
+    path: Path
+    member: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether DICOM outputs can lie on it."""
+        return self.member is None and format_of(self.path) == "DICOM"
+
+    def read(self) -> Volume:
+        """The scan's volume. Raises what `read_scan` raises."""
+        with extracted(self.path, self.member) as path:
+            return read_scan(path, **self.reading)
+
+    def grid(self) -> Stored:
+        """The scan's grid, by its headers. Raises what `read_scan` raises."""
+        with extracted(self.path, self.member) as path:
+            return read_grid(path, **self.reading)
 
 
 def case_of(path: Path) -> str:
@@ -60,30 +86,27 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
             "%s: no %s.json beside it says what its numbers mean; taken as abdoseg's (%s). --labels names others",
             path, case, ", ".join(f"{BY_NAME[organ].label} {organ}" for organ in MAIN),
         )  # fmt: skip
-    scan_path = _recorded_scan(path, record) if files.scan is None else path_of_case(files.scan, case, files.several)
-    grid = None
-    if is_label_object(path):
-        place = scan_path if files.reference is None else path_of_case(files.reference, case, files.several)
-        grid = None if place is None else read_grid(place, series=options.series, gaps=options.gaps)
+    source = _scan_source(path, record, files, options)
+    reference = _reference_source(case, source, files, options)
+    on = reference or source
+    grid = on.grid() if on is not None and is_label_object(path) else None
     labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record, grid)
     scan = truth = None
     shown = any(SCAN in EXPORTERS[name].needs for name in formats)
-    if shown and scan_path is None:
+    if shown and source is None:
         what = f"its scan {record['scan']} is not there any more" if "scan" in record else "its scan is not known"
         logger.warning("%s: %s; name it with --scan to have it in pictures and tables", path, what)
-    if shown and scan_path is not None:
-        scan = read_scan(scan_path, series=options.series, gaps=options.gaps)
-        _check_grid(scan_path, scan, path, labelmap)
+    if shown and source is not None:
+        scan = source.read()
+        _check_grid(source.path, scan, path, labelmap)
     if files.truth is not None:
         truth_path = path_of_case(files.truth, case, files.several or files.truth.is_dir())
         truth = read_labels(truth_path, files.truth_scheme)
         _check_grid(truth_path, truth, path, labelmap)
-    reference = scan_path if scan_path is not None and format_of(scan_path) == "DICOM" else None
-    if files.reference is not None:
-        reference = path_of_case(files.reference, case, files.several)
-        if format_of(reference) != "DICOM":
-            raise UsageError(f"{reference}: no DICOM; --reference is the series that was segmented")
-    job = Job.measured(case, labelmap, scan, truth=truth, reference=reference, record=record, options=options)
+    if reference is not None:
+        options = replace(options, series=reference.reading.get("series"), gaps=reference.reading.get("gaps", "auto"))
+    lies_on = None if reference is None else reference.path
+    job = Job.measured(case, labelmap, scan, truth=truth, reference=lies_on, record=record, options=options)
     for row in job.rows:
         if not row.voxels:
             logger.warning("%s: %s was not found; it has no mesh, and 0 in tables", path, row.organ)
@@ -128,11 +151,35 @@ def _check_grid(path: Path, one: Volume | Labelmap, other_path: Path, other: Vol
         )
 
 
-def _recorded_scan(path: Path, record: Mapping[str, Any]) -> Path | None:
-    """The scan named in the record, when it is still there."""
-    name = record.get("scan")
+def _scan_source(path: Path, record: Mapping[str, Any], files: CaseFiles, options: ExportOptions) -> ScanSource | None:
+    """The scan that was named, or that the record names, read as it was for the labelmap; None when it is not there."""
+    flags = _reading(options)
+    if files.scan is not None:
+        return ScanSource(path_of_case(files.scan, case_of(path), files.several), reading=flags)
+    name, member = record.get("scan"), record.get("member")
     found = path.parent / name if isinstance(name, str) else None
-    return found if found is not None and found.exists() else None
+    if found is None or not found.exists():
+        return None
+    recorded = {**record.get("reading", {}), "series": record.get("input", {}).get("series_digest")}
+    return ScanSource(found, member, {name: recorded[name] for name in READING if recorded.get(name)} | flags)
+
+
+def _reference_source(
+    case: str, source: ScanSource | None, files: CaseFiles, options: ExportOptions
+) -> ScanSource | None:
+    """The DICOM series that was named, or the scan where it is one; None when there is none. Raises UsageError."""
+    if files.reference is None:
+        return source if source is not None and source.is_dicom else None
+    reference = ScanSource(path_of_case(files.reference, case, files.several), reading=_reading(options))
+    if not reference.is_dicom:
+        raise UsageError(f"{reference.path}: no DICOM; --reference is the series that was segmented")
+    return reference
+
+
+def _reading(options: ExportOptions) -> dict[str, Any]:
+    """The arguments of `read_scan` that were given."""
+    given = {"series": options.series, "gaps": options.gaps if options.gaps != "auto" else None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def path_of_case(path: Path, case: str, several: bool) -> Path:

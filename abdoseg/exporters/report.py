@@ -24,12 +24,15 @@ Table = tuple[list[str], list[list[Value]]]  # headers, rows
 NOT_SHOWN = {
     "case",
     "scan",
+    "member",
+    "reading",
     "warnings",
     "quality",
     "changes",
     "removed",
     "input.affine",
     "input.notes",
+    "input.series_digest",
     "lesions",
 }  # elsewhere, or not for people
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from abdoseg.errors import ScanError
+from abdoseg.errors import AbdosegError, ScanError
 from abdoseg.io.limits import MAX_RATIO
 
 MAX_FILES = 100_000
@@ -48,6 +51,28 @@ def entries(path: Path) -> list[Entry]:
     if not found:
         raise ScanError(f"{path}: the folder is empty; is the path right?")
     return found
+
+
+@contextmanager
+def extracted(path: Path, member: str | None) -> Iterator[Path]:
+    """The path, or for a zip's member a temporary file with its content. Raises ScanError."""
+    if member is None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / PurePosixPath(member).name
+        entry = next((entry for entry in entries(path) if entry.name == member), None)
+        if entry is None:
+            raise ScanError(f"{path}: holds no {member}; copy or export it again")
+        try:
+            with entry.open() as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file)
+        except Exception as error:  # zipfile and its decompressors raise exceptions of every kind
+            raise ScanError(f"{path}: {member}: damaged member of a zip ({error}); copy or export it again") from error
+        try:
+            yield target
+        except AbdosegError as error:
+            raise type(error)(str(error).replace(str(target), f"{path}: {member}")) from error
 
 
 def _begins(path: Path, magic: bytes) -> bool:

@@ -75,13 +75,13 @@ def with_checked_hu(name: str, volume: Volume) -> Volume:
     )
 
 
-def read_grid(path: Path, *, series: str | None = None, gaps: str = "auto") -> Stored:
+def read_grid(path: Path, *, series: str | None = None, gaps: str = "auto", assume_axes: bool = False) -> Stored:
     """The grid that `read_scan` reads a scan on; of NIfTI and DICOM the headers alone are read. Raises as it does."""
     if not is_folder(path):
         with open_decompressed(path) as file:
             if detect_format(file) == "NIfTI":
-                return read_layout(file, assume_axes=False).stored
-    if image := read_image(path, assume_axes=False):
+                return read_layout(file, assume_axes).stored
+    if image := read_image(path, assume_axes):
         return image.stored
     from abdoseg.io.dicom.reader import series_grid
 

@@ -26,6 +26,15 @@ def read_record(labelmap: Path) -> dict[str, Any]:
     return found if ours else {}
 
 
+def recorded_labelmaps(path: Path) -> list[Path]:
+    """The labelmaps that a record CASE.json or a folder of results stands for; the path alone where it is neither."""
+    if path.suffix.lower() == ".json":
+        candidates = [path.with_name(f"{path.stem}_seg.nii.gz")]
+    else:
+        candidates = sorted(path.glob("*_seg.nii.gz")) if path.is_dir() else []
+    return [labelmap for labelmap in candidates if labelmap.exists() and read_record(labelmap)] or [path]
+
+
 def recorded_case(labelmap: Path) -> str:
     """The case that a labelmap is of, by its name.
 

@@ -84,6 +84,15 @@ def test_the_scan_is_found_through_the_record(out):
     assert [float(row["mean_hu"]) for row in rows(table)] == [120] * 4
 
 
+def test_a_record_stands_for_its_labelmap_and_a_folder_of_results_for_all(out):
+    for given in (out / "one.json", out):
+        _, (table,), _ = run(given, "--csv", "--overwrite")
+        assert (table, float(rows(table)[0]["mean_hu"])) == (str(out / "one_organs.csv"), 120)
+    (out / "two.json").write_text(json.dumps(VERSIONS))
+    save(out / "two_seg.nii.gz", labels_of(OURS))
+    assert run(out, out / "one.json", "--stl", "--together")[1] == [str(out / "one.stl"), str(out / "two.stl")]
+
+
 def test_a_scan_that_has_gone_is_said_and_done_without(out):
     (out.parent / "ct" / "one_0000.nii.gz").unlink()
     _, (table,), talk = run(out / "one_seg.nii.gz", "--csv")
@@ -249,6 +258,7 @@ def test_what_export_wrote_itself_is_passed_over_in_a_pipe(out):
 def test_a_pipe_without_labelmaps_and_a_folder_of_labelmaps_say_what_to_name(out):
     with pytest.raises(UsageError, match="no labelmap"):
         run("--stl", stdin=f"{out / 'one_volumes.csv'}\n")
+    (out / "one.json").unlink()
     with pytest.raises(UsageError, match=r"\*_seg\.nii\.gz"):
         run(out, "--stl")
 

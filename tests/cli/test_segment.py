@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from killed_process import killed_while_writing
 from phantom_balls import model, scan
 from phantom_dicom import write_series
 
+from abdoseg.cli.export import export
 from abdoseg.cli.param_types import size
 from abdoseg.cli.segment import segment
 from abdoseg.errors import AbdosegError, ModelError, OutputError, UsageError
@@ -439,3 +441,54 @@ def test_an_array_job_knows_its_shard(path, tmp_path, monkeypatch):
         run(*scans, "-o", tmp_path / "out", "--shard", "auto")
     assert sorted(p.name for p in (tmp_path / "out").glob("ledger*")) == ["ledger.1-of-2.jsonl", "ledger.2-of-2.jsonl"]
     assert len(list((tmp_path / "out").glob("*_seg.nii.gz"))) == 3
+
+
+def series_of_two_patients(folder):
+    """A flat folder with two studies of one grid; the second patient's liver is 30 HU brighter."""
+    volume, _ = scan()
+    for number in ("1", "2"):
+        tags = {"StudyInstanceUID": f"1.{number}", "SeriesInstanceUID": f"1.{number}.5", "SeriesNumber": number}
+        write_series(
+            folder, volume.voxels, volume.geometry.affine, tags=tags, names=lambda at, n=number: f"{n}-{at:03}"
+        )
+        volume.voxels[volume.voxels == 95] = 98
+
+
+def in_zip(path, folder):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, f"deep/{file.name}")
+
+
+@pytest.mark.parametrize("kind", ["folder of two patients", "zip of two patients", "zip of two files"])
+def test_export_finds_a_scan_again_that_shared_its_folder_or_zip(kind, path, tmp_path):
+    root = tmp_path / "in"
+    root.mkdir()
+    if "patients" in kind:
+        series_of_two_patients(root)
+    else:
+        for name, hu in (("a", 95), ("b", 98)):
+            volume, _ = scan()
+            volume.voxels[volume.voxels == 95] = hu
+            write_nifti(volume.voxels, volume.stored, root / f"{name}.nii.gz")
+    if "zip" in kind:
+        in_zip(tmp_path / "in.zip", root)
+        root = tmp_path / "in.zip"
+    assert run(root, "-o", tmp_path / "out").return_value == 0
+    done = CliRunner().invoke(export, [str(tmp_path / "out"), "--csv", "--report"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    tables = sorted((tmp_path / "out").glob("*_organs.csv"))
+    assert [float(read_rows(table)[0]["mean_hu"]) for table in tables] == [95, 98]
+    if "patients" in kind:
+        record = tables[1].with_name(tables[1].name.replace("_organs.csv", ".json"))
+        assert "1.2.5" not in record.read_text() and "Doe" not in record.read_text()
+        done = CliRunner().invoke(export, [str(record), "--dicom-seg"])
+        assert done.exit_code == 0, done.stderr
+
+
+def test_export_reads_a_scan_with_the_options_that_segment_had(tmp_path):
+    volume, _ = scan()
+    write_series(tmp_path / "in", volume.voxels, volume.geometry.affine, missing=[12])
+    assert run(tmp_path / "in", "-o", tmp_path / "out", "--gaps", "fill").return_value == 0
+    assert json.loads((tmp_path / "out" / "in.json").read_text())["reading"]["gaps"] == "fill"
+    assert CliRunner().invoke(export, [str(tmp_path / "out" / "in.json"), "--csv", "--dicom-seg"]).exit_code == 0

@@ -39,9 +39,13 @@ def write_results(folder, count, seed=0, failures=0, reports=0, thumbnails=True)
     (folder / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def write_case(folder, case, volumes, reasons):
-    """One case's record and volumes."""
-    quality = {organ: {"confidence": 0.95, "reasons": reasons.get(organ, [])} for organ in MAIN}
+def write_case(folder, case, volumes, reasons, dice=0.97):
+    """One case's record and volumes. dice: predicted for every organ, .8 for those with reasons."""
+    quality = {
+        organ: {"confidence": 0.95, "predicted_dice": 0.8 if organ in reasons else dice,
+                "reasons": reasons.get(organ, [])}
+        for organ in MAIN
+    }  # fmt: skip
     record = {"case": case, "versions": {"abdoseg": "0"}, "seconds": {"read": 0.5, "network": 1.0},
               "quality": quality, "warnings": [f"{organ}: look" for organ in reasons]}  # fmt: skip
     (folder / f"{case}.json").write_text(json.dumps(record))

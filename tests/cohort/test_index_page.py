@@ -24,6 +24,7 @@ def test_the_page_fetches_nothing_and_escapes_what_it_shows(cohort):
     assert not re.findall(r'(?:src|href)="(?!data:|case000\d_report\.html|#)', page)
     assert "case0000.nii.gz: &lt;no&gt; scan" in page
     assert page.count("data:image/jpeg;base64,") == 995
+    assert page.count('data-sort="0.8">0.80</td>') == 3 and page.count('data-sort="0.97">0.97</td>') == 992
     assert "spleen, volumes far from the others&#39;: case0005 (2000 ml)" in page
 
 

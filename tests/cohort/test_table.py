@@ -32,6 +32,15 @@ def test_shards_and_later_runs_count_by_what_was_last(tmp_path):
     }  # fmt: skip
 
 
+def test_of_cases_with_nothing_to_say_the_least_predicted_dice_comes_first(tmp_path):
+    for case, dice in (("good", 0.97), ("poor", 0.6), ("fair", 0.9)):
+        write_case(tmp_path, case, {"liver": 1500.0}, {}, dice)
+    assert [(row.case, row.least_dice) for row in read_cohort(tmp_path)] == [
+        ("poor", 0.6), ("fair", 0.9), ("good", 0.97),
+    ]  # fmt: skip
+    assert CohortRow("failed").least_dice is None
+
+
 def test_records_alone_are_enough_and_what_others_wrote_is_passed_over(tmp_path):
     write_case(tmp_path, "a", {"liver": 1500.0}, {})
     (tmp_path / "package.json").write_text('{"versions": "none"}')
@@ -54,6 +63,7 @@ def test_the_csv_has_a_row_a_case(tmp_path):
         "case": "case0000", "status": "failed", "exit_code": 3, "error": "case0000.nii.gz: <no> scan",
     }  # fmt: skip
     assert (rows[1]["case"], rows[1]["reasons"], rows[1]["spleen_ml"]) == ("case0001", "spleen: large", "2000.0")
+    assert (rows[1]["liver_predicted_dice"], rows[1]["spleen_predicted_dice"]) == ("0.97", "0.8")
     assert (rows[1]["liver_confidence"], rows[1]["seconds"], rows[1]["error"]) == ("0.95", "1.5", "")
 
 

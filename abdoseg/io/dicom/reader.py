@@ -167,6 +167,7 @@ def _facts(found: Catalogue, chosen: Series, why: str, stack: Stack, geometry: G
         "transfer_syntaxes": sorted({UID(piece.syntax).name for piece in chosen.slices}),
         "series": [series.facts() for series in found.series],
         "chosen": chosen.number,
+        "series_digest": chosen.digest,
         "why": why,
         "left_out": found.others,
         "measured_slices": len(stack.slices),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,13 @@ class Series:
     @property
     def uid(self) -> str:
         return self.slices[0].attributes["SeriesInstanceUID"]
+
+    @property
+    def digest(self) -> str:
+        """Tells it from other series, in records: a digest of its UID, and of what parts stacks of one UID."""
+        parts = {piece.attributes[keyword] for piece in self.slices for keyword in SPLITTERS}
+        text = "\0".join([self.uid, *map(str, self.slices[0].matrix), *sorted(parts)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def description(self) -> str:
@@ -287,7 +295,7 @@ def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
     listing = "\n".join(f"  {series.line()}" for series in found.series)
     if wanted is not None:
         for series in found.series:
-            if wanted in (str(series.number), series.uid):
+            if wanted in (str(series.number), series.uid) or wanted == series.digest:
                 return series, "asked for"
         raise SeriesError(f"{found.path}: no series {wanted}; there are:\n{listing}")
     if len(found.series) == 1:
