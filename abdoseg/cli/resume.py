@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from abdoseg.cli.case_facts import case_facts, recorded_result
 from abdoseg.cli.console import Talk
 from abdoseg.errors import UsageError
 from abdoseg.runtime.ledger import Ledger, relative
@@ -35,8 +36,9 @@ class RunRequest:
         for case in cases:
             line = finished.get(case.name)
             if line and self._met_by(line, case, ledger.folder):
-                outputs = [str(ledger.folder / name) for name in line["outputs"]]
-                click.echo(json.dumps({"case": case.name, "outputs": outputs}) if as_json else "\n".join(outputs))
+                outputs = [ledger.folder / name for name in line["outputs"]]
+                facts = json.dumps(case_facts(recorded_result(case, outputs))) if as_json else ""
+                click.echo(facts or "\n".join(map(str, outputs)))
                 continue
             left.append(case)
             again += line is not None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from abdoseg.cli import options, param_types
+from abdoseg.cli.case_facts import case_facts
 from abdoseg.cli.case_progress import CaseProgress
 from abdoseg.cli.console import Talk
 from abdoseg.cli.dry_run import list_cases
@@ -223,7 +224,8 @@ def segment(given: SegmentOptions) -> int:
                         break
     except KeyboardInterrupt:
         more = "; go on with --resume" if ledger else ""
-        talk.say(f"interrupted: {len(done)} of {len(cases)} cases are done{more}")
+        fallen = f", {progress.failed} failed" if progress.failed else ""
+        talk.say(f"interrupted: {len(done)} of {len(cases)} cases are done{fallen}{more}")
         raise
     if several and ledger and ledger.latest():
         write_reports(folder, talk)
@@ -308,26 +310,10 @@ def _tell(result: CaseResult, talk: Talk, as_json: bool) -> None:
     for warning in (*result.record.get("input", {}).get("notes", ()), *result.record.get("warnings", ())):
         talk.warn(f"{name}: {warning}")
     if as_json:
-        click.echo(json.dumps(_facts(result)))
+        click.echo(json.dumps(case_facts(result)))
         return
     for path in result.written:
         click.echo(path)
     if not error:
         organs = ", ".join(f"{row['organ'].replace('_', ' ')} {row['volume_ml']:.0f} ml" for row in result.rows)
         talk.say(f"{name}: {organs} ({result.seconds:.1f} s)")
-
-
-def _facts(result: CaseResult) -> dict[str, Any]:
-    """A case as `--json` tells it. status: ok, review or failed, as in the cohort's table."""
-    facts: dict[str, Any] = {"case": result.case.name, "outputs": [str(path) for path in result.written]}
-    warnings = list(result.record.get("warnings", ()))
-    if result.error:
-        return facts | {
-            "status": "failed", "error": str(result.error), "exit_code": result.error.exit_code, "warnings": warnings,
-        }  # fmt: skip
-    quality = result.record.get("quality", {})
-    reasons = {organ: list(found["reasons"]) for organ, found in quality.items() if found["reasons"]}
-    return facts | {
-        "status": "review" if reasons or warnings else "ok", "review": list(reasons), "reasons": reasons,
-        "volumes": result.rows, "warnings": warnings, "seconds": round(result.seconds, 3),
-    }  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+import stat
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from abdoseg.errors import AbdosegError, ScanError
 from abdoseg.image.volume import Geometry, Volume
-from abdoseg.io import read_scan
+from abdoseg.io import case_name, read_scan
 from abdoseg.io.archive import Entry, entries, extracted
 from abdoseg.runtime.threads import cores
 from abdoseg.training.data.layouts import detect_layout
@@ -84,12 +85,22 @@ def find_scans(path: Path, all_series: bool = False, skip: Path | None = None) -
                 files_found += [] if _is_result(file) else [file]
             elif name.endswith(".zip"):
                 found += _in_zip(file, all_series)
-            elif not name.endswith(OTHER_FILES) and (entry := _entry(file, path)):
+            elif name.endswith(OTHER_FILES):
+                continue
+            elif file.is_symlink() and not file.exists():  # a folder that is not mounted, perhaps
+                found.append(FoundScan(file, file))
+            elif entry := _entry(file, path):
                 candidates.setdefault(folder, []).append(entry)
-    found += [FoundScan(file, file) for file in _without_labels(path, files_found)]
+    without = _without_labels(path, [file.relative_to(path).as_posix() for file in files_found])
+    found += [FoundScan(path / name, path / name) for name in without]
     if candidates:
         found += _studies(path, candidates, all_series, alone=not found)
-    return sorted(found, key=lambda scan: str(scan.place)) or [FoundScan(path, path)]
+    return sorted(found, key=_by_name) or [FoundScan(path, path)]
+
+
+def _by_name(scan: FoundScan) -> tuple[str, ...]:
+    """By folders, then by names without suffixes: `ct.nii.gz` before `ct (copy).nii.gz`."""
+    return (*scan.place.parts[:-1], case_name(scan.place), scan.place.name)
 
 
 def without_duplicates(scans: Sequence[FoundScan]) -> tuple[list[FoundScan], list[tuple[FoundScan, FoundScan]]]:
@@ -171,23 +182,21 @@ def _named(error: OSError) -> Path:
 
 
 def _entry(file: Path, root: Path) -> Entry | None:
-    """The file as the readers of DICOM have it; None for pipes, devices and what is empty or gone."""
+    """The file as the readers of DICOM have it, which opening may refuse; None for pipes, devices and what is empty."""
     try:
-        size = file.stat().st_size if file.is_file() else 0
+        status = file.stat()
+        size = status.st_size if stat.S_ISREG(status.st_mode) else 0
     except OSError:
-        return None
+        size = 1
     return Entry(str(file.relative_to(root)), size, lambda: file.open("rb")) if size else None
 
 
-def _without_labels(path: Path, files: Sequence[Path]) -> list[Path]:
+def _without_labels(path: Path, names: Sequence[str]) -> list[str]:
     """The files that are no labels of others, by the layouts of datasets: images and labels, NAME_ct and NAME_seg."""
-    names = [file.relative_to(path).as_posix() for file in files]
     labels = {name for case in detect_layout(names).cases if case.image is not None for name in case.labels}
     if labels:
-        LOG.warning(
-            "%s: %d files of labels beside their scans are left out, such as %s", path, len(labels), min(labels)
-        )
-    return [file for file, name in zip(files, names, strict=True) if name not in labels]
+        LOG.warning("%s: labels beside their scans are left out (%d), such as %s", path, len(labels), min(labels))
+    return [name for name in names if name not in labels]
 
 
 def _is_result(file: Path) -> bool:
@@ -202,15 +211,15 @@ def _in_zip(path: Path, all_series: bool) -> list[FoundScan]:
         members = [entry for entry in entries(path) if not _is_hidden(entry.name)]
     except ScanError:
         return [FoundScan(path, path)]
-    files = [entry for entry in members if entry.name.lower().endswith(SCAN_FILES)]
+    files = [entry.name for entry in members if entry.name.lower().endswith(SCAN_FILES)]
     place = path.with_suffix("")
     found = [
-        FoundScan(path, place.joinpath(*PurePosixPath(entry.name.replace("\\", "/")).parts), entry.name)
-        for entry in files
+        FoundScan(path, place.joinpath(*PurePosixPath(name.replace("\\", "/")).parts), name)
+        for name in _without_labels(path, files)
     ]
-    others = [entry for entry in members if entry not in files and not entry.name.lower().endswith(OTHER_FILES)]
+    others = [entry for entry in members if not entry.name.lower().endswith((*SCAN_FILES, *OTHER_FILES))]
     if others:
-        series = _series(_slices(others))
+        series = _series(_read_headers(others).slices)
         found += [
             scan if len(series) > 1 else replace(scan, series=None, place=path)
             for scan in _chosen(path, series, all_series)
@@ -231,10 +240,15 @@ def _studies(root: Path, candidates: dict[Path, list[Entry]], all_series: bool, 
     """
     if alone and not all_series and len(_study_uids(candidates)) == 1:
         return [FoundScan(root, root)]
-    slices = _slices([entry for files in candidates.values() for entry in files])
-    if not slices:
-        return [FoundScan(root, root)] if alone else []
-    return _chosen(root, _series(slices), all_series)
+    headers = _read_headers([entry for files in candidates.values() for entry in files])
+    unread = [folder for folder, files in candidates.items() if headers.unread.issuperset(files)]
+    if headers.others:
+        kinds = "; ".join(f"{count} {kind}" for kind, count in headers.others.most_common())
+        LOG.warning("%s: DICOM files that are no slices of a CT are left out: %s", root, kinds)
+    found = _chosen(root, _series(headers.slices), all_series)
+    places = {folder for scan in found for folder in (scan.place, *scan.place.parents)}
+    found += [FoundScan(folder, folder) for folder in unread if folder not in places]  # reading them will say why
+    return found or ([FoundScan(root, root)] if alone else [])
 
 
 def _study_uids(candidates: dict[Path, list[Entry]]) -> set[str]:
@@ -242,25 +256,39 @@ def _study_uids(candidates: dict[Path, list[Entry]]) -> set[str]:
     for files in candidates.values():
         step = max(1, (len(files) - 1) // (SAMPLES - 1))
         sampled += files[::step]
-    return {piece.attributes["StudyInstanceUID"] for piece in _slices(sampled)}
+    return {piece.attributes["StudyInstanceUID"] for piece in _read_headers(sampled).slices}
 
 
-def _slices(files: Iterable[Entry]) -> list[Slice]:
-    """The CT slices among the files, without their headers, which take more memory than all else."""
+@dataclass(frozen=True)
+class _Headers:
+    """What the headers of files say. others: DICOM that is no slice of a CT, by kind. unread: the system refused."""
+
+    slices: list[Slice]
+    others: Counter[str]
+    unread: set[Entry]
+
+
+def _read_headers(files: Sequence[Entry]) -> _Headers:
+    """The CT slices among the files, without their headers, which take more memory than all else, and the others."""
     from pydicom.dataset import Dataset
 
-    from abdoseg.io.dicom.headers import NotASliceError, read_slices
+    from abdoseg.io.dicom.headers import NOT_DICOM, NotASliceError, read_slices
 
     empty = Dataset()
 
-    def read(entry: Entry) -> list[Slice]:
+    def read(entry: Entry) -> list[Slice] | str | None:
         try:
             return [replace(piece, header=empty) for piece in read_slices(entry)]
-        except NotASliceError:
-            return []
+        except NotASliceError as reason:
+            return str(reason)
+        except ScanError:
+            return None
 
     with ThreadPoolExecutor(min(8, cores())) as pool:
-        return [piece for pieces in pool.map(read, files) for piece in pieces]
+        results = list(pool.map(read, files))
+    slices = [piece for pieces in results if isinstance(pieces, list) for piece in pieces]
+    others = Counter(kind for kind in results if isinstance(kind, str) and kind not in (NOT_DICOM, "DICOMDIR"))
+    return _Headers(slices, others, {entry for entry, result in zip(files, results, strict=True) if result is None})
 
 
 def _series(slices: Sequence[Slice]) -> list[tuple[Series, ...]]:

@@ -58,17 +58,24 @@ def index_page(rows: Sequence[CohortRow], folder: Path) -> str:
 
 
 def _row(row: CohortRow, organs: Sequence[str], folder: Path) -> dict[str, Any]:
-    flags = [f"{title_of(organ)}: {' '.join(reasons).replace('_', ' ')}" for organ, reasons in row.reasons.items()]
     numbers = [_number(row.volumes_ml.get(organ), "{:.0f}") for organ in organs]
     return {
         "case": row.case,
         "status": row.status,
         "tone": TONES[row.status],
-        "why": row.error or "; ".join(flags or row.warnings),
+        "why": row.error or "; ".join(_reasons(row) or row.warnings),
         "numbers": [*numbers, _number(row.least_dice, "{:.2f}"), _number(row.seconds, "{:.1f}")],
         "report": quote(row.report) if row.report else None,
         "preview": _preview(thumbnail_path(folder, row.case)),
     }
+
+
+def _reasons(row: CohortRow) -> list[str]:
+    """Why to look at a case, in few words: its organs' reasons, those that are cut, and what is said of the scan."""
+    flags = [f"{title_of(organ)}: {', '.join(reasons).replace('_', ' ')}" for organ, reasons in row.reasons.items()]
+    cut = [f"cut by the scan's border: {', '.join(map(title_of, row.cut))}"] if row.cut else []
+    of_scan = [text for text in row.warnings if text.partition(":")[0].replace(" ", "_") not in BY_NAME]
+    return flags + cut + of_scan
 
 
 def _number(value: float | None, form: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import OutputError
+from abdoseg.image.volumetry import read_csv
 from abdoseg.runtime.files import writing
 from abdoseg.runtime.ledger import Ledger
 
@@ -25,8 +26,8 @@ FEWEST = 8  # volumes of an organ below which none is called an outlier
 class CohortRow:
     """One case. error: why it failed, None where it is done. reasons: to look at an organ, by organ.
 
-    volumes_ml: by organ, of those that were delivered. predicted_dice, confidence: of those that are there. report: its
-    HTML page's name, where there is one.
+    volumes_ml: by organ, of those that were delivered. predicted_dice, confidence: of those that are there. cut: organs
+    that the scan's border cuts. report: its HTML page's name, where there is one.
     """
 
     case: str
@@ -37,6 +38,7 @@ class CohortRow:
     predicted_dice: Mapping[str, float] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
     reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cut: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     report: str | None = None
 
@@ -99,7 +101,7 @@ def write_table(rows: Sequence[CohortRow], path: Path) -> None:
     """Writes the rows as CSV, in the place of a former table. Raises OutputError."""
     organs = organs_of(rows)
     measured = [f"{organ}_{what}" for what in ("ml", "predicted_dice", "confidence") for organ in organs]
-    names = ["case", "status", "reasons", *measured, "seconds", "exit_code", "error"]
+    names = ["case", "status", "reasons", "warnings", *measured, "seconds", "exit_code", "error"]
     with writing(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(names)
@@ -110,7 +112,18 @@ def write_table(rows: Sequence[CohortRow], path: Path) -> None:
             confidence = [row.confidence.get(organ, "") for organ in organs]
             seconds = "" if row.seconds is None else row.seconds
             writer.writerow(
-                [row.case, row.status, reasons, *volumes, *dice, *confidence, seconds, row.exit_code, row.error or ""]
+                [
+                    row.case,
+                    row.status,
+                    reasons,
+                    "; ".join(row.warnings),
+                    *volumes,
+                    *dice,
+                    *confidence,
+                    seconds,
+                    row.exit_code,
+                    row.error or "",
+                ]
             )
 
 
@@ -147,13 +160,15 @@ def _records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _done(folder: Path, case: str, record: Mapping[str, Any]) -> CohortRow:
     quality: Mapping[str, Mapping[str, Any]] = record.get("quality", {})
     report = f"{case}_report.html"
+    volumes = read_csv(folder / f"{case}_volumes.csv")
     return CohortRow(
         case,
         seconds=round(sum(record.get("seconds", {}).values()), 2),
-        volumes_ml=_volumes(folder / f"{case}_volumes.csv"),
+        volumes_ml={row.organ: row.volume_ml for row in volumes},
         predicted_dice=_known(quality, "predicted_dice"),
         confidence=_known(quality, "confidence"),
         reasons={organ: tuple(found["reasons"]) for organ, found in quality.items() if found.get("reasons")},
+        cut=tuple(row.organ for row in volumes if row.touches),
         warnings=tuple(record.get("warnings", ())),
         report=report if (folder / report).exists() else None,
     )
@@ -162,12 +177,3 @@ def _done(folder: Path, case: str, record: Mapping[str, Any]) -> CohortRow:
 def _known(quality: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, float]:
     """A number of each organ's quality, of the organs that have one."""
     return {organ: round(float(found[name]), 3) for organ, found in quality.items() if found.get(name) is not None}
-
-
-def _volumes(path: Path) -> dict[str, float]:
-    """By organ, from the CSV of a case; empty where it is gone or another's."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row["organ"]: float(row["volume_ml"]) for row in csv.DictReader(file)}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}

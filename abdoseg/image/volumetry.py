@@ -96,6 +96,23 @@ def write_csv(rows: Sequence[OrganVolume], path: Path, extra: Mapping[str, Mappi
             writer.writerow([*cells(row), *(cell(column.get(row.organ)) for column in extra.values())])
 
 
+def read_csv(path: Path) -> list[OrganVolume]:
+    """The rows that `write_csv` wrote; empty where the file is gone or another's."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_from_cells(row) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _from_cells(row: Mapping[str, str]) -> OrganVolume:
+    optional = ("mean_hu", "sd_hu", "with_lesions_ml", "burden_percent")
+    mean, sd, with_lesions, burden = (float(row[name]) if row.get(name) else None for name in optional)
+    touches = tuple(filter(None, (row.get("touches") or "").split(";")))
+    whole = row["organ"], int(row["label"]), int(row["voxels"]), float(row["volume_ml"])
+    return OrganVolume(*whole, mean, sd, touches, with_lesions, burden)
+
+
 def cells(row: OrganVolume) -> list[str]:
     """A row's values in the order of COLUMNS."""
     values = (row.organ, row.label, row.voxels, row.volume_ml, row.mean_hu, row.sd_hu, row.complete)

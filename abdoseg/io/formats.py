@@ -66,7 +66,8 @@ def is_folder(path: Path) -> bool:
         if path.is_dir():
             return True
         if not path.exists():
-            raise ScanError(f"{path}: no such file or folder")
+            link = " (a link that leads nowhere)" if path.is_symlink() else ""
+            raise ScanError(f"{path}: no such file or folder{link}")
         if not path.is_file():
             raise ScanError(f"{path}: neither a file nor a folder")
     except OSError as error:

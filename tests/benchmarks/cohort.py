@@ -2,7 +2,7 @@
 
 python tests/benchmarks/cohort.py tree 100 512 100      (scans, matrix, slices: seconds a scan beside single calls)
 python tests/benchmarks/cohort.py dask 40 2             (scans, workers: beside one process)
-python tests/benchmarks/cohort.py memory 1000           (small scans: RSS at the 100th and at the last)
+python tests/benchmarks/cohort.py memory 1000           (small scans of twenty sizes: RSS at the 100th and at the last)
 """
 
 import json
@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 CALLS = 5  # single ones, whose mean stands beside the tree's
+SIZES = 20  # of small scans
+LATEST = 20  # scans, of whose RSS the highest counts
 
 
 def segment(words: list[str], output: Path) -> tuple[float, dict[int, int]]:
@@ -38,14 +40,16 @@ def rss_mb(pid: int) -> int:
 
 
 def small_scans(folder: Path, count: int) -> list[str]:
-    """One phantom under many names."""
+    """Phantoms of twenty sizes, of some 16 cm, under many names."""
     from abdoseg.io import write_nifti
     from abdoseg.phantom import phantom
 
-    volume, _ = phantom(0, (72, 64, 50), (5.0, 5.0, 6.0))
-    write_nifti(volume.voxels, volume.stored, folder / "phantom.nii.gz")
+    rng = np.random.default_rng(0)
+    for n in range(SIZES):
+        volume, _ = phantom(n, tuple(map(int, rng.integers(34, 49, 3))), tuple(rng.uniform(3, 5, 3).round(2)))
+        write_nifti(volume.voxels, volume.stored, folder / f"phantom{n}.nii.gz")
     for n in range(count):
-        (folder / f"s{n:04}.nii.gz").symlink_to("phantom.nii.gz")
+        (folder / f"s{n:04}.nii.gz").symlink_to(f"phantom{n % SIZES}.nii.gz")
     (folder / "list.txt").write_text("".join(f"{folder / f's{n:04}.nii.gz'}\n" for n in range(count)))
     return ["--from", str(folder / "list.txt")]
 
@@ -79,9 +83,10 @@ def dask(folder: Path, count: int, workers: int) -> None:
 
 
 def memory(folder: Path, count: int) -> None:
-    """RSS of one process at the 100th scan and at the last."""
-    seconds, held = segment(small_scans(folder, count), folder / "out")
-    print(f"{count} small scans in {seconds:.0f} s: {held[100]} MB at the 100th, {held[count]} MB at the last")
+    """RSS of one process, of one thread, up to the 100th scan and up to the last: the highest at twenty scans each."""
+    seconds, held = segment([*small_scans(folder, count), "--threads", "1"], folder / "out")
+    early, late = (max(held[n] for n in range(last - LATEST + 1, last + 1)) for last in (100, count))
+    print(f"{count} small scans in {seconds:.0f} s: {early} MB up to the 100th, {late} MB up to the last")
 
 
 if __name__ == "__main__":

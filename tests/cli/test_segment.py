@@ -251,6 +251,15 @@ def test_resume_passes_over_what_is_done_and_redoes_what_is_half_done(path, tmp_
     assert not list(out.glob(".*"))
 
 
+def test_resume_tells_cases_that_were_done_before_as_it_tells_new_ones(path, tmp_path):
+    (done,) = map(json.loads, run(path, "-o", tmp_path / "out", "--json").stdout.splitlines())
+    (told,) = map(json.loads, run(path, "-o", tmp_path / "out", "--json", "--resume").stdout.splitlines())
+    for was, now in zip(done.pop("volumes"), told.pop("volumes"), strict=True):
+        assert now.pop("touches") == was.pop("touches")
+        assert now == pytest.approx(was, rel=1e-5)
+    assert told == done
+
+
 def test_resume_does_again_what_was_asked_for_otherwise_and_takes_no_scan_for_another(path, tmp_path):
     out = tmp_path / "out"
     run(path, "-o", out)

@@ -1,5 +1,6 @@
 """The scans of a folder tree: files, zips, DICOM studies, copies, and what cannot be looked into."""
 
+import errno
 import os
 import shutil
 import zipfile
@@ -13,6 +14,7 @@ from abdoseg.batch import plan_cases
 from abdoseg.cohort.find_scans import FoundScan, find_scans, read_grid, without_duplicates
 from abdoseg.errors import ScanError
 from abdoseg.io import read_scan, write_nifti
+from abdoseg.io.archive import Entry
 
 
 def nifti(path, change=0):
@@ -57,7 +59,7 @@ def test_labels_beside_their_scans_are_left_out_and_said(tmp_path, caplog, scan,
     nifti(tmp_path / scan)
     nifti(tmp_path / labels, 1)
     assert [found.path for found in find_scans(tmp_path)] == [tmp_path / scan]
-    assert f"1 files of labels beside their scans are left out, such as {labels}" in caplog.text
+    assert f"labels beside their scans are left out (1), such as {labels}" in caplog.text
 
 
 def test_what_a_run_left_among_the_scans_is_no_scan(tmp_path):
@@ -195,3 +197,70 @@ def test_links_in_a_circle_end(tmp_path):
     nifti(tmp_path / "a" / "ct.nii.gz")
     (tmp_path / "a" / "again").symlink_to(tmp_path)
     assert names(tmp_path) == ["ct"]
+
+
+def test_of_a_file_and_its_copy_the_file_is_done(tmp_path, caplog):
+    for name in ("ct (copy).nii.gz", "ct.nii.gz", "ct 2.nii.gz"):
+        nifti(tmp_path / name)
+    assert names(tmp_path) == ["ct"]
+    assert f"{tmp_path / 'ct (copy).nii.gz'}: the same scan as {tmp_path / 'ct.nii.gz'}; it is done once" in caplog.text
+
+
+def test_labels_in_a_zip_are_left_out_as_in_a_folder(tmp_path, caplog):
+    nifti(tmp_path / "f" / "a" / "ct.nii.gz")
+    nifti(tmp_path / "f" / "a" / "seg.nii.gz", 1)
+    found = find_scans(zipped(tmp_path / "f.zip", tmp_path / "f"))
+    assert [scan.member for scan in found] == ["a/ct.nii.gz"]
+    assert "f.zip: labels beside their scans are left out (1), such as a/seg.nii.gz" in caplog.text
+
+
+def test_dicom_that_is_no_ct_is_said_and_other_files_are_not(tmp_path, caplog):
+    study(tmp_path / "ct", company=["dose_report"])
+    nifti(tmp_path / "n.nii.gz")
+    write_series(tmp_path / "mr", body(), AXIAL, modality="MR")
+    (tmp_path / "README").write_text("no image")
+    assert names(tmp_path) == ["ct", "n"]
+    assert (
+        f"{tmp_path}: DICOM files that are no slices of a CT are left out: 12 MR, not CT; "
+        "1 dose report or other structured report, not CT"
+    ) in caplog.text
+
+
+def test_a_link_that_leads_nowhere_is_a_case_that_fails(tmp_path):
+    nifti(tmp_path / "good.nii.gz")
+    (tmp_path / "share").symlink_to(tmp_path / "not mounted")
+    found = find_scans(tmp_path)
+    assert [scan.path.name for scan in found] == ["good.nii.gz", "share"]
+    with pytest.raises(ScanError, match=r"share: no such file or folder \(a link that leads nowhere\)"):
+        found[1].read()
+
+
+def gone(path):
+    """Opens as a file of a network share that has gone."""
+    raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+
+def test_a_share_that_goes_while_headers_are_read_costs_its_folders_alone(tmp_path, monkeypatch):
+    nifti(tmp_path / "good.nii.gz")
+    study(tmp_path / "share" / "p1", uid="1.1")
+    study(tmp_path / "local" / "p2", uid="1.2")
+    opened = Entry.__init__
+
+    def init(self, name, size, open):
+        opened(self, name, size, (lambda: gone(name)) if "IM" in name and "p2" not in name else open)
+
+    monkeypatch.setattr(Entry, "__init__", init)
+    found = find_scans(tmp_path)
+    assert [scan.path.relative_to(tmp_path).as_posix() for scan in found] == ["good.nii.gz", "local/p2", "share/p1"]
+    with pytest.raises(ScanError, match=r"share/p1: IM\d+.dcm: cannot be read \(Stale file handle\)"):
+        found[2].read()
+
+
+def test_a_folder_that_goes_after_it_was_listed_is_a_case_that_fails(tmp_path):
+    study(tmp_path / "p1", uid="1.1")
+    study(tmp_path / "p2", uid="1.2")
+    cases = plan_cases([tmp_path], tmp_path / "out")
+    shutil.rmtree(tmp_path / "p1")
+    with pytest.raises(ScanError, match="p1: no such file or folder"):
+        cases[0].source.read()
+    assert cases[1].source.read().voxels.shape == body().shape

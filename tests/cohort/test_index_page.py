@@ -7,7 +7,7 @@ from browser import chromium
 from results import write_results
 
 from abdoseg.cohort.index_page import index_page, write_index
-from abdoseg.cohort.table import read_cohort
+from abdoseg.cohort.table import CohortRow, read_cohort
 from abdoseg.errors import OutputError
 
 
@@ -67,3 +67,17 @@ def test_a_browser_filters_and_sorts_a_thousand_rows_without_a_complaint(cohort,
         )  # fmt: skip
         assert browser.run("const i = document.querySelector('.preview img'); return i.naturalWidth") == 128
         assert browser.complaints() == []
+
+
+def test_why_names_reasons_cut_organs_and_what_is_said_of_the_scan(tmp_path):
+    cut = ("kidney right: reaches the scan's left border; its volume is a lower bound", "the scan is mirrored")
+    row = CohortRow("a", reasons={"spleen": ("doubtful", "unusual_hu")}, cut=("kidney_right",), warnings=cut)
+    page = index_page([row], tmp_path)
+    assert "spleen: doubtful, unusual hu; cut by the scan&#39;s border: right kidney; the scan is mirrored" in page
+
+
+def test_the_table_needs_no_scrolling_sideways_on_a_laptop(cohort, tmp_path):
+    with chromium(tmp_path / "driver.log", width=1280) as browser:
+        browser.open(cohort / "index.html")
+        box = "const s = document.querySelector('#case-table').parentElement; return s.scrollWidth - s.clientWidth"
+        assert browser.run(box) == 0

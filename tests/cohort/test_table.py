@@ -63,6 +63,7 @@ def test_the_csv_has_a_row_a_case(tmp_path):
         "case": "case0000", "status": "failed", "exit_code": 3, "error": "case0000.nii.gz: <no> scan",
     }  # fmt: skip
     assert (rows[1]["case"], rows[1]["reasons"], rows[1]["spleen_ml"]) == ("case0001", "spleen: large", "2000.0")
+    assert rows[1]["warnings"] == "spleen: look"
     assert (rows[1]["liver_predicted_dice"], rows[1]["spleen_predicted_dice"]) == ("0.97", "0.8")
     assert (rows[1]["liver_confidence"], rows[1]["seconds"], rows[1]["error"]) == ("0.95", "1.5", "")
 

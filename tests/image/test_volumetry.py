@@ -9,7 +9,7 @@ import pytest
 
 from abdoseg.errors import GeometryError
 from abdoseg.image.volume import Geometry, Labelmap, Stored
-from abdoseg.image.volumetry import boxes, measure, write_csv
+from abdoseg.image.volumetry import boxes, measure, read_csv, write_csv
 
 ORGANS = {1: "liver", 2: "kidney_right", 4: "spleen"}
 
@@ -128,3 +128,14 @@ def test_boxes_that_are_known_need_not_be_tight():
     wide = (slice(1, 9), slice(0, 8), slice(0, 7))
     assert measure(labelmap(labels), hu, {1: wide, 2: wide}) == measure(labelmap(labels), hu)
     assert measure(labelmap(labels), hu)[0].touches == ("anterior",)
+
+
+def test_the_csv_is_read_as_it_was_written_and_another_s_is_not(tmp_path):
+    labels = np.zeros((3, 3, 3))
+    labels[0, 1, 1] = labels[1, 1, 1] = 1
+    rows = measure(labelmap(labels), np.full((3, 3, 3), 50, np.int16))
+    rows[0] = replace(rows[0], volume_ml=0.02, with_lesions_ml=0.02, burden_percent=1.5)
+    write_csv(rows, tmp_path / "v.csv", {"mesh_ml": {}})
+    assert read_csv(tmp_path / "v.csv") == rows
+    (tmp_path / "other.csv").write_text("organ,size\nliver,large\n")
+    assert read_csv(tmp_path / "other.csv") == read_csv(tmp_path / "absent.csv") == []

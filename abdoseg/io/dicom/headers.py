@@ -26,6 +26,7 @@ MAX_INFLATED = 2**30
 WHOLE = 2**26  # files up to 64 MiB are parsed from memory, where a false length cannot ask for more than there is
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+NOT_DICOM = "file that is no DICOM"
 DIRECTORY = "1.2.840.10008.1.3.10"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # its multi-frame kin begin with it
 OTHERS = {"PT": "PET", "SR": "dose report or other structured report", "PR": "presentation state", "OT": "picture"}
@@ -77,7 +78,10 @@ class Slice:
 
 
 def read_slices(entry: Entry) -> list[Slice]:
-    """Reads the slices in a file: one, or the frames of a multi-frame object. Raises NotASliceError."""
+    """Reads the slices in a file: one, or the frames of a multi-frame object.
+
+    Raises NotASliceError, and ScanError when the system cannot read the file.
+    """
     try:
         header = read_dataset(entry, pixels=False)
         _check_kind(header)
@@ -89,6 +93,8 @@ def read_slices(entry: Entry) -> list[Slice]:
     except PermissionError as error:
         raise NotASliceError("file without permission to read it") from error
     except Exception as error:  # damaged headers make pydicom raise exceptions of every kind
+        if isinstance(error, OSError) and error.errno:
+            raise ScanError(f"{entry.name}: cannot be read ({error.strerror})") from error
         raise NotASliceError("damaged DICOM file") from error
 
 
@@ -121,7 +127,7 @@ def read_dataset(entry: Entry, pixels: bool) -> Dataset:
     with entry.open() as file:
         head = file.read(1024)
         if not is_dicom(head):
-            raise NotASliceError("file that is no DICOM")
+            raise NotASliceError(NOT_DICOM)
         if DEFLATED + b"\0" not in head and DEFLATED + b"\x02" not in head:
             if entry.size > WHOLE:
                 file.seek(0)

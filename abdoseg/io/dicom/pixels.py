@@ -65,6 +65,8 @@ def frames(pieces: Sequence[Slice]) -> Iterator[Array]:
     except (AbdosegError, Warning):
         raise
     except Exception as error:  # pydicom and its decoders meet damaged pixels with exceptions of every kind
+        if isinstance(error, OSError) and error.errno:  # decoders raise some without a number
+            raise ScanError(f"{name}: cannot be read ({error.strerror})") from error
         word = type(error).__name__
         raise ScanError(f"{name}: truncated or damaged pixel data ({word}); export it again") from error
 

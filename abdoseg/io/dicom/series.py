@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from abdoseg.errors import SeriesError
+from abdoseg.errors import ScanError, SeriesError
 from abdoseg.io.archive import Entry, entries
 from abdoseg.io.dicom.headers import SPLITTERS, NotASliceError, Slice, listed_files, read_slices
 from abdoseg.runtime.threads import cores
 
 SAME_PLACE_MM = 0.01
 PARALLEL = 0.999  # cosine of the angle between the normals of slices of one orientation
+LOST = ("CT header without pixel data", "damaged DICOM file", "file without permission to read it")  # may be slices
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 SHARP = (
     "LUNG",
@@ -149,17 +150,23 @@ def catalogue(path: Path) -> Catalogue:
     others: Counter[str] = Counter()
     notes: list[str] = []
     files = entries(path)
-    with ThreadPoolExecutor(min(8, cores())) as pool:
-        for entry, result in zip(files, pool.map(_slices_or_reason, files), strict=True):
-            if isinstance(result, str):
-                others[result] += 1
-                notes += _missing_files(entry, files) if result == "DICOMDIR" else []
-            else:
-                found += result
+    try:
+        with ThreadPoolExecutor(min(8, cores())) as pool:
+            results = list(pool.map(_slices_or_reason, files))
+    except ScanError as error:  # which names a file that may be in any of many folders
+        raise ScanError(f"{path}: {error}") from error
+    for entry, result in zip(files, results, strict=True):
+        if isinstance(result, str):
+            others[result] += 1
+            notes += _missing_files(entry, files) if result == "DICOMDIR" else []
+        else:
+            found += result
     series, singles = sort_series(found)
     if not series:
         images = [] if singles else [entry for entry in files if entry.name.lower().endswith(IMAGE_SUFFIXES)]
         raise NoSeriesError(_describe_no_series(path, files, images, singles, others), images)
+    lost = ", ".join(f"{others[kind]} {kind}" for kind in LOST if others[kind])
+    notes += [f"{lost}: left out; if these are slices of it, copy or export the series again"] if lost else []
     others.update({"single CT slice": len(singles)} if singles else {})
     return Catalogue(path, series, dict(others), tuple(notes), tuple(piece for stack in singles for piece in stack))
 

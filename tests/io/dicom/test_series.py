@@ -346,3 +346,11 @@ def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
     write_series(tmp_path, HU, transfer_syntax=pydicom.uid.DeflatedExplicitVRLittleEndian)
     with pytest.raises(SeriesError, match="8 deflated file beyond all bounds"):
         read_scan(tmp_path)
+
+
+def test_files_that_may_be_lost_slices_are_said(tmp_path):
+    files = write_series(tmp_path, body(), AXIAL)
+    for file in files[:2]:
+        file.write_bytes(file.read_bytes()[:700])
+    (note,) = catalogue(tmp_path).notes
+    assert note.startswith("2 CT header without pixel data: left out; if these are slices of it")
