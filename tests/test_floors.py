@@ -68,3 +68,16 @@ def test_an_import_that_goes_up_is_found(tmp_path):
     module.write_text("from abdoseg.model import plan\nimport torch\n")
     assert imports(module) == ["abdoseg.model", "torch"]
     assert FLOOR[room_of("abdoseg.model")] >= FLOOR["image"]
+
+
+def test_the_library_leaves_the_filters_of_warnings_alone():
+    """They are the process's own, and in a thread `catch_warnings` would restore them under another's feet."""
+    touched = ("catch_warnings", "simplefilter", "filterwarnings")
+    found = [
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr in touched)
+        or (isinstance(node, ast.alias) and node.name in touched)
+    ]
+    assert set(found) <= {"cli/process.py"}

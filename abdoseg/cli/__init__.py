@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from abdoseg import __version__
-from abdoseg.cli.process import ignore_pydicom_warnings, leave
+from abdoseg.cli.process import ignore_dicom_warnings, leave
 from abdoseg.errors import AbdosegError, OutputError
 
 # Command name to "module:attribute"; imported only when the command, or the list of commands, is asked for.
@@ -67,7 +67,7 @@ def commands() -> None:
 
 def main() -> None:
     """Runs the command line and exits: bad input gives one message, a bug keeps its traceback."""
-    ignore_pydicom_warnings()
+    ignore_dicom_warnings()
     try:
         code = commands.main(prog_name="abdoseg", standalone_mode=False)
         sys.stdout.flush()

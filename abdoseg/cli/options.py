@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from abdoseg.cli.param_types import complete_scheme
-from abdoseg.cli.process import import_torch, tune_process
+from abdoseg.cli.process import ignore_dicom_warnings, import_torch, tune_process
 
 if TYPE_CHECKING:
     from abdoseg.cohort.find_scans import FoundScan
@@ -105,6 +105,7 @@ def worker_loader(names: Sequence[str], device: str, threads: int | None, schedu
         threads = max(1, cores() // int(workers))
 
     def load() -> Model:
+        ignore_dicom_warnings()
         return model_loader(found, device, threads or cores())()
 
     return load

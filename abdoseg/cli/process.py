@@ -33,12 +33,14 @@ def tune_process() -> None:
     igzip.READ_BUFFER_SIZE = GZIP_BUFFER
 
 
-def ignore_pydicom_warnings() -> None:
-    """Keeps pydicom's warnings, of every letter out of place in a header, off stderr: what matters is said by us.
+def ignore_dicom_warnings() -> None:
+    """Keeps warnings of every letter out of place in a header off stderr: what matters is said by us.
 
-    For the whole process and before any thread starts: `warnings.catch_warnings` is not safe in threads.
+    They are all of pydicom's, and highdicom's of a patient's name without a caret. For the whole process and before any
+    thread starts: `warnings.catch_warnings` is not safe in threads.
     """
     warnings.filterwarnings("ignore", module="pydicom")
+    warnings.filterwarnings("ignore", ".* is unlikely to represent the intended person name")
 
 
 def _keep_freed_memory() -> bool:

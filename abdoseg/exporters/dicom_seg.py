@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +33,8 @@ def write(job: Job, target: Path) -> None:
     A dciodvfy from before knows neither, and says so: "Information Object Not found", "SegmentNumber not
     monotonically increasing from one". It has nothing else to say of it, and nothing at all of BINARY.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every letter out of place in what archives write
-        dataset = segmentation(job)
-        dataset.save_as(target, enforce_file_format=True)
+    dataset = segmentation(job)
+    dataset.save_as(target, enforce_file_format=True)
 
 
 def segmentation(job: Job) -> Dataset:

@@ -5,7 +5,6 @@ Source: DICOM PS3.3, C.8.8.5 (Structure Set), C.8.8.6 (ROI Contour), C.8.8.8 (RT
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +27,7 @@ SERIES_NUMBER = 701
 
 def write(job: Job, target: Path) -> None:
     """One structure for each organ that is there; islands are contours of their own, holes keyholes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every letter out of place in what archives write
-        structure_set(job).save_as(target, enforce_file_format=True)
+    structure_set(job).save_as(target, enforce_file_format=True)
 
 
 def structure_set(job: Job) -> Dataset:

@@ -6,7 +6,6 @@ Source: DICOM PS3.16, TID 1500 (report), TID 1411 and 1501 (measurement groups),
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,9 +38,7 @@ HOUNSFIELD: Concept = ("[hnsf'U]", "UCUM", "Hounsfield unit")
 
 def write(job: Job, target: Path) -> None:
     """One measurement group for each organ that is there and each lesion."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every letter out of place in what archives write
-        structured_report(job).save_as(target, enforce_file_format=True)
+    structured_report(job).save_as(target, enforce_file_format=True)
 
 
 def structured_report(job: Job) -> Dataset:

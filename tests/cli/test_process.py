@@ -106,3 +106,17 @@ def test_a_process_that_leaves_has_said_everything():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "INFO:root:done\n")
+
+
+def test_warnings_of_letters_out_of_place_in_dicom_headers_are_not_shown():
+    code = (
+        "import contextlib, io; from abdoseg.cli.process import ignore_dicom_warnings\n"
+        "import warnings, pydicom; from highdicom.valuerep import check_person_name\n"
+        "def warned():\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as shown:\n"
+        "        dataset = pydicom.Dataset(); dataset.StudyID = 30 * 'S'\n"
+        "        check_person_name('Doe'); warnings.warn('ours', stacklevel=1)\n"
+        "    return [word in shown.getvalue() for word in ('exceeds', 'Doe', 'ours')]\n"
+        "warnings.simplefilter('always'); print(*warned()); ignore_dicom_warnings(); print(*warned())"
+    )
+    assert told(code) == ["True"] * 3 + ["False", "False", "True"]

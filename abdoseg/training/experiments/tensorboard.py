@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,11 +19,9 @@ class Events:
     """Writes loss, learning rate, pixel metrics and Dice by organ into the run's folder, for `tensorboard --logdir`."""
 
     def __init__(self, run: Path) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tensorboard's own imports
-            from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(run / "events"))
+        self.writer = SummaryWriter(str(run / "events"))
 
     def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
         """The loss of each step."""
