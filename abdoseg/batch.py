@@ -30,6 +30,7 @@ from abdoseg.model.plan import Plan
 from abdoseg.quality import columns
 from abdoseg.runtime.files import ensure_absent, ensure_writable, writing
 from abdoseg.runtime.ledger import relative
+from abdoseg.runtime.memory import release_freed_memory
 from abdoseg.runtime.progress import Track, silent
 
 if TYPE_CHECKING:  # PyTorch takes a second to import; the first scan is read meanwhile
@@ -38,6 +39,9 @@ if TYPE_CHECKING:  # PyTorch takes a second to import; the first scan is read me
 
 T = TypeVar("T")
 LOG = logging.getLogger("abdoseg")
+# Cases between which freed memory goes back to the system, which otherwise is held up to what all sizes of scans so far
+# have scattered: 730 MB after 300 small scans, where 340 are in use.
+RELEASE_EVERY = 16
 NOT_OURS = (".mha", ".mhd", ".nrrd", ".nhdr", ".dcm", ".stl", ".csv", ".json")
 
 
@@ -244,7 +248,7 @@ def run(
     previous: Future[CaseResult] | None = None
     reader, writer = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
     try:
-        for case, scan in _prefetched(reader, cases, options, model):
+        for number, (case, scan) in enumerate(_prefetched(reader, cases, options, model), 1):
             if model is None:
                 model = load()
             organs = organs or _output_organs(model.plan, options)
@@ -254,6 +258,8 @@ def run(
                 yield previous.result()
             previous = writer.submit(_finish, case, segmented, options, export, finished)
             del segmented
+            if number % RELEASE_EVERY == 0:
+                release_freed_memory()
         if previous is not None:
             yield previous.result()
     finally:

@@ -14,9 +14,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from abdoseg.batch import BatchOptions, CaseResult, Export, ScanCase, run
+from abdoseg.batch import RELEASE_EVERY, BatchOptions, CaseResult, Export, ScanCase, run
 from abdoseg.errors import ResourceError, UsageError
 from abdoseg.runtime.files import remove_leftovers
+from abdoseg.runtime.memory import release_freed_memory
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -134,6 +135,7 @@ def _model_plugin(load: Callable[[], Model]) -> Any:
         def setup(self, worker: Any) -> None:
             self.lock = Lock()
             self.model: Model | None = None
+            self.cases = 0
 
         def loaded(self) -> Model:
             if self.model is None:
@@ -149,6 +151,9 @@ def _segment_on_worker(case: ScanCase, token: str, options: BatchOptions, export
     plugin = get_worker().plugins[token]
     with plugin.lock:
         (result,) = run([case], plugin.loaded, options, export)
+        plugin.cases += 1
+        if plugin.cases % RELEASE_EVERY == 0:
+            release_freed_memory()
     return result
 
 

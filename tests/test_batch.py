@@ -185,6 +185,14 @@ def test_a_bug_that_speaks_of_memory_is_a_bug(cohort, tmp_path, caplog):
     assert "a bug in abdoseg" in caplog.text
 
 
+def test_freed_memory_goes_back_to_the_system_between_cases(cohort, tmp_path, monkeypatch):
+    released = []
+    monkeypatch.setattr("abdoseg.batch.RELEASE_EVERY", 2)
+    monkeypatch.setattr("abdoseg.batch.release_freed_memory", lambda: released.append(True))
+    assert len(list(run(plan_cases(cohort, tmp_path / "out"), model))) == 3
+    assert len(released) == 1
+
+
 def test_a_caller_that_stops_leaves_whole_files_only(cohort, tmp_path):
     results = run(plan_cases([cohort[0], cohort[2]], tmp_path / "out"), model)
     next(results)

@@ -18,7 +18,7 @@ from abdoseg.cluster import run_on_cluster
 from abdoseg.errors import ResourceError, ScanError, UsageError
 from abdoseg.io import write_nifti
 
-pytest.importorskip("distributed")
+Client = pytest.importorskip("distributed").Client
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's, of ports and closing loops
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])}
 
@@ -44,7 +44,10 @@ def cluster(tmp_path):
         deadline = time.monotonic() + 60
         while not file.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        yield json.loads(file.read_text())["address"], processes[1:]
+        address = json.loads(file.read_text())["address"]
+        with Client(address) as client:
+            client.wait_for_workers(2, timeout=120)
+        yield address, processes[1:]
     finally:
         for process in reversed(processes):
             process.kill()
