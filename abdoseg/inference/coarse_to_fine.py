@@ -16,7 +16,7 @@ from abdoseg.inference.sliding_window import body_box, sliding_window, tiling_fo
 from abdoseg.model.weights import Model
 from abdoseg.runtime.progress import Track, silent
 
-PADDING_MM = 30.0  # around what the coarse pass finds: see tests/benchmarks/coarse_to_fine.py
+PADDING_MM = 20.0  # around what the coarse pass finds: see tests/benchmarks/coarse_to_fine.py
 MIN_PIECE_ML = 1.0  # of what the coarse pass finds; smaller pieces are ignored
 MISSING_ML = 5.0  # where the coarse pass finds less of an organ, the region goes to the body's sides, front and back
 MISSING_PADDING_MM = 150.0  # above and below it then

@@ -24,7 +24,6 @@ from abdoseg.model.weights import Model
 from abdoseg.runtime.progress import Track, silent
 
 OVERLAP = 0.25  # of neighbouring tiles, as a fraction of a patch
-SLAB_TILE_VOXELS = 1_200_000  # at most, where the image is thinner than a patch: see weights/LOG.md, 19
 CONTEXT = 8  # voxels around the body that the network sees
 SPARSE = 0.005  # fraction of voxels above the window's floor below which a plane or tile is air
 
@@ -70,8 +69,6 @@ def sliding_window(
 
 def tiling_for(model: Model, shape: Shape, max_tile_voxels: int = MAX_TILE_VOXELS, overlap: float = OVERLAP) -> Tiling:
     """The tiles in which the model computes an image of that shape."""
-    if any(n < patch for n, patch in zip(shape, model.plan.patch, strict=True)):
-        max_tile_voxels = min(max_tile_voxels, SLAB_TILE_VOXELS)
     multiples = getattr(model.network, "multiples", (1, 1, 1))
     return cheapest_tiling(shape, model.plan.patch, multiples, overlap, max_tile_voxels)
 

@@ -46,9 +46,9 @@ def region(known, image, organs=OUTPUT_ORGANS):
 
 def test_the_region_is_what_was_found_and_the_padding_within_the_body():
     box = region(with_roi(), body_with((60, 40, 32), (68, 40, 70)))
-    # 30 mm are 15 voxels of 2 mm and 10 of 3 mm; the body begins 8 voxels before its first plane
-    assert box == (slice(45, 91), slice(25, 63), slice(22, 80))
-    assert region(with_roi(), body_with((30, 0, 0))) == (slice(22, 53), slice(0, 23), slice(0, 18))
+    # 20 mm are 10 voxels of 2 mm and 7 of 3 mm; the body begins 8 voxels before its first plane
+    assert box == (slice(50, 86), slice(30, 58), slice(25, 80))
+    assert region(with_roi(), body_with((30, 0, 0))) == (slice(22, 48), slice(0, 18), slice(0, 15))
 
 
 def test_a_crumb_does_not_enlarge_the_region():
@@ -92,7 +92,7 @@ def test_for_an_organ_that_the_coarse_pass_misses_the_region_goes_to_all_sides(m
         image[60:68, 60:68, 60 + 10 * n : 68 + 10 * n] = HU[organ]
     assert region(with_roi(), image) == (slice(22, 100), slice(0, 90), slice(10, 128))  # the spleen is missing
     image[60:68, 30:38, 70:78] = HU[OUTPUT_ORGANS[3]]
-    assert region(with_roi(), image) == (slice(45, 83), slice(15, 83), slice(50, 88))
+    assert region(with_roi(), image) == (slice(50, 78), slice(20, 78), slice(53, 85))
 
 
 def test_an_image_of_air_has_a_region_too():

@@ -11,7 +11,7 @@ from torch import nn
 from abdoseg.inference.backend import fuse, precision
 from abdoseg.inference.onednn import FusedVNet
 from abdoseg.inference.quantized import calibrate
-from abdoseg.inference.sliding_window import body_box, margins_of, sliding_window, tiling_for
+from abdoseg.inference.sliding_window import body_box, margins_of, sliding_window
 
 
 class Threshold(nn.Module):
@@ -73,14 +73,6 @@ def test_what_cannot_be_fused_runs_as_it_is(changes):
         model_of(network), np.random.default_rng(0).normal(0, 100, (16, 16, 16)).astype(np.float32)
     )
     assert margins.shape == (4, 16, 16, 16)
-
-
-def test_an_image_thinner_than_a_patch_has_smaller_tiles(monkeypatch):
-    monkeypatch.setattr("abdoseg.inference.sliding_window.SLAB_TILE_VOXELS", 20_000)
-    model = model_of(random_network(), patch=(16, 16, 16))
-    whole, slab = (tiling_for(model, (200, 200, thick), 100_000) for thick in (16, 15))
-    assert np.prod(slab.size) <= 20_000 < np.prod(whole.size) <= 100_000
-    assert np.prod(tiling_for(model, (200, 200, 15), 10_000).size) <= 10_000
 
 
 def test_logits_are_finished_a_part_at_a_time(monkeypatch):
