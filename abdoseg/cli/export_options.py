@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from abdoseg.errors import UsageError
-from abdoseg.exporters import EXPORTERS
+from abdoseg.exporters import EXPORTERS, check_encoder
 
 if TYPE_CHECKING:
     from abdoseg.exporters.job import ExportOptions
@@ -81,10 +81,11 @@ class ExportFlags:
         return [name for name in EXPORTERS if name in self.formats]
 
     def exporter_options(self) -> ExportOptions:
-        """The exporters' options. Raises UsageError for a window that is none."""
+        """The exporters' options. Raises UsageError for a window that is none, and for a video without ffmpeg."""
         from abdoseg.exporters.job import ExportOptions
         from abdoseg.rendering import SliceStyle
 
+        check_encoder(self.formats)
         return ExportOptions(
             space=self.space,
             triangles=self.triangles,

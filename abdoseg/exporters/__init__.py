@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# What is read or worked out of a case only for the formats that show it.
-SCAN, SURFACES, LESIONS = "scan", "surfaces", "lesions"
+from abdoseg.errors import UsageError
+
+# What is read or worked out of a case only for the formats that show it; and the encoder, for those that it writes.
+SCAN, SURFACES, LESIONS, FFMPEG = "scan", "surfaces", "lesions", "ffmpeg"
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Exporter:
 
     function: `module:function` in this room, called with a Job and a path. suffix: what follows the case in its file's
     name. help: a line for `--help`. per_organ: one file an organ unless told otherwise; None when the format holds all
-    organs together. needs: what of the case it shows besides labels and volumes.
+    organs together. needs: what of the case it shows besides labels and volumes, and whether ffmpeg writes it.
     """
 
     function: str
@@ -47,13 +50,17 @@ EXPORTERS: Mapping[str, Exporter] = {
     "obj": Exporter("mesh:write_obj", ".obj", "Surfaces as OBJ.", True, (SURFACES,)),
     "glb": Exporter("mesh:write_glb", ".glb", "Surfaces as GLB, coloured, metres as glTF has it.", False, (SURFACES,)),
     "csv": Exporter("volumes_table:write", "_organs.csv", "Volumes, HU and completeness by organ.", needs=(SCAN,)),
-    "video": Exporter("video:write_slices_mp4", "_slices.mp4", "Slices with the organs as MP4.", needs=(SCAN, LESIONS)),
-    "gif": Exporter("video:write_slices_gif", "_slices.gif", "Slices with the organs as GIF.", needs=(SCAN, LESIONS)),
+    "video": Exporter(
+        "video:write_slices_mp4", "_slices.mp4", "Slices with the organs as MP4.", needs=(SCAN, LESIONS, FFMPEG)
+    ),
+    "gif": Exporter(
+        "video:write_slices_gif", "_slices.gif", "Slices with the organs as GIF.", needs=(SCAN, LESIONS, FFMPEG)
+    ),
     "turntable": Exporter(
-        "video:write_turntable_mp4", "_turntable.mp4", "Organs in 3-D, turning, as MP4.", needs=(SURFACES,)
+        "video:write_turntable_mp4", "_turntable.mp4", "Organs in 3-D, turning, as MP4.", needs=(SURFACES, FFMPEG)
     ),
     "turntable-gif": Exporter(
-        "video:write_turntable_gif", "_turntable.gif", "Organs in 3-D, turning, as GIF.", needs=(SURFACES,)
+        "video:write_turntable_gif", "_turntable.gif", "Organs in 3-D, turning, as GIF.", needs=(SURFACES, FFMPEG)
     ),
     "sheet": Exporter("contact_sheet:write", "_sheet.png", "Contact sheet: slices in three planes.", needs=(SCAN,)),
     "dicom-seg": Exporter("dicom_seg:write", "_seg.dcm", "DICOM SEG on the series that was segmented."),
@@ -65,3 +72,24 @@ EXPORTERS: Mapping[str, Exporter] = {
         "report:write", "_report.html", "One page with everything, for a browser.", needs=(SCAN, SURFACES, LESIONS)
     ),
 }
+
+
+def find_ffmpeg() -> str:
+    """The ffmpeg that imageio-ffmpeg carries, or the one on PATH. Raises UsageError where there is neither."""
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+    except ImportError:
+        found = shutil.which("ffmpeg")
+    else:
+        found = get_ffmpeg_exe()
+    if not found:
+        raise UsageError(
+            "videos are encoded by ffmpeg, which is not installed: pip install 'abdoseg[video]', or ffmpeg itself"
+        )
+    return str(found)
+
+
+def check_encoder(formats: Iterable[str]) -> None:
+    """Raises UsageError where one of the formats is a video and no ffmpeg is there, before any work."""
+    if any(FFMPEG in EXPORTERS[name].needs for name in formats):
+        find_ffmpeg()

@@ -1,4 +1,4 @@
-"""Videos of slices and of turning organs, MP4 and GIF, encoded by the ffmpeg that imageio-ffmpeg carries.
+"""Videos of slices and of turning organs, MP4 and GIF, encoded by ffmpeg: imageio-ffmpeg's, or the system's.
 
 ffmpeg is run here and not by imageio's writers: those never look at its exit status, so that a video that a full disk
 cut short passes for whole, and imageio's GIF of 86 frames takes 6.1 s and 9.7 MB where ffmpeg's takes 2.6 s and 8.5 MB.
@@ -13,11 +13,11 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
 
 from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.exporters import find_ffmpeg
 from abdoseg.exporters.job import LESION, Job
 from abdoseg.image.volume import Labelmap
 from abdoseg.metrics.overlap import confusion
@@ -206,7 +206,7 @@ def _encode(frames: Iterator[RGB], target: Path, fps: int, codec: str, pixels: s
     first = next(frames)
     height, width = first.shape[:2]
     command = [
-        *(imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
+        *(find_ffmpeg(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
         *("-s", f"{width}x{height}", "-r", str(fps), "-i", "-", "-an", "-c:v", codec, "-pix_fmt", pixels),
         *(*options, str(target)),
     ]

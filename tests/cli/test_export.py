@@ -220,6 +220,13 @@ def test_no_format_is_a_usage_error_with_an_example(out):
         run(out / "one_seg.nii.gz")
 
 
+def test_a_video_without_ffmpeg_is_refused_before_any_work(out, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UsageError, match=r"abdoseg\[video\]"):
+        run(out / "none_seg.nii.gz", "--gif")
+
+
 def test_dicom_without_a_series_says_what_to_name(out):
     with pytest.raises(UsageError, match="--reference"):
         run(out / "one_seg.nii.gz", "--dicom-seg")

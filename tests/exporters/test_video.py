@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 
 import imageio_ffmpeg
@@ -196,6 +197,14 @@ def test_an_encoder_that_ends_badly_leaves_no_file_and_says_why(tmp_path, monkey
     with pytest.raises(OutputError, match="no_such_flag"):
         list(export(make(options=SHORT), tmp_path, ["video"]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_systems_ffmpeg_serves_where_imageio_ffmpeg_is_not_installed(tmp_path, monkeypatch):
+    (tmp_path / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (path,) = export(make(options=SHORT), tmp_path / "out", ["gif"])
+    assert path.stat().st_size > 1000
 
 
 def test_a_disk_that_fills_when_the_index_is_written_is_seen(tmp_path, monkeypatch):
