@@ -71,7 +71,7 @@ def test_an_import_that_goes_up_is_found(tmp_path):
 
 
 def test_the_library_leaves_the_filters_of_warnings_alone():
-    """They are the process's own, and in a thread `catch_warnings` would restore them under another's feet."""
+    """Filters of warnings belong to the process: `catch_warnings` in a thread undoes what another has set."""
     touched = ("catch_warnings", "simplefilter", "filterwarnings")
     found = [
         str(path.relative_to(ROOT))

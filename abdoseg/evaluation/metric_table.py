@@ -46,10 +46,10 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("iou", "IoU", "higher", 4,
                    "Intersection over union, TP / (TP + FP + FN), of the labels as they are: of a network's "
                    "probabilities, cut at 0.5.",
-                   _of_diseased(_of_diseased(lambda score: score.confusion.iou))),
+                   _of_diseased(lambda score: score.confusion.iou)),
             Metric("jaccard", "Jaccard", "higher", 4,
                    "The IoU by its other name.",
-                   _of_diseased(_of_diseased(lambda score: score.confusion.iou))),
+                   _of_diseased(lambda score: score.confusion.iou)),
             Metric("precision", "Precision", "higher", 4,
                    "The fraction of the prediction that is true: TP / (TP + FP).",
                    _of_diseased(lambda score: score.confusion.precision)),

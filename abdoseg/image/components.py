@@ -62,15 +62,6 @@ def dilated(mask: Mask, radius_mm: float, spacing_mm: Sequence[float] | npt.NDAr
     return np.asarray(edt.edt(np.asarray(~mask, order="C"), anisotropy=steps, black_border=False) <= radius_mm)
 
 
-def closed(mask: Mask, radius_mm: float, spacing_mm: Sequence[float] | npt.NDArray[np.float64]) -> Mask:
-    """Morphological closing by a ball: gaps and notches that the ball does not fit into are filled."""
-    margins = [int(np.ceil(radius_mm / step)) + 1 for step in spacing_mm]
-    wide = np.pad(mask, [(margin, margin) for margin in margins])  # or the grid's border would hold the ball back
-    shrunk = ~dilated(~dilated(wide, radius_mm, spacing_mm), radius_mm, spacing_mm)
-    inner = tuple(slice(margin, -margin) for margin in margins)
-    return np.asarray(shrunk[inner] | mask)
-
-
 def box_of(mask: Mask) -> Box | None:
     """The smallest box that holds the mask; None when it is empty."""
     flat: Mask = np.any(mask, axis=0)  # along the slowest axis, as results have them: several times faster

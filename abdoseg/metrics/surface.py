@@ -59,34 +59,10 @@ class SurfaceDistances:
             self._percentile(self.prediction_mm, self.prediction_weights, percent),
         )
 
-    def hausdorff_pooled(self, percent: float) -> float:
-        """The percentile of both surfaces' distances taken together, as medpy has it."""
-        if not len(self.truth_mm) or not len(self.prediction_mm):
-            return self.hausdorff(percent)
-        distances = np.concatenate([self.truth_mm, self.prediction_mm])
-        weights = np.concatenate([self.truth_weights, self.prediction_weights])
-        return self._percentile(distances, weights, percent)
-
-    def averages(self) -> tuple[float, float]:
-        """The mean distance from truth to prediction, and from prediction to truth. NaN from an empty mask."""
-        return _mean(self.truth_mm, self.truth_weights), _mean(self.prediction_mm, self.prediction_weights)
-
     def assd(self) -> float:
         """Average symmetric surface distance: the mean over the points of both surfaces. Infinite when one is empty."""
         distances = np.concatenate([self.truth_mm, self.prediction_mm])
         return _mean(distances, np.concatenate([self.truth_weights, self.prediction_weights]))
-
-    def masd(self) -> float:
-        """Mean average surface distance: the mean of the two directed averages. Source: Metrics Reloaded."""
-        values = [average for average in self.averages() if not np.isnan(average)]
-        return float(np.mean(values)) if values else NAN
-
-    def overlaps(self, tolerance_mm: float) -> tuple[float, float]:
-        """The fraction of the truth's surface within the tolerance of the prediction's, and the other way round."""
-        limit, fractions = tolerance_mm * (1 + ROUNDING), []
-        for distances, weights in ((self.truth_mm, self.truth_weights), (self.prediction_mm, self.prediction_weights)):
-            fractions.append(float(weights[distances <= limit].sum() / weights.sum()) if len(weights) else NAN)
-        return fractions[0], fractions[1]
 
     def nsd(self, tolerance_mm: float, rounding: float = ROUNDING) -> float:
         """Normalised surface Dice: the fraction of both surfaces that lies within the tolerance of the other.

@@ -80,25 +80,6 @@ class VNetConfig:
         """The stride on each axis."""
         return (self.stride,) * 3
 
-    def receptive_field(self) -> int:
-        """Receptive field of an output voxel along an axis, as table 1 of the paper counts it: 551 voxels there.
-
-        A transposed convolution counts as one more step, by which a gradient may reach less far.
-        """
-        field, step, grow = self.stem, self.stem, self.kernel - 1
-        if self.stem > 1:
-            field += grow * step * (self.depths[0] - 1) + grow * step
-        else:
-            field += grow * self.depths[0]
-        for depth, down in zip(self.depths[1:], self.downs, strict=True):
-            field += grow * step if down == "convolve-maxpool" else 0
-            field, step = field + step, step * 2
-            field += grow * step * depth
-        for depth in reversed(self.depths[:-1]):
-            step //= 2
-            field += step + grow * step * depth
-        return field
-
 
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda channels: nn.Identity(),

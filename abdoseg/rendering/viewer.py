@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from abdoseg.image.mesh import Surface, decimate
 from abdoseg.rendering import rasterizer
-from abdoseg.rendering.slices import RGB, Colour, title_of
+from abdoseg.rendering.slices import RGB, Colour
 
 STILL_PX = (420, 560)
 MOST_TRIANGLES = 80_000
@@ -27,17 +27,11 @@ class ViewerOrgan:
     colour: Colour
     inner: bool
 
-    @property
-    def title(self) -> str:
-        """Its name for people."""
-        return title_of(self.organ)
-
 
 @dataclass(frozen=True, eq=False)
 class ViewerScene:
     """What a page needs to show organs in 3-D. still: from the front. data: for viewer.js."""
 
-    organs: tuple[ViewerOrgan, ...]
     still: RGB
     data: dict[str, Any]
 
@@ -49,7 +43,7 @@ def viewer_scene(organs: Sequence[ViewerOrgan]) -> ViewerScene:
     scene = rasterizer.make_scene([(one.surface, one.colour, one.inner) for one in organs])
     solids = [_packed(one, solid.points) for one, solid in zip(organs, scene.solids, strict=True)]
     data = {"across": round(scene.radius_mm, 3), "tall": round(scene.half_height_mm, 3), "solids": solids}
-    return ViewerScene(tuple(organs), rasterizer.render(scene, 0.0, STILL_PX), data)
+    return ViewerScene(rasterizer.render(scene, 0.0, STILL_PX), data)
 
 
 def _packed(one: ViewerOrgan, points: npt.NDArray[np.float64]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from abdoseg.image.components import box_of, closed, components, dilated, grown, holes, interior, largest, positive_box
+from abdoseg.image.components import box_of, components, dilated, grown, holes, interior, largest, positive_box
 
 
 def mask_of(*voxels, shape=(5, 5, 5)):
@@ -85,21 +85,3 @@ def test_dilation_is_in_millimetres():
         [0, 2, 2], [1, 2, 2], [2, 1, 2], [2, 2, 2], [2, 3, 2], [3, 2, 2], [4, 2, 2],
     ]  # fmt: skip
     assert not dilated(mask_of(), 2.0, (1, 1, 1)).any()
-
-
-def test_closing_fills_what_the_ball_does_not_fit_into_and_nothing_else():
-    block = np.zeros((30, 30, 30), bool)
-    block[5:25, 5:25, 5:25] = True
-    narrow, wide = block.copy(), block.copy()
-    narrow[13:16, 13:16, 15:] = False
-    wide[6:24, 6:24, 15:] = False
-    assert np.array_equal(closed(narrow, 5.0, (1, 1, 1))[7:23, 7:23, 7:23], block[7:23, 7:23, 7:23])
-    assert not closed(wide, 5.0, (1, 1, 1))[15, 15, 22:].any()
-    assert (closed(wide, 5.0, (1, 1, 1)) >= wide).all()
-
-
-def test_closing_at_the_grids_border_keeps_what_was_there_and_makes_nothing_of_nothing():
-    mask = np.zeros((6, 6, 6), bool)
-    mask[:3] = True
-    assert np.array_equal(closed(mask, 3.0, (1, 1, 1)), mask)
-    assert not closed(np.zeros((6, 6, 6), bool), 3.0, (1, 1, 1)).any()

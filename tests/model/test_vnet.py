@@ -21,11 +21,31 @@ def convolution(inputs: int, outputs: int, kernel: int) -> int:
     return inputs * outputs * kernel**3 + outputs
 
 
+def receptive_field(config):
+    """Receptive field of an output voxel along an axis, as table 1 of the paper counts it: 551 voxels there.
+
+    A transposed convolution counts as one more step, by which a gradient may reach less far.
+    """
+    field, step, grow = config.stem, config.stem, config.kernel - 1
+    if config.stem > 1:
+        field += grow * step * (config.depths[0] - 1) + grow * step
+    else:
+        field += grow * config.depths[0]
+    for depth, down in zip(config.depths[1:], config.downs, strict=True):
+        field += grow * step if down == "convolve-maxpool" else 0
+        field, step = field + step, step * 2
+        field += grow * step * depth
+    for depth in reversed(config.depths[:-1]):
+        step //= 2
+        field += step + grow * step * depth
+    return field
+
+
 def test_the_receptive_field_is_that_of_the_papers_table_1():
-    assert PAPER.receptive_field() == 551
+    assert receptive_field(PAPER) == 551
     left = [replace(PAPER, widths=PAPER.widths[:n], depths=PAPER.depths[:n]) for n in range(2, 6)]
     ups = [sum(2**step * (1 + 4 * depth) for step, depth in enumerate(config.depths[:-1])) for config in left]
-    assert [config.receptive_field() - up for config, up in zip(left, ups, strict=True)] == [22, 72, 172, 372]
+    assert [receptive_field(config) - up for config, up in zip(left, ups, strict=True)] == [22, 72, 172, 372]
 
 
 @pytest.mark.parametrize("config", [
@@ -33,7 +53,7 @@ def test_the_receptive_field_is_that_of_the_papers_table_1():
     replace(SMALL, join="add", kernel=5), replace(SMALL, widths=(4, 4, 4), depths=(1, 1, 1)),
 ])  # fmt: skip
 def test_a_gradient_reaches_the_receptive_field_but_for_the_transposed_steps(config):
-    field = config.receptive_field()
+    field = receptive_field(config)
     stride, up_steps = config.stride, config.stride - 1
     size = 2 * stride * (field // stride + 1)
     network = VNet(config)
