@@ -21,11 +21,6 @@ class CompareOptions(ScoringFlags):
     """Arguments and flags of `abdoseg compare`."""
 
     folders: tuple[Path, ...]
-    output: Path | None
-    as_json: bool
-    threads: int | None
-    overwrite: bool
-    quiet: bool
 
 
 @click.command()
@@ -38,10 +33,6 @@ class CompareOptions(ScoringFlags):
     help="Write the paired differences; and beside it FILE_scores.csv, one row a run, case and organ.",
 )
 @scoring_options
-@options.as_json
-@options.threads
-@options.overwrite
-@options.quiet
 @options.as_options(CompareOptions)
 def compare(given: CompareOptions) -> None:
     """Score several RUNs (folders of label files) against the same TRUTH, the last folder, side by side.
@@ -53,7 +44,6 @@ def compare(given: CompareOptions) -> None:
 
     from abdoseg.cli.score_tables import differences_table, means_table, print_tables
     from abdoseg.errors import MissingPredictionError, UsageError
-    from abdoseg.evaluation import evaluate, find_pairs
     from abdoseg.evaluation.compare import differences
     from abdoseg.evaluation.tables import as_json as json_of
     from abdoseg.evaluation.tables import beside, json_values, score_row, write_rows
@@ -67,14 +57,7 @@ def compare(given: CompareOptions) -> None:
     ensure_absent(csvs, given.overwrite)
     models: dict[str, Evaluation] = {}
     for folder, name in zip(folders[:-1], _names(folders[:-1]), strict=True):
-        models[name] = evaluate(
-            find_pairs(folder, folders[-1]),
-            given.evaluation_options(),
-            given.read_options(),
-            organs=given.organ_names(),
-            threads=given.threads,
-            track=talk.track,
-        )
+        models[name] = given.evaluate(folder, folders[-1], talk)
         for warning in models[name].warnings:
             talk.warn(f"{name}: {warning}")
     found = differences(models)

@@ -20,14 +20,9 @@ class EvaluateOptions(ScoringFlags):
 
     prediction: Path
     truth: Path
-    output: Path | None
     report: Path | None
     images: Path | None
     compat: str | None
-    as_json: bool
-    threads: int | None
-    overwrite: bool
-    quiet: bool
 
 
 @click.command()
@@ -55,10 +50,6 @@ class EvaluateOptions(ScoringFlags):
     "with --output also FILE_flare22.csv, as the script writes it.",
 )
 @scoring_options
-@options.as_json
-@options.threads
-@options.overwrite
-@options.quiet
 @options.as_options(EvaluateOptions)
 def evaluate(given: EvaluateOptions) -> None:
     """Score PREDICTION against TRUTH, two folders or two label files.
@@ -70,8 +61,6 @@ def evaluate(given: EvaluateOptions) -> None:
 
     from abdoseg.cli.score_tables import evaluation_tables, print_tables
     from abdoseg.errors import MissingPredictionError
-    from abdoseg.evaluation import evaluate as run
-    from abdoseg.evaluation import find_pairs
     from abdoseg.evaluation.flare import official_numbers, official_scores, official_table
     from abdoseg.evaluation.tables import as_json as json_of
     from abdoseg.evaluation.tables import beside, lesion_rows, score_row, summary_rows, write_rows
@@ -82,15 +71,8 @@ def evaluate(given: EvaluateOptions) -> None:
     words = ("summary", "lesions", *([compat] if compat else []))
     csvs = [] if output is None else [output, *(beside(output, word) for word in words)]
     ensure_absent([*csvs, *([report] if report else [])], given.overwrite)
-    pairing = find_pairs(given.prediction, given.truth)
-    evaluation = run(
-        pairing,
-        given.evaluation_options(),
-        given.read_options(),
-        organs=given.organ_names(),
-        threads=given.threads,
-        track=talk.track,
-    )
+    evaluation = given.evaluate(given.prediction, given.truth, talk)
+    pairing = evaluation.pairing
     numbers = official_numbers(evaluation) if compat else {}
     official = official_scores(evaluation, numbers)
     for warning in evaluation.warnings:

@@ -1,20 +1,22 @@
-"""Flags that `eval` and `compare` share: how label files are read and what is counted."""
+"""Flags that `eval` and `compare` share: how label files are read, what is counted, and how it is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from abdoseg.anatomy.label_schemes import SCHEMES, Scheme, find_scheme
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.cli import param_types
+from abdoseg.cli import options, param_types
+from abdoseg.cli.console import Talk
 from abdoseg.errors import AbdosegError
 
 if TYPE_CHECKING:
-    from abdoseg.evaluation import EvaluationOptions, ReadOptions
+    from abdoseg.evaluation import Evaluation
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEME_HELP = "abdoseg, flare22, totalseg, btcv, amos, msd-liver, ..., or a JSON file of number to organ name."
@@ -73,6 +75,10 @@ _OPTIONS = (
                  help="How far the corners of two grids may be apart."),
     click.option("--resample", type=click.Choice(["nearest", "linear"]),
                  help="Bring predictions onto the truth's grid by this method; without it, other grids are an error."),
+    options.as_json,
+    options.threads,
+    options.overwrite,
+    options.quiet,
 )  # fmt: skip
 
 
@@ -89,30 +95,26 @@ class ScoringFlags:
     lesion_overlap: float
     grid_tolerance: float
     resample: Literal["nearest", "linear"] | None
+    output: Path | None
+    as_json: bool
+    threads: int | None
+    overwrite: bool
+    quiet: bool
 
-    def evaluation_options(self) -> EvaluationOptions:
-        """What is counted, and how."""
-        from abdoseg.evaluation import EvaluationOptions
+    def evaluate(self, prediction: Path, truth: Path, talk: Talk) -> Evaluation:
+        """Scores one file or folder against another."""
+        from abdoseg.evaluation import EvaluationOptions, ReadOptions, evaluate, find_pairs
 
-        return EvaluationOptions(
-            surface=self.surface,
-            tolerances_mm=self.tolerances,
-            lesions_apart=self.lesions_apart,
-            min_overlap=self.lesion_overlap,
+        return evaluate(
+            find_pairs(prediction, truth),
+            EvaluationOptions(self.surface, self.tolerances, self.lesions_apart, self.lesion_overlap),
+            ReadOptions(self.gt_labels, self.pred_labels, self.grid_tolerance, self.resample),
+            organs=self._organ_names(),
+            threads=self.threads,
+            track=talk.track,
         )
 
-    def read_options(self) -> ReadOptions:
-        """How label files are read."""
-        from abdoseg.evaluation import ReadOptions
-
-        return ReadOptions(
-            truth_scheme=self.gt_labels,
-            prediction_scheme=self.pred_labels,
-            grid_tolerance_mm=self.grid_tolerance,
-            resample=self.resample,
-        )
-
-    def organ_names(self) -> list[str] | None:
+    def _organ_names(self) -> list[str] | None:
         """The organs to score; None for the default."""
         if self.organs is None:
             return None
