@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.options import F
 
 if TYPE_CHECKING:
     from abdoseg.training.data.collect import DatasetRequest, TrainingData
 
-_OPTIONS: tuple[Callable[[F], F], ...] = (
+data_options = options.together(
     click.option("--data", "roots", type=click.Path(path_type=Path), multiple=True, required=True, metavar="PATH",
                  help="A dataset: folder, zip, CSV of pairs, or what abdoseg prepare wrote. May be given again."),
     click.option("--labels", "schemes", multiple=True, metavar="SCHEME", default=("auto",), show_default=True,
@@ -31,13 +31,6 @@ _OPTIONS: tuple[Callable[[F], F], ...] = (
     click.option("--keep-going", is_flag=True, help="Leave out cases that cannot be read or do not fit together."),
     click.option("--resample-labels", "realign", is_flag=True, help="Accept labels on another grid than their image."),
 )  # fmt: skip
-
-
-def data_options(command: F) -> F:
-    """Adds the options that say which data."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 @dataclass(frozen=True, kw_only=True)

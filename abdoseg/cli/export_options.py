@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from abdoseg.cli import options
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS, check_encoder
 
 if TYPE_CHECKING:
     from abdoseg.exporters.job import ExportOptions
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def _format_flag(name: str, help_text: str) -> Callable[[F], F]:
+def _format_flag(name: str, help_text: str) -> Callable[[options.F], options.F]:
     """A flag that adds its format to `formats`."""
 
     def add(ctx: click.Context, option: click.Parameter, is_set: bool) -> None:
@@ -26,7 +25,7 @@ def _format_flag(name: str, help_text: str) -> Callable[[F], F]:
     return click.option(f"--{name}", is_flag=True, expose_value=False, callback=add, help=help_text)
 
 
-_FLAGS = [
+export_flags = options.together(
     *(_format_flag(name, exporter.help) for name, exporter in EXPORTERS.items()),
     click.option("--split/--together", default=None, help="One file an organ, or all in one.  [default: by format]"),
     click.option("--space", type=click.Choice(["LPS", "RAS"]), default="LPS", show_default=True, help="Of meshes."),
@@ -44,14 +43,7 @@ _FLAGS = [
     click.option("--lesions-apart", is_flag=True, help="A DICOM SEG segment and an RTSTRUCT structure a lesion."),
     click.option("--seg-type", type=click.Choice(["binary", "labelmap"]), default="binary", show_default=True,
                  help="Of DICOM SEG. Every viewer reads binary."),
-]  # fmt: skip
-
-
-def export_flags(command: F) -> F:
-    """Gives a command a flag for every format, and those that say how they look."""
-    for flag in reversed(_FLAGS):
-        command = flag(command)
-    return command
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

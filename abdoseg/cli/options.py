@@ -59,6 +59,17 @@ from_file = click.option(
 )
 
 
+def together(*flags: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several flags as one decorator, in the order of --help."""
+
+    def decorate(command: F) -> F:
+        for flag in reversed(flags):
+            command = flag(command)
+        return command
+
+    return decorate
+
+
 def as_options(kind: type[Filled]) -> Callable[[Callable[[Filled], R]], Callable[..., R]]:
     """Gives a command its flags as one instance of a dataclass, whose fields are named as click names the flags."""
 

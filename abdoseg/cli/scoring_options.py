@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,7 +18,6 @@ from abdoseg.errors import AbdosegError
 if TYPE_CHECKING:
     from abdoseg.evaluation import Evaluation
 
-F = TypeVar("F", bound=Callable[..., Any])
 SCHEME_HELP = "abdoseg, flare22, totalseg, btcv, amos, msd-liver, ..., or a JSON file of number to organ name."
 
 
@@ -47,14 +46,7 @@ def tolerances(ctx: click.Context, param: click.Parameter, values: Sequence[str]
     return found
 
 
-def scoring_options(command: F) -> F:
-    """The flags shared by both commands, in the order of --help."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-_OPTIONS = (
+scoring_options = options.together(
     click.option("--pred-labels", callback=scheme, metavar="SCHEME",
                  shell_complete=param_types.complete_scheme,
                  help=f"Label numbers of the predictions: {SCHEME_HELP}  [default: as CASE.json says, or abdoseg]"),
