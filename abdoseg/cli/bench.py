@@ -16,7 +16,7 @@ import click
 
 from abdoseg.cli import options
 from abdoseg.cli.console import Talk
-from abdoseg.cli.process import import_torch, tune_process
+from abdoseg.cli.process import import_torch
 
 if TYPE_CHECKING:
     from abdoseg.image.volume import Volume
@@ -50,21 +50,15 @@ def bench(
     talk = Talk(quiet)
     seconds: dict[str, list[float]] = {}
     with _timed(seconds, "import"):
-        from abdoseg.runtime.memory import peak_memory
-        from abdoseg.runtime.threads import use_cores
-
-        tune_process()
+        load = options.model_loader(model_names, device, threads)
         import_torch()
-        from abdoseg.io import read_scan, write_nifti
-        from abdoseg.model.ensemble import load_models
-        from abdoseg.segmentation import segment
-    import torch
+        import torch
 
-    use_cores(threads)
-    if threads:
-        torch.set_num_threads(threads)
+        from abdoseg.io import read_scan, write_nifti
+        from abdoseg.runtime.memory import peak_memory
+        from abdoseg.segmentation import segment
     with _timed(seconds, "load model"):
-        model = load_models(model_names, device)
+        model = load()
     with tempfile.TemporaryDirectory() as folder:
         if scan is None:
             talk.say("making a scan of " + " x ".join(map(str, SHAPE)))

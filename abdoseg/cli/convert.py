@@ -60,9 +60,8 @@ def convert(
     if is_label_object(scan):
         grid = None if reference is None else read_grid(reference, series=series, gaps=gaps)
         labelmap = read_labels(scan, grid=grid)
-        talk.say(
-            "labels: " + (", ".join(f"{label} {organ}" for label, organ in labelmap.organs.items()) or "none known")
-        )
+        named = ", ".join(f"{label} {organ}" for label, organ in labelmap.organs.items())
+        talk.say(f"labels: {named or 'none known'}")
         with writing(output, overwrite) as temporary:
             write_nifti(labelmap.labels, labelmap.stored, temporary)
         click.echo(output)
