@@ -23,7 +23,7 @@ from abdoseg.cohort.find_scans import FoundScan, find_scans, without_duplicates
 from abdoseg.errors import AbdosegError, OutputError, ResourceError, UsageError
 from abdoseg.image.lesions import write_lesions
 from abdoseg.image.volume import Geometry, Labelmap, Volume
-from abdoseg.image.volumetry import write_csv
+from abdoseg.image.volumetry import write_volumes
 from abdoseg.io import case_name, write_nifti
 from abdoseg.io.image_file import GridCheck, accept_any_grid
 from abdoseg.model.plan import Plan
@@ -402,7 +402,7 @@ def write_case(
         write_nifti(_in_scheme(found.labelmap, numbers), found.labelmap.stored, temporary)
     if case.volumes:
         with writing(case.volumes, overwrite) as temporary:
-            write_csv(rows, temporary, columns(found.quality))
+            write_volumes(rows, temporary, columns(found.quality))
     outputs = case.outputs
     if case.lesions and found.lesions:
         with writing(case.lesions, overwrite) as temporary:

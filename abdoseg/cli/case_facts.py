@@ -30,9 +30,9 @@ def case_facts(result: CaseResult) -> dict[str, Any]:
 def recorded_result(case: ScanCase, written: Sequence[Path]) -> CaseResult:
     """How a case ended that an earlier run has done, from the files that it wrote; numbers to the CSV's six digits."""
     from abdoseg.batch import CaseResult
-    from abdoseg.image.volumetry import read_csv
+    from abdoseg.image.volumetry import read_volumes
     from abdoseg.io.record import read_record
 
     assert case.volumes is not None
-    rows = tuple(asdict(row) | {"complete": row.complete} for row in read_csv(case.volumes))
+    rows = tuple(asdict(row) | {"complete": row.complete} for row in read_volumes(case.volumes))
     return CaseResult(case, tuple(written), read_record(case.labelmap), rows)

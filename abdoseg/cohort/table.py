@@ -13,7 +13,7 @@ from typing import Any
 
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import OutputError
-from abdoseg.image.volumetry import read_csv
+from abdoseg.image.volumetry import read_volumes
 from abdoseg.runtime.files import writing
 from abdoseg.runtime.ledger import Ledger
 
@@ -160,7 +160,7 @@ def _records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _done(folder: Path, case: str, record: Mapping[str, Any]) -> CohortRow:
     quality: Mapping[str, Mapping[str, Any]] = record.get("quality", {})
     report = f"{case}_report.html"
-    volumes = read_csv(folder / f"{case}_volumes.csv")
+    volumes = read_volumes(folder / f"{case}_volumes.csv")
     return CohortRow(
         case,
         seconds=round(sum(record.get("seconds", {}).values()), 2),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
@@ -14,7 +13,7 @@ from abdoseg.evaluation.evaluate import Evaluation
 from abdoseg.evaluation.metric_table import METRICS
 from abdoseg.evaluation.score import STATUS, Score
 from abdoseg.evaluation.summary import FAILURE_DICE, Overall, Summary
-from abdoseg.runtime.files import writing
+from abdoseg.runtime.files import write_csv, writing
 
 Row = dict[str, Any]
 AS_RECORDED = "as recorded, or abdoseg"
@@ -104,10 +103,8 @@ def confusion_table(evaluation: Evaluation) -> Row:
 def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, overwrite: bool = False) -> None:
     """The rows as CSV: nothing for what is not defined, `inf` for infinity. Raises OutputError."""
     rows = list(rows)
-    with writing(path, overwrite) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(rows[0] if rows else [])
-        writer.writerows([_text(value) for value in row.values()] for row in rows)
+    with writing(path, overwrite) as temporary:
+        write_csv(temporary, rows[0] if rows else [], ([_text(value) for value in row.values()] for row in rows))
 
 
 def beside(path: Path, word: str) -> Path:

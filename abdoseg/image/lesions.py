@@ -6,7 +6,6 @@ Lengths end on the faces of voxels, not in their centres: a lesion of one voxel 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from abdoseg.anatomy.organs import host_of
 from abdoseg.image.components import Box, Mask, dilated, grown, holes
 from abdoseg.image.volume import Array, Geometry, Labelmap, nearest_axes
 from abdoseg.image.volumetry import boxes, cell
+from abdoseg.runtime.files import write_csv
 
 Floats = npt.NDArray[np.float64]
 ProbabilityAt = Callable[[Floats], Floats]  # (N, 3) RAS mm to (N,) probabilities
@@ -201,10 +201,7 @@ def slice_number(labelmap: Labelmap, plane: int) -> int:
 
 def write_lesions(lesions: Sequence[Lesion], path: Path) -> None:
     """The lesions as CSV at `path`, one a row; the header alone when there are none."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([cell(value) for value in lesion_row(lesion).values()] for lesion in lesions)
+    write_csv(path, COLUMNS, ([cell(value) for value in lesion_row(lesion).values()] for lesion in lesions))
 
 
 def lesion_row(lesion: Lesion) -> dict[str, object]:

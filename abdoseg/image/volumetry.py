@@ -14,6 +14,7 @@ from abdoseg.anatomy.organs import BY_NAME, host_of
 from abdoseg.errors import GeometryError
 from abdoseg.image.components import Box, box_of, moved
 from abdoseg.image.volume import FACES, Array, Labelmap, memory_order
+from abdoseg.runtime.files import write_csv
 from abdoseg.runtime.threads import on_all_cores
 
 NOWHERE = slice(0, 0), slice(0, 0), slice(0, 0)
@@ -86,18 +87,17 @@ def measure(
     return [_with_lesions(row, rows) for row in rows]
 
 
-def write_csv(rows: Sequence[OrganVolume], path: Path, extra: Mapping[str, Mapping[str, object]] | None = None) -> None:
+def write_volumes(
+    rows: Sequence[OrganVolume], path: Path, extra: Mapping[str, Mapping[str, object]] | None = None
+) -> None:
     """The rows as CSV at `path`. extra: further columns after ours, each a value by organ name."""
     extra = extra or {}
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, *extra])
-        for row in rows:
-            writer.writerow([*cells(row), *(cell(column.get(row.organ)) for column in extra.values())])
+    texts = ([*cells(row), *(cell(column.get(row.organ)) for column in extra.values())] for row in rows)
+    write_csv(path, [*COLUMNS, *extra], texts)
 
 
-def read_csv(path: Path) -> list[OrganVolume]:
-    """The rows that `write_csv` wrote; empty where the file is gone or another's."""
+def read_volumes(path: Path) -> list[OrganVolume]:
+    """The rows that `write_volumes` wrote; empty where the file is gone or another's."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [_from_cells(row) for row in csv.DictReader(file)]

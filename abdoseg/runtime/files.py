@@ -4,6 +4,7 @@ A temporary name says which process writes it, so that what a killed one left is
 """
 
 import contextlib
+import csv
 import errno
 import os
 import platform
@@ -53,6 +54,20 @@ def writing(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8, whole, in the place of a former one. Raises OutputError."""
+    with writing(path, overwrite=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, header: Iterable[object], rows: Iterable[Iterable[object]]) -> None:
+    """Writes a table as CSV at a path, which is a temporary one where the file is to be whole; see `writing`."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def ensure_absent(paths: Iterable[Path], overwrite: bool = False) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from abdoseg.errors import OutputError
-from abdoseg.runtime.files import reason, writing
+from abdoseg.runtime.files import reason, write_csv, writing
 from abdoseg.training.checkpoint import Progress
 from abdoseg.training.pixel_metrics import NOT_MEASURED, PixelMetrics
 from abdoseg.training.validation import CaseScore
@@ -110,10 +110,8 @@ def read_log(path: Path, until_step: int) -> list[Epoch]:
     with path.open(newline="", encoding="utf-8") as file:
         organs = [name[5:] for name in next(csv.reader(file)) if name.startswith("dice_")]
     lines = [epoch.row(organs) for epoch in epochs]
-    with writing(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    with writing(path, overwrite=True) as temporary:
+        write_csv(temporary, lines[0], (line.values() for line in lines))
     return epochs
 
 

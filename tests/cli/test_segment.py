@@ -189,7 +189,7 @@ def test_a_bug_is_told_with_its_traceback_even_when_quiet(path, tmp_path, monkey
     def broken(*args):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("abdoseg.batch.write_csv", broken)
+    monkeypatch.setattr("abdoseg.batch.write_volumes", broken)
     result = run(path, "-o", tmp_path / "out", "-q")
     assert "in broken\n" in result.stderr
     assert result.return_value == 1

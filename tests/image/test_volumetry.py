@@ -9,7 +9,7 @@ import pytest
 
 from abdoseg.errors import GeometryError
 from abdoseg.image.volume import Geometry, Labelmap, Stored
-from abdoseg.image.volumetry import boxes, measure, read_csv, write_csv
+from abdoseg.image.volumetry import boxes, measure, read_volumes, write_volumes
 
 ORGANS = {1: "liver", 2: "kidney_right", 4: "spleen"}
 
@@ -101,7 +101,7 @@ def test_an_organ_with_lesions_has_its_volume_with_and_without_them():
 def test_a_tiny_organ_never_reads_as_zero_in_the_csv(tmp_path):
     labels = np.zeros((3, 3, 3))
     labels[1, 1, 1] = 2
-    write_csv(measure(labelmap(labels, (0.1, 0.1, 0.1))), tmp_path / "v.csv", {"mesh_ml": {"kidney_right": 0.5}})
+    write_volumes(measure(labelmap(labels, (0.1, 0.1, 0.1))), tmp_path / "v.csv", {"mesh_ml": {"kidney_right": 0.5}})
     rows = list(csv.DictReader((tmp_path / "v.csv").read_text().splitlines()))
     assert float(rows[1]["volume_ml"]) == pytest.approx(1e-6)
     assert [row["mesh_ml"] for row in rows] == ["", "0.5", ""]
@@ -135,7 +135,7 @@ def test_the_csv_is_read_as_it_was_written_and_another_s_is_not(tmp_path):
     labels[0, 1, 1] = labels[1, 1, 1] = 1
     rows = measure(labelmap(labels), np.full((3, 3, 3), 50, np.int16))
     rows[0] = replace(rows[0], volume_ml=0.02, with_lesions_ml=0.02, burden_percent=1.5)
-    write_csv(rows, tmp_path / "v.csv", {"mesh_ml": {}})
-    assert read_csv(tmp_path / "v.csv") == rows
+    write_volumes(rows, tmp_path / "v.csv", {"mesh_ml": {}})
+    assert read_volumes(tmp_path / "v.csv") == rows
     (tmp_path / "other.csv").write_text("organ,size\nliver,large\n")
-    assert read_csv(tmp_path / "other.csv") == read_csv(tmp_path / "absent.csv") == []
+    assert read_volumes(tmp_path / "other.csv") == read_volumes(tmp_path / "absent.csv") == []

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.errors import AbdosegError, DatasetError, OutputError
-from abdoseg.runtime.files import ensure_writable, writing
+from abdoseg.runtime.files import ensure_writable, write_text, writing
 
 LOG = logging.getLogger("abdoseg")
 VERSION = 2
@@ -187,8 +187,7 @@ def _packed(row: dict[str, Any], folder: Path) -> PreparedCase:
 
 def _save_manifest(folder: Path, cases: Sequence[PreparedCase]) -> None:
     rows = [{name: value for name, value in asdict(prepared).items() if name != "folder"} for prepared in cases]
-    with writing(folder / MANIFEST, overwrite=True) as temporary:
-        temporary.write_text(json.dumps({"version": VERSION, "cases": rows}, indent=1), encoding="utf-8")
+    write_text(folder / MANIFEST, json.dumps({"version": VERSION, "cases": rows}, indent=1))
 
 
 def _intact(prepared: PreparedCase) -> bool:

@@ -16,7 +16,7 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.model.plan import members
 from abdoseg.rendering import charts
 from abdoseg.rendering.html import render_page
-from abdoseg.runtime.files import writing
+from abdoseg.runtime.files import write_csv, write_text, writing
 from abdoseg.training.experiments.curves import curve
 from abdoseg.training.history import LOG_FILE, Epoch, read_epochs
 from abdoseg.training.recipes import from_json
@@ -106,12 +106,9 @@ def text_table(results: Sequence[RecipeResult]) -> str:
 def write_comparison(folder: Path, results: Sequence[RecipeResult], command: str) -> None:
     """Writes comparison.csv, .md and .html."""
     names = columns(results)
-    with writing(folder / f"{COMPARISON}.csv", overwrite=True) as path, path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([_cell(value) for value in values(result, names)] for result in results)
-    with writing(folder / f"{COMPARISON}.md", overwrite=True) as path:
-        path.write_text(text_table(results), encoding="utf-8")
+    with writing(folder / f"{COMPARISON}.csv", overwrite=True) as path:
+        write_csv(path, names, ([_cell(value) for value in values(result, names)] for result in results))
+    write_text(folder / f"{COMPARISON}.md", text_table(results))
     page = render_page(
         "comparison.html",
         "Comparison of recipes",
@@ -126,8 +123,7 @@ def write_comparison(folder: Path, results: Sequence[RecipeResult], command: str
             _chart(results, "Jaccard, validation cases", lambda epoch: epoch.validation.jaccard, (0.0, 1.0)),
         ],
     )
-    with writing(folder / f"{COMPARISON}.html", overwrite=True) as path:
-        path.write_text(page, encoding="utf-8")
+    write_text(folder / f"{COMPARISON}.html", page)
 
 
 def _chart(

@@ -16,7 +16,7 @@ from abdoseg.model.plan import members
 from abdoseg.rendering import SliceStyle, charts, preview
 from abdoseg.rendering.html import hex_colour
 from abdoseg.rendering.slices import title_of
-from abdoseg.runtime.files import writing
+from abdoseg.runtime.files import write_text, writing
 from abdoseg.training.augment.sampler import channel_table
 from abdoseg.training.checkpoint import Progress
 from abdoseg.training.data.cache import Cache, PreparedCase
@@ -62,8 +62,7 @@ class Curves:
             _metrics_chart("Pixel metrics, validation cases", steps, [epoch.validation for epoch in epochs]),
         ]
         for name, side_by_side in (("curves.svg", drawn), ("metrics.svg", metrics)):
-            with writing(self.run / name, overwrite=True) as path:
-                path.write_text(charts.svg_file(side_by_side), encoding="utf-8")
+            write_text(self.run / name, charts.svg_file(side_by_side))
 
 
 def _metrics_chart(title: str, steps: Sequence[int], metrics: Sequence[PixelMetrics]) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -15,7 +14,7 @@ from abdoseg.metrics import surface_distances
 from abdoseg.model.device import to_device
 from abdoseg.model.plan import members
 from abdoseg.model.weights import load_model
-from abdoseg.runtime.files import writing
+from abdoseg.runtime.files import write_csv, write_text, writing
 from abdoseg.training.augment.sampler import channel_table, is_annotated
 from abdoseg.training.data.cache import Cache
 from abdoseg.training.data.collect import TrainingData
@@ -80,11 +79,9 @@ def assess(
 
 def write_rows(path: Path, rows: Sequence[OrganScore]) -> None:
     """The rows as CSV."""
-    with writing(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([f.name for f in fields(OrganScore)])
-        for row in rows:
-            writer.writerow([value if isinstance(value, str) else f"{value:.4f}" for value in astuple(row)])
+    texts = ([value if isinstance(value, str) else f"{value:.4f}" for value in astuple(row)] for row in rows)
+    with writing(path, overwrite=True) as temporary:
+        write_csv(temporary, [f.name for f in fields(OrganScore)], texts)
 
 
 @dataclass(frozen=True)
@@ -166,5 +163,4 @@ def write_card(
         "",
         markdown_table(rows),
     ]
-    with writing(path, overwrite=True) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+    write_text(path, "\n".join(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ from scipy.special import stdtrit
 from abdoseg.rendering import charts
 from abdoseg.rendering.slices import title_of
 from abdoseg.runtime.claim import claim
-from abdoseg.runtime.files import writing
+from abdoseg.runtime.files import write_csv, write_text, writing
 from abdoseg.training.data.collect import TrainingData
 from abdoseg.training.data.splits import Split, by_fold, subsample
 from abdoseg.training.distributed import ALONE, World
@@ -70,8 +69,7 @@ def _train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
     watchers: list[Watcher] = []
     if world.leads:
         for name, content in (("recipe.json", config.to_json()), (SPLIT, split.to_json())):
-            with writing(run / name, overwrite=True) as path:
-                path.write_text(content, encoding="utf-8")
+            write_text(run / name, content)
         watchers = [Curves(run, config), Slices(run, config, data.cache), *experiment.watchers(run, config)]
     weights = {case: weight for case, weight in data.weights.items() if weight != 1.0}
     training = TrainingSplit(data.cache, split.train, split.validate, weights)
@@ -108,8 +106,7 @@ def cross_validate(experiment: Experiment, folds: int, run: Path) -> list[OrganS
     if experiment.world.leads:
         write_rows(run / "crossvalidation.csv", rows)
         title = f"# {folds}-fold cross-validation of {experiment.config.recipe}\n\nDice / NSD, every case once.\n\n"
-        with writing(run / "crossvalidation.md", overwrite=True) as path:
-            path.write_text(title + markdown_table(rows), encoding="utf-8")
+        write_text(run / "crossvalidation.md", title + markdown_table(rows))
     return rows
 
 
@@ -162,12 +159,9 @@ def learning_curve(experiment: Experiment, split: Split, counts: Sequence[int], 
 
 
 def _write_points(run: Path, points: Sequence[Point]) -> None:
-    with writing(run / "learning-curve.csv", overwrite=True) as path, path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["cases", "organ", "dice", "ci95", "seeds"])
-        writer.writerows(
-            [p.cases, p.organ, f"{p.dice:.4f}", "" if math.isnan(p.ci95) else f"{p.ci95:.4f}", p.seeds] for p in points
-        )
+    rows = ([p.cases, p.organ, f"{p.dice:.4f}", "" if math.isnan(p.ci95) else f"{p.ci95:.4f}", p.seeds] for p in points)
+    with writing(run / "learning-curve.csv", overwrite=True) as path:
+        write_csv(path, ["cases", "organ", "dice", "ci95", "seeds"], rows)
     _draw_points(run / "learning-curve.svg", points)
 
 
@@ -193,5 +187,4 @@ def _draw_points(path: Path, points: Sequence[Point]) -> None:
         for organ in organs
     ]
     chart = charts.line_chart(curves, "Dice by number of training cases", "cases", "Dice", (0.0, 1.0))
-    with writing(path, overwrite=True) as temporary:
-        temporary.write_text(charts.svg_file([chart]), encoding="utf-8")
+    write_text(path, charts.svg_file([chart]))
