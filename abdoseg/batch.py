@@ -448,8 +448,8 @@ def _case_error(case: ScanCase, error: Exception) -> AbdosegError:
     if isinstance(error, AbdosegError):
         return error
     if _is_out_of_memory(error):
-        told = str(error).splitlines()[0] if str(error) else "none left"
-        return ResourceError(f"{case.scan}: memory ran out ({told}); close other programs, or use --device cpu")
+        detail = str(error).splitlines()[0] if str(error) else "none left"
+        return ResourceError(f"{case.scan}: memory ran out ({detail}); close other programs, or use --device cpu")
     LOG.error("%s: a bug in abdoseg; please report it with what follows", case.scan, exc_info=error)
     return AbdosegError(f"{case.scan}: {type(error).__name__}: {error}")
 

@@ -197,10 +197,10 @@ def solids(meshes, turn_degrees):
     return ImageOps.expand(picture.crop(shown), 30, GROUND)
 
 
-def frame(path, share):
+def frame(path, fraction):
     """A frame of a video or GIF at a share of its length."""
     frames = imageio.mimread(path, memtest=False)
-    return Image.fromarray(frames[int(share * len(frames))])
+    return Image.fromarray(frames[int(fraction * len(frames))])
 
 
 def read_slice(series, uid):

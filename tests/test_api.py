@@ -101,7 +101,7 @@ def test_a_result_is_exported_and_evaluated(result, tmp_path):
         (lambda: abdoseg.export(np.zeros(3), "out", ["stl"]), "labels is of type numpy.ndarray; a Result or a path"),
     ],
 )
-def test_a_wrong_type_is_told_with_what_is_taken(wrong, words):
+def test_a_wrong_type_is_reported_with_what_is_taken(wrong, words):
     with pytest.raises(TypeError, match=words):
         wrong()
 

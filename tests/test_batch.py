@@ -44,15 +44,15 @@ def test_two_scans_of_one_name_are_refused(tmp_path):
         plan_cases([Path("a/ct.nii.gz"), Path("a/ct.nii")], tmp_path)
 
 
-def test_scans_of_one_name_are_told_apart_by_their_folders(tmp_path):
+def test_scans_of_one_name_are_kept_apart_by_their_folders(tmp_path):
     scans = [Path("a/x/ct.nii.gz"), Path("b/x/ct.nii"), Path("b/y/ct.nii"), Path("other.nii")]
     assert [case.name for case in plan_cases(scans, tmp_path)] == ["a_x_ct", "b_x_ct", "y_ct", "other"]
 
 
-def test_how_a_case_ended_is_told_when_its_files_are_whole(cohort, tmp_path):
-    told = []
-    list(run(plan_cases(cohort, tmp_path / "out"), model, finished=lambda result: told.append(result.case.name)))
-    assert told == ["a", "b", "c"]
+def test_how_a_case_ended_is_reported_when_its_files_are_whole(cohort, tmp_path):
+    names = []
+    list(run(plan_cases(cohort, tmp_path / "out"), model, finished=lambda result: names.append(result.case.name)))
+    assert names == ["a", "b", "c"]
 
 
 def test_a_folder_of_scan_files_stands_for_them(cohort, tmp_path):
@@ -127,8 +127,8 @@ def test_labels_and_rows_follow_the_scheme(cohort, tmp_path):
 
 
 def test_a_scheme_with_one_number_for_both_kidneys_merges_them(cohort, tmp_path):
-    settings = BatchOptions(scheme="kits", organs=("kidney_right", "kidney_left"))
-    list(run(plan_cases(cohort[:1], tmp_path / "k.nii.gz"), model, settings))
+    options = BatchOptions(scheme="kits", organs=("kidney_right", "kidney_left"))
+    list(run(plan_cases(cohort[:1], tmp_path / "k.nii.gz"), model, options))
     _, truth = scan()
     labels = read_labels(tmp_path / "k.nii.gz").labels
     np.testing.assert_array_equal(labels == 1, (truth == 2) | (truth == 3))
@@ -155,7 +155,7 @@ def test_further_files_are_written_by_the_export_that_is_given(cohort, tmp_path)
     assert result.written[-1].read_text() == "4"
 
 
-def test_a_bug_on_one_scan_is_told_and_the_rest_go_on(cohort, tmp_path, caplog):
+def test_a_bug_on_one_scan_is_reported_and_the_rest_go_on(cohort, tmp_path, caplog):
     def export(case, volume, found):
         if case.name == "a":
             raise ZeroDivisionError("oh")
@@ -242,7 +242,7 @@ def test_a_folder_without_permission_is_refused_before_work(cohort, tmp_path):
         check_outputs(plan_cases(cohort[:1], locked), BatchOptions())
 
 
-def test_the_scan_is_read_as_the_settings_say(tmp_path):
+def test_the_scan_is_read_as_the_options_say(tmp_path):
     assert read_scan.__kwdefaults__.keys() >= BatchOptions(reading={"series": None, "gaps": "fill"}).reading.keys()
 
 

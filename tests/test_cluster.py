@@ -121,7 +121,7 @@ def test_segment_over_a_scheduler_gives_the_results_ledger_and_exit_code_of_one_
     assert labels[0] == labels[1]
 
 
-def test_paths_are_told_as_they_were_given_and_a_caller_may_stop(cluster, scans, tmp_path, monkeypatch):
+def test_paths_are_reported_as_they_were_given_and_a_caller_may_stop(cluster, scans, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cases = plan_cases([Path("s0.nii.gz"), Path("s1.nii.gz")], Path("out"))
     results = run_on_cluster(cases, model, cluster[0])
@@ -160,14 +160,14 @@ def test_a_queue_runs_the_jobs_that_a_file_describes(scans, tmp_path, monkeypatc
         ("cluster: slurm\njobs: 1\n", "cores"),
     ],
 )
-def test_a_queue_that_is_described_wrongly_is_told(text, message, tmp_path):
+def test_a_queue_that_is_described_wrongly_is_reported(text, message, tmp_path):
     pytest.importorskip("dask_jobqueue")
     (tmp_path / "queue.yaml").write_text(text)
     with pytest.raises(UsageError, match=message):
         list(run_on_cluster([], model, str(tmp_path / "queue.yaml")))
 
 
-def test_what_is_no_scheduler_is_told(monkeypatch):
+def test_what_is_no_scheduler_is_reported(monkeypatch):
     with pytest.raises(UsageError, match="give an address such as"):
         list(run_on_cluster([], model, "everywhere"))
     monkeypatch.setattr("abdoseg.cluster.PATIENCE_S", 1)

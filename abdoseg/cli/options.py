@@ -107,7 +107,7 @@ def model_loader(names: Sequence[str], device: str, threads: int | None) -> Call
 
 
 def worker_loader(names: Sequence[str], device: str, threads: int | None, scheduler: str) -> Callable[[], Model]:
-    """Loads the model on a worker of a cluster, and tunes its process. threads: its share of the cores if not given."""
+    """Loads the model on a worker of a cluster, and tunes its process. threads: its part of the cores if not given."""
     from abdoseg.runtime.threads import cores
 
     found = [str(Path(name).absolute()) if Path(name).is_file() else name for name in names]

@@ -1,4 +1,4 @@
-"""Flags that `eval` and `compare` share: how label files are read, what is counted, and how it is told."""
+"""Flags that `eval` and `compare` share: how label files are read, what is counted, where results go."""
 
 from __future__ import annotations
 

@@ -302,9 +302,9 @@ def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
     changed = given.recipe_changes()
     if kept:
         recipe = find_recipe(kept)
-        asked = find_recipe(given.recipe) if given.recipe else recipe
+        wanted = find_recipe(given.recipe) if given.recipe else recipe
         lasting = ("network", "spacing_mm", "patch", "window_hu", "scaled_to")
-        others = [name for name in lasting if getattr(asked, name) != getattr(recipe, name)]
+        others = [name for name in lasting if getattr(wanted, name) != getattr(recipe, name)]
         if changed.pop("seed", recipe.seed) != recipe.seed:
             others.append("seed")
         if others:
@@ -313,7 +313,7 @@ def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
                 "--seed out to go on with it, or name another folder with -o"
             )
         own = ("organs", "output_organs", "class_weights", "seed")
-        return replace(asked, **{name: getattr(recipe, name) for name in own}, **changed)
+        return replace(wanted, **{name: getattr(recipe, name) for name in own}, **changed)
     recipe = find_recipe(given.recipe or "default")
     if given.warm_start:
         if given.recipe:
@@ -373,8 +373,8 @@ def _split(kept: Path | None, data: TrainingData, config: TrainingConfig, given:
         return completed(data, _chosen(data.scans(), config, given))
     split = splits.from_run(data.scans(), given.run / SPLIT)
     if given.val_cases or given.split_file:
-        asked = _chosen(data.scans(), config, given)
-        if asked.validate != split.validate:
+        wanted = _chosen(data.scans(), config, given)
+        if wanted.validate != split.validate:
             raise click.UsageError(
                 f"{given.run}: the run validates on {', '.join(split.validate)}, and has trained on the others; leave "
                 "--val-cases and --split out to go on with it, or name another folder with -o"

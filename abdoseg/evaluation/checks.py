@@ -45,7 +45,7 @@ def check_identities(score: Score) -> None:
 
 def repeated_values(scores: Sequence[Score]) -> list[str]:
     """Sentences on values that are the same in every case, or in several organs of a case: real ones never are."""
-    said = []
+    warnings = []
     for organ in dict.fromkeys(score.organ for score in scores):
         rows = [score for score in scores if score.organ == organ and score.status != "true_negative"]
         constant = []
@@ -54,14 +54,14 @@ def repeated_values(scores: Sequence[Score]) -> list[str]:
             if len(rows) >= CONSTANT_FROM and len(values) == 1 and not isnan(next(iter(values))):
                 constant.append(f"{METRICS[name].title} is {METRICS[name].text(values.pop())}")
         if constant:
-            said.append(f"{organ}: {', '.join(constant)} in all {len(rows)} cases; check the pipeline")
+            warnings.append(f"{organ}: {', '.join(constant)} in all {len(rows)} cases; check the pipeline")
     for case in dict.fromkeys(score.case for score in scores):
         rows = [score for score in scores if score.case == case and score.status == "true_positive"]
         for dice in {score.confusion.dice for score in rows if score.confusion.dice < 1}:
             same = [score.organ for score in rows if score.confusion.dice == dice]
             if len(same) > 1:
-                said.append(f"{case}: Dice is {dice:.4f} for {' and '.join(same)}; check the labels")
-    return said
+                warnings.append(f"{case}: Dice is {dice:.4f} for {' and '.join(same)}; check the labels")
+    return warnings
 
 
 def swapped_labels(cases: Sequence[CaseScores]) -> list[str]:

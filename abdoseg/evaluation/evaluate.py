@@ -99,7 +99,7 @@ def evaluate(
         reading: how files are read.
         organs: which; by default the four main ones and all others that at least one prediction and one truth hold.
         threads: at most; by default as many as there are cores.
-        track: is told the progress.
+        track: shows the progress.
 
     Raises:
         GeometryError: grids differ and no resampling was chosen; all such cases are named.
@@ -111,12 +111,12 @@ def evaluate(
     readers = min(threads, CASES_AT_ONCE)
     with ThreadPoolExecutor(threads) as organ_pool, ThreadPoolExecutor(readers) as case_pool:
         jobs = [case_pool.submit(_case, pair, options, reading, organ_pool) for pair in pairing.pairs]
-        outcomes: list[CaseScores] = []
+        scored: list[CaseScores] = []
         differing: list[str] = []
         try:
             for job in track(jobs, "scoring"):
                 try:
-                    outcomes.append(job.result())
+                    scored.append(job.result())
                 except _GridsDiffer as error:
                     differing.append(str(error))
         finally:
@@ -128,9 +128,9 @@ def evaluate(
             f"{len(differing)} of {len(pairing.pairs)} predictions do not lie on their truth's grid:\n  {shown}\n"
             "write predictions on the scan's own grid, or pass --resample nearest or --resample linear"
         )
-    chosen, left_out = _choose(outcomes, organs)
+    chosen, left_out = _choose(scored, organs)
     cases = tuple(
-        replace(case, scores=tuple(score for score in case.scores if score.organ in chosen)) for case in outcomes
+        replace(case, scores=tuple(score for score in case.scores if score.organ in chosen)) for case in scored
     )
     for case in cases:
         for score in case.scores:
@@ -196,14 +196,14 @@ def _choose(cases: Sequence[CaseScores], organs: Sequence[str] | None) -> tuple[
     chosen = present & (set(MAIN) | (predicted & true) | lesions) or set(MAIN)
     ordered = [organ.name for organ in ORGANS if organ.name in present - chosen]
     missed, alone = ([organ for organ in ordered if (organ in true) is held] for held in (True, False))
-    said = []
+    notes = []
     if missed:
-        said.append(
+        notes.append(
             f"in the truth and in no prediction, not scored: {', '.join(missed)}; --organs all counts them as missed"
         )
     if alone:
-        said.append(f"predicted and in no truth, not scored: {', '.join(alone)}; --organs all counts them as wrong")
-    return chosen, said
+        notes.append(f"predicted and in no truth, not scored: {', '.join(alone)}; --organs all counts them as wrong")
+    return chosen, notes
 
 
 def _warnings(evaluation: Evaluation, left_out: Sequence[str]) -> Iterable[str]:

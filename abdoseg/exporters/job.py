@@ -1,4 +1,4 @@
-"""An export job: one case with its labelmap, measurements, scan and options, written in every format asked for."""
+"""An export job: one case with its labelmap, measurements, scan and options, written in every format chosen."""
 
 from __future__ import annotations
 

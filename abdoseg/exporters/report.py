@@ -68,14 +68,14 @@ def warnings(job: Job) -> list[str]:
     """What a reader should know before using the numbers: as the run recorded it, or as the labels alone tell."""
     if "warnings" in job.record:
         return [str(text) for text in job.record["warnings"]]
-    said = [f"{title_of(row.organ)}: not found" for row in job.rows if not row.voxels]
+    sentences = [f"{title_of(row.organ)}: not found" for row in job.rows if not row.voxels]
     for row in job.found:
         if row.touches:
-            said.append(
+            sentences.append(
                 f"{title_of(row.organ)}: reaches the scan's {', '.join(row.touches)} border; "
                 "its volume is a lower bound"
             )
-    return said
+    return sentences
 
 
 def _volume_table(job: Job) -> Table:
@@ -99,8 +99,8 @@ def _row(row: OrganVolume) -> list[Value]:
 
 def _quality(found: Mapping[str, Any]) -> list[Value]:
     reasons = found.get("reasons") or ()
-    told = Cell(", ".join(reasons).replace("_", " ") or "nothing", tone="warn" if reasons else "soft")
-    return [_hundredth(found.get("confidence")), told]
+    shown = Cell(", ".join(reasons).replace("_", " ") or "nothing", tone="warn" if reasons else "soft")
+    return [_hundredth(found.get("confidence")), shown]
 
 
 def _lesion_table(lesions: Sequence[Lesion]) -> Table | None:

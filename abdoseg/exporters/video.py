@@ -210,8 +210,8 @@ def _encode(frames: Iterator[RGB], target: Path, fps: int, codec: str, pixels: s
         *("-s", f"{width}x{height}", "-r", str(fps), "-i", "-", "-an", "-c:v", codec, "-pix_fmt", pixels),
         *(*options, str(target)),
     ]
-    with TemporaryFile() as said:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said, bufsize=0) as process:
+    with TemporaryFile() as errors:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, bufsize=0) as process:
             assert process.stdin is not None
             try:
                 for frame in chain((first,), frames):
@@ -224,6 +224,6 @@ def _encode(frames: Iterator[RGB], target: Path, fps: int, codec: str, pixels: s
                 process.kill()
                 raise
         if process.returncode:
-            said.seek(0)
-            words = said.read().decode(errors="replace").strip() or f"ffmpeg ended with {process.returncode}"
+            errors.seek(0)
+            words = errors.read().decode(errors="replace").strip() or f"ffmpeg ended with {process.returncode}"
             raise OSError(256 - process.returncode, words.splitlines()[0])

@@ -74,19 +74,19 @@ def box_of(mask: Mask) -> Box | None:
     return spans[0], spans[1], spans[2]
 
 
-def positive(field: npt.NDArray[np.floating]) -> Mask:
-    """Where a field is above 0, by its sign bit: comparing float16 itself is many times slower."""
-    return np.asarray(field.view(f"i{field.itemsize}") > 0)
+def positive(margin: npt.NDArray[np.floating]) -> Mask:
+    """Where a margin is above 0, by its sign bit: comparing float16 itself is many times slower."""
+    return np.asarray(margin.view(f"i{margin.itemsize}") > 0)
 
 
-def positive_box(field: npt.NDArray[np.floating], within: Box | None = None) -> Box | None:
-    """The smallest box that holds all of a field (I, J, K) that is above 0; None when nothing is.
+def positive_box(margin: npt.NDArray[np.floating], within: Box | None = None) -> Box | None:
+    """The smallest box that holds all of a margin (I, J, K) that is above 0; None when nothing is.
 
     within: a box outside which nothing is.
     """
     if within is None:
-        return box_of(positive(field))
-    found = box_of(positive(field[within]))
+        return box_of(positive(margin))
+    found = box_of(positive(margin[within]))
     return None if found is None else moved(found, within)
 
 

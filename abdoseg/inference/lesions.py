@@ -43,8 +43,8 @@ def with_lesions(organs: Sequence[str], known: Sequence[str]) -> tuple[str, ...]
     lesions = [
         organ.name for organ in ORGANS if organ.is_lesion and organ.name in known and host_of(organ.name) in known
     ]
-    asked = [lesion for lesion in lesions if lesion in organs or host_of(lesion) in organs]
-    wanted = {*organs, *asked, *map(host_of, asked)}
+    chosen = [lesion for lesion in lesions if lesion in organs or host_of(lesion) in organs]
+    wanted = {*organs, *chosen, *map(host_of, chosen)}
     return tuple(sorted(wanted, key=lambda organ: BY_NAME[organ].label))
 
 

@@ -50,7 +50,7 @@ class Changes:
 
     def sentences(self, organ: str) -> list[str]:
         """The changes that are worth a note, each with its millilitres and its part of what is kept."""
-        told = (
+        found = (
             (self.dropped_ml - self.brain_ml - self.fluid_ml, "lay apart and were dropped"),
             (self.brain_ml, "lay in bone on all sides, as a brain does, and were dropped"),
             (self.fluid_ml, "of fluid lay on it and were dropped"),
@@ -58,8 +58,10 @@ class Changes:
             (self.moved_ml, "lay on this side under the other side's name and were given to it"),
             (self.outside_ml, f"lay outside the {host_of(organ)} and were dropped"),
         )
-        part = [f" ({ml / self.kept_ml:.0%} of it)" if self.kept_ml else "" for ml, _ in told]
-        return [f"{organ}: {ml:.1f} ml{of} {what}" for (ml, what), of in zip(told, part, strict=True) if ml >= WORTH_ML]
+        part = [f" ({ml / self.kept_ml:.0%} of it)" if self.kept_ml else "" for ml, _ in found]
+        return [
+            f"{organ}: {ml:.1f} ml{of} {what}" for (ml, what), of in zip(found, part, strict=True) if ml >= WORTH_ML
+        ]
 
 
 def postprocess(

@@ -1,4 +1,4 @@
-"""Progress of long work, told without knowing who listens: iterating over items through a track."""
+"""Progress of long work: items are iterated through a track, which may show a bar."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar

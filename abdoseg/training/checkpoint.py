@@ -113,9 +113,9 @@ def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tup
             moments |= {name: torch.empty_like(parameter).copy_(tensor)
                         for name, tensor in moments.items() if tensor.shape == parameter.shape}  # fmt: skip
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        told = " ".join(str(error).split())[:200]
+        detail = " ".join(str(error).split())[:200]
         raise TrainingError(
-            f"{path}: no checkpoint of this recipe ({told}); name another folder with -o, or --overwrite it"
+            f"{path}: no checkpoint of this recipe ({detail}); name another folder with -o, or --overwrite it"
         ) from error
     random = _under("random.", tensors)
     if "cpu" in random:

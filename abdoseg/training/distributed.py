@@ -53,7 +53,7 @@ class World:
             return
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients]).div_(self.size)
-        with self._lost_is_told():
+        with self._lost_process_errors():
             distributed.all_reduce(flat)
         for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
@@ -65,18 +65,18 @@ class World:
         tensor = torch.tensor(values, dtype=torch.float64)
         if distributed.get_backend() == "nccl":
             tensor = tensor.cuda()
-        with self._lost_is_told():
+        with self._lost_process_errors():
             distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
         return tuple(tensor.tolist())
 
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:
-            with self._lost_is_told():
+            with self._lost_process_errors():
                 distributed.barrier(self.waiting)
 
     @contextmanager
-    def _lost_is_told(self) -> Iterator[None]:
+    def _lost_process_errors(self) -> Iterator[None]:
         """Around what fails only when another process has ended."""
         try:
             yield

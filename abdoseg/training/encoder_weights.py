@@ -50,8 +50,8 @@ def _put(encoder: nn.Module, given: dict[str, Tensor], path: Path) -> None:
         if tensor.shape != wanted[name].shape
     ]
     if missing or apart:
-        told = [f"{len(missing)} of {len(wanted)} tensors are missing ({', '.join(missing[:3])})"] if missing else []
-        raise ModelError(f"{path}: another network's encoder: {'; '.join([*told, *apart[:3]])}")
+        absent = [f"{len(missing)} of {len(wanted)} tensors are missing ({', '.join(missing[:3])})"] if missing else []
+        raise ModelError(f"{path}: another network's encoder: {'; '.join([*absent, *apart[:3]])}")
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(fitting[name])

@@ -1,4 +1,4 @@
-"""History of a run: log.csv, an epoch a row, and the watchers that are told after each step and epoch."""
+"""History of a run: log.csv, an epoch a row, and the watchers that are called after each step and epoch."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Epoch:
 
 
 class Watcher(Protocol):
-    """Is told how a run goes."""
+    """Is called as a run goes on."""
 
     def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
         """After each step. fraction: how much of the run is done."""
@@ -74,7 +74,7 @@ def append(path: Path, epoch: Epoch, organs: Sequence[str]) -> None:
     """Adds a line to log.csv, on disk before this returns; none or a whole one. Raises OutputError."""
     row = epoch.row(organs)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(row))
+    writer = csv.DictWriter(text, list(row), lineterminator="\n")
     try:
         with path.open("ab", buffering=0) as file:
             before = file.tell()

@@ -21,7 +21,7 @@ class RunLimits:
     Attributes:
         time_budget_s: seconds of the whole run, all its sittings; the learning rate then follows the clock.
         early_stopping: epochs without a better validation after which the run ends.
-        stop: asked after each step whether to end.
+        stop: called after each step, whether to end.
     """
 
     time_budget_s: float | None = None

@@ -7,7 +7,7 @@ from abdoseg.anatomy.reference_ranges import HEALTHY_ML, NEWBORN_ML, expected_hu
 
 
 @pytest.mark.parametrize("organ", MAIN)
-def test_every_delivered_organ_has_its_references(organ):
+def test_every_output_organ_has_its_references(organ):
     low, high = HEALTHY_ML[organ]
     assert NEWBORN_ML[organ] < low < high
     dark, bright = expected_hu(organ)

@@ -95,7 +95,7 @@ def scans(folders: list[Path], patients: int, made_up: int) -> Iterator[tuple[st
             yield f"{name} {seed}", voxels, np.zeros(voxels.shape, np.uint8), SPACING_MM
 
 
-def judged(model: Model, voxels: Array, spacing_mm: tuple[float, ...]) -> tuple[dict[int, int], float | None]:
+def found_organs(model: Model, voxels: Array, spacing_mm: tuple[float, ...]) -> tuple[dict[int, int], float | None]:
     """Voxels by label in the result, and the confidence of the surest organ before anything was removed.
 
     None when the HU gave away that there is no trunk, so that no confidence was asked for.
@@ -126,7 +126,7 @@ def main() -> None:
     wholes: list[float | None] = []
     wrong = 0
     for name, voxels, labels, spacing_mm in scans(chosen.folders, chosen.patients, chosen.made_up):
-        found, surest = judged(model, voxels, spacing_mm)
+        found, surest = found_organs(model, voxels, spacing_mm)
         truth = {label: int((labels == label).sum()) for label in MAIN}
         seen = any(truth.values())
         (wholes if seen else without).append(surest)
@@ -134,8 +134,8 @@ def main() -> None:
         wrong += bool(bad)
         if bad:
             ml = np.prod(spacing_mm) / 1000
-            told = ", ".join(f"label {n}: {found[n] * ml:.1f} ml (truth {truth[n] * ml:.1f})" for n in bad)
-            print(f"{name}: {told}; the surest organ {surest or 0:.3f}", flush=True)
+            organs = ", ".join(f"label {n}: {found[n] * ml:.1f} ml (truth {truth[n] * ml:.1f})" for n in bad)
+            print(f"{name}: {organs}; the surest organ {surest or 0:.3f}", flush=True)
     print(f"{len(without)} scans without organs, {len(wholes)} with; {wrong} wrong")
     for which, them in (("without", without), ("with", wholes)):
         sure = [one for one in them if one is not None]

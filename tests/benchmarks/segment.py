@@ -106,8 +106,8 @@ def volumes(labels: str, repeat: int = 3) -> None:
             ]
     for name, column in (("boxes", 0), ("volumes", 1)):
         ordered = sorted(times, key=lambda order: times[order][column])
-        said = [f"{times[order][column]:.3f} s ({order})" for order in (ordered[0], ordered[24], ordered[-1])]
-        print(f"{name}: fastest {said[0]}, median {said[1]}, slowest {said[2]}")
+        texts = [f"{times[order][column]:.3f} s ({order})" for order in (ordered[0], ordered[24], ordered[-1])]
+        print(f"{name}: fastest {texts[0]}, median {texts[1]}, slowest {texts[2]}")
 
 
 def info(scan: str, repeat: int = 5) -> None:

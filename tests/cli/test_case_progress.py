@@ -20,5 +20,5 @@ def test_the_bar_says_how_many_are_done_and_how_long_it_still_takes(monkeypatch)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (240, "4 min"), (9000, "2.5 h")])
-def test_durations_are_said_as_people_say_them(seconds, words):
+def test_durations_are_reported_as_people_say_them(seconds, words):
     assert duration(seconds) == words

@@ -60,7 +60,7 @@ def test_a_reader_that_has_heard_enough_is_no_failure(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_under_standard_output_is_told_in_one_line(tmp_path):
+def test_a_full_disk_under_standard_output_is_reported_in_one_line(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"no scan")
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "abdoseg", "check", str(tmp_path)], stdout=full,

@@ -57,7 +57,7 @@ def test_json_holds_both(runs):
     assert {row["metric"] for row in found["differences"]} == {"dice", "nsd", "hd95_mm"}
 
 
-def test_runs_of_one_name_are_told_apart_by_their_parents(tmp_path):
+def test_runs_of_one_name_are_kept_apart_by_their_parents(tmp_path):
     first, truth = cohort(tmp_path / "x", [0])
     second, _ = cohort(tmp_path / "y", [1])
     assert list(json.loads(run(first, second, truth, "--json", "-q").stdout)["runs"]) == ["x/pred", "y/pred"]

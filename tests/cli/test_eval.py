@@ -63,7 +63,7 @@ def test_json_is_data_alone_and_holds_the_names_of_old(tmp_path):
     assert found["confusion"]["names"][:2] == ["background", "liver"]
 
 
-def test_infinity_and_nothing_are_told_apart(tmp_path):
+def test_infinity_and_nothing_are_kept_apart(tmp_path):
     empty = body()
     empty[empty == 4] = 0
     pred, truth = cohort(tmp_path, [0, 0], truths=[body(), empty])
@@ -105,7 +105,7 @@ def test_a_scheme_may_come_from_a_file(tmp_path):
     assert "no label scheme" in run(*pair, "--gt-labels", "flair22").stderr
 
 
-def test_tolerances_and_surfaces_are_asked_for(tmp_path):
+def test_tolerances_and_surfaces_can_be_chosen(tmp_path):
     pred, truth = cohort(tmp_path, [2])
     wanted = [pred, truth, "--json", "--tolerance", "2", "--tolerance", "liver=1"]
     plain = {row["organ"]: row for row in json.loads(run(*wanted).stdout)["cases"]}
@@ -156,13 +156,13 @@ def test_labels_that_the_scheme_does_not_know_are_named(tmp_path):
     pair = write(tmp_path / "a.nii.gz", strange), write(tmp_path / "b.nii.gz", body())
     out, report = tmp_path / "s.csv", tmp_path / "r.html"
     result = run(*pair, "--json", "-o", out, "--report", report)
-    said = "labels of predictions that --pred-labels has no name for, counted as background: 77 (in b)"
+    warning = "labels of predictions that --pred-labels has no name for, counted as background: 77 (in b)"
     assert result.stderr.count("77") == 1
-    assert said in result.stderr
-    assert said in report.read_text()
+    assert warning in result.stderr
+    assert warning in report.read_text()
     found = json.loads(result.stdout)
     assert found["unknown_labels"] == {"truth": {}, "prediction": {"77": ["b"]}}
-    assert said in found["warnings"]
+    assert warning in found["warnings"]
     last = rows(tmp_path / "s_summary.csv")[-1]
     assert (last["organ"], last["metric"], last["n"], last["mean"]) == ("label 77", "unknown_in_prediction", "1", "")
 

@@ -93,7 +93,7 @@ def test_a_record_stands_for_its_labelmap_and_a_folder_of_results_for_all(out):
     assert run(out, out / "one.json", "--stl", "--together")[1] == [str(out / "one.stl"), str(out / "two.stl")]
 
 
-def test_a_scan_that_has_gone_is_said_and_done_without(out):
+def test_a_scan_that_has_gone_is_reported_and_done_without(out):
     (out.parent / "ct" / "one_0000.nii.gz").unlink()
     _, (table,), talk = run(out / "one_seg.nii.gz", "--csv")
     assert "not there any more; name it with --scan" in talk
@@ -167,7 +167,7 @@ def test_a_folder_of_masks_is_a_labelmap(out):
         run(out.parent / "ct", "--csv")
 
 
-def test_an_organ_looked_for_and_not_found_is_said_and_has_a_row_of_zero(out):
+def test_an_organ_looked_for_and_not_found_is_reported_and_has_a_row_of_zero(out):
     labels = labels_of(OURS)
     labels[labels == OURS["spleen"]] = 0
     save(out / "one_seg.nii.gz", labels)
@@ -280,7 +280,7 @@ def test_help_lists_every_format_and_imports_nothing_heavy():
         "import sys; from abdoseg.cli.export import export; "
         "print(sorted({'numpy', 'PIL', 'scipy', 'torch', 'trimesh'} & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
     text = CliRunner().invoke(export, ["--help"]).output
     assert all(f"--{name}" in text for name in EXPORTERS)

@@ -17,7 +17,7 @@ START = "import gc, sys; from abdoseg.cli.process import import_torch; import_to
 STATE = "print(os.environ.get('GOMP_SPINCOUNT'), sys.getswitchinterval(), igzip.READ_BUFFER_SIZE)\n"
 
 
-def told(code, **environment):
+def printed(code, **environment):
     untuned = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
                           env=untuned | environment)  # fmt: skip
@@ -34,7 +34,7 @@ def test_what_only_the_compiler_needs_is_not_imported_but_can_be():
         "from torch.export import export\n"
         "with torch.no_grad(): print(len(export(torch.nn.ReLU(), (torch.ones(2),)).graph.nodes))"
     )
-    registrations, export, *rest = told(START + code)
+    registrations, export, *rest = printed(START + code)
     assert (registrations, rest) == ("False", ["True", "3", "3"])
     assert export == "False" or tuple(map(int, version("torch").split(".")[:2])) < (2, 13)  # 2.8 asks for it itself
 
@@ -52,22 +52,22 @@ def test_what_stands_for_a_module_becomes_it_when_asked_for_anything():
         "print(callable(late['torch._meta_registrations'].meta_mm))\n"
         "print(hasattr(sys.modules['torch.export'], '__file__'))"
     )
-    assert told(STANDING + code) == ["False", "True", "True", "True"]
+    assert printed(STANDING + code) == ["False", "True", "True", "True"]
 
 
 def test_a_part_of_what_stands_in_can_be_imported():
     code = "from torch.export.graph_signature import ExportGraphSignature; print(torch.export.__file__ is not None)"
-    assert told(STANDING + code) == ["True"]
+    assert printed(STANDING + code) == ["True"]
 
 
 def test_networks_run_and_garbage_is_collected_again():
     code = "print(torch.nn.Linear(1, 1)(torch.ones(4, 1)).shape[0], gc.isenabled())"
-    assert told(START + code) == ["4", "True"]
+    assert printed(START + code) == ["4", "True"]
 
 
 def test_a_pytorch_that_is_there_is_left_alone():
     code = "print(torch._meta_registrations is before)"
-    assert told("import torch; before = torch._meta_registrations\n" + START + code) == ["True"]
+    assert printed("import torch; before = torch._meta_registrations\n" + START + code) == ["True"]
 
 
 def test_networks_on_slices_can_be_made_afterwards():
@@ -76,7 +76,7 @@ def test_networks_on_slices_can_be_made_afterwards():
         "from abdoseg.model.weights import build_network; from abdoseg.training.recipes import RECIPES\n"
         "print(build_network(RECIPES['manet'].plan().network).multiples)"
     )
-    assert told(START + code)
+    assert printed(START + code)
 
 
 def test_the_library_leaves_the_process_as_it_is(tmp_path):
@@ -87,16 +87,16 @@ def test_the_library_leaves_the_process_as_it_is(tmp_path):
         f"result = abdoseg.segment({str(tmp_path / 'scan.nii.gz')!r}, model=phantom_balls.model())\n" + STATE +
         "print(result.labelmap.mask('liver').any(), 'abdoseg.cli' in sys.modules)"
     )  # fmt: skip
-    before = told("import os, sys; from isal import igzip\n" + STATE)
+    before = printed("import os, sys; from isal import igzip\n" + STATE)
     paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    assert told(code, PYTHONPATH=paths) == [*before, *before, "True", "False"]
+    assert printed(code, PYTHONPATH=paths) == [*before, *before, "True", "False"]
 
 
 def test_the_command_line_tunes_its_process_but_for_what_the_user_has_set():
     tuned = "import os, sys; from isal import igzip; from abdoseg.cli.process import tune_process; tune_process()\n"
-    assert told(tuned + STATE) == ["1000", "0.0005", str(2**22)]
-    assert told(tuned + STATE, GOMP_SPINCOUNT="7")[0] == "7"
-    assert told(tuned + STATE, OMP_WAIT_POLICY="active")[0] == "None"
+    assert printed(tuned + STATE) == ["1000", "0.0005", str(2**22)]
+    assert printed(tuned + STATE, GOMP_SPINCOUNT="7")[0] == "7"
+    assert printed(tuned + STATE, OMP_WAIT_POLICY="active")[0] == "None"
 
 
 def test_a_process_that_leaves_has_said_everything():
@@ -119,4 +119,4 @@ def test_warnings_of_letters_out_of_place_in_dicom_headers_are_not_shown():
         "    return [word in shown.getvalue() for word in ('exceeds', 'Doe', 'ours')]\n"
         "warnings.simplefilter('always'); print(*warned()); ignore_dicom_warnings(); print(*warned())"
     )
-    assert told(code) == ["True"] * 3 + ["False", "False", "True"]
+    assert printed(code) == ["True"] * 3 + ["False", "False", "True"]

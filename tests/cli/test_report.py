@@ -16,7 +16,7 @@ def report(*words):
     return CliRunner().invoke(commands, ["report", *map(str, words)], standalone_mode=False)
 
 
-def test_the_two_files_are_told_on_stdout_and_what_is_in_them_on_stderr(tmp_path):
+def test_the_two_files_are_reported_on_stdout_and_what_is_in_them_on_stderr(tmp_path):
     write_results(tmp_path, 5, failures=1)
     result = report(tmp_path)
     assert result.stdout.splitlines() == [str(tmp_path / "cohort.csv"), str(tmp_path / "index.html")]

@@ -185,7 +185,7 @@ def test_so_is_an_export_that_exists(path, tmp_path, monkeypatch):
     assert run(path, "-o", tmp_path / "out", "--stl", "--together").return_value == 0
 
 
-def test_a_bug_is_told_with_its_traceback_even_when_quiet(path, tmp_path, monkeypatch):
+def test_a_bug_is_reported_with_its_traceback_even_when_quiet(path, tmp_path, monkeypatch):
     def broken(*args):
         raise ZeroDivisionError("oh")
 
@@ -253,11 +253,11 @@ def test_resume_passes_over_what_is_done_and_redoes_what_is_half_done(path, tmp_
 
 def test_resume_tells_cases_that_were_done_before_as_it_tells_new_ones(path, tmp_path):
     (done,) = map(json.loads, run(path, "-o", tmp_path / "out", "--json").stdout.splitlines())
-    (told,) = map(json.loads, run(path, "-o", tmp_path / "out", "--json", "--resume").stdout.splitlines())
-    for was, now in zip(done.pop("volumes"), told.pop("volumes"), strict=True):
+    (shown,) = map(json.loads, run(path, "-o", tmp_path / "out", "--json", "--resume").stdout.splitlines())
+    for was, now in zip(done.pop("volumes"), shown.pop("volumes"), strict=True):
         for name, value in was.items():
             assert now[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
-    assert told == done
+    assert shown == done
 
 
 def test_resume_does_again_what_was_asked_for_otherwise_and_takes_no_scan_for_another(path, tmp_path):
@@ -415,8 +415,8 @@ def test_all_organs_are_those_that_the_model_knows(path, tmp_path):
 
 
 def test_the_error_for_an_unknown_organ_lists_what_the_model_knows(path, tmp_path):
-    told = str(run(path, "-o", tmp_path / "o", "--organs", "heart muscle").exception)
-    assert "no such organ; the model knows liver, kidney_right, kidney_left, spleen, pancreas, or say all" in told
+    shown = str(run(path, "-o", tmp_path / "o", "--organs", "heart muscle").exception)
+    assert "no such organ; the model knows liver, kidney_right, kidney_left, spleen, pancreas, or say all" in shown
 
 
 def test_an_organ_that_the_model_does_not_know_is_refused_before_the_first_scan_is_done(path, tmp_path):
@@ -425,7 +425,7 @@ def test_an_organ_that_the_model_does_not_know_is_refused_before_the_first_scan_
     assert not (tmp_path / "o" / "ledger.jsonl").exists()
 
 
-def test_organs_that_a_scheme_has_no_number_for_are_said(path, tmp_path):
+def test_organs_that_a_scheme_has_no_number_for_are_reported(path, tmp_path):
     assert (
         "warning: --labels msd-liver: it has no number for kidney_right, kidney_left, spleen: not written"
         in run(path, "-o", tmp_path / "o", "--labels", "msd-liver").stderr
@@ -434,9 +434,9 @@ def test_organs_that_a_scheme_has_no_number_for_are_said(path, tmp_path):
 
 def test_an_output_that_is_a_file_is_said_to_have_to_be_a_folder(path, tmp_path):
     (tmp_path / "results").write_text("")
-    told = str(run(path, "-o", tmp_path / "results").exception)
+    shown = str(run(path, "-o", tmp_path / "results").exception)
     assert (
-        told == f"{tmp_path / 'results'}: a file; name a folder for the results, or a .nii.gz for one scan's labelmap"
+        shown == f"{tmp_path / 'results'}: a file; name a folder for the results, or a .nii.gz for one scan's labelmap"
     )
 
 

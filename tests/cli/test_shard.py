@@ -26,7 +26,7 @@ def test_every_task_of_an_array_has_its_shard_whatever_its_first_number(environm
 
 @pytest.mark.parametrize("name", ["PBS_ARRAY_INDEX", "PBS_ARRAYID"])
 @pytest.mark.parametrize("first", [0, 1])
-def test_pbs_is_told_how_many_tasks_there_are(name, first):
+def test_the_number_of_tasks_is_given_for_pbs(name, first):
     shards = [resolve_shard("auto/3", {name: str(n)}) for n in range(first, first + 3)]
     assert sorted(shards) == ["1/3", "2/3", "3/3"]
     with pytest.raises(UsageError, match="give auto/N"):

@@ -117,11 +117,11 @@ def test_two_deterministic_runs_give_the_same_weights(here):
 
 
 def test_a_dry_run_only_says_what_it_understood(here):
-    told = run(*TRAIN, "--val-cases", "case1,case2", "--dry-run").stderr
-    assert "3 cases" in told and "1 liver, 2 kidney_right, 3 spleen" in told and "validate: case1, case2" in told
+    stderr = run(*TRAIN, "--val-cases", "case1,case2", "--dry-run").stderr
+    assert "3 cases" in stderr and "1 liver, 2 kidney_right, 3 spleen" in stderr and "validate: case1, case2" in stderr
     assert not (here / "run").exists()
     with Image.open(here / "abdoseg-cache" / "case1.png") as picture:
-        assert picture.width > 300 and "abdoseg-cache/case1.png" in told
+        assert picture.width > 300 and "abdoseg-cache/case1.png" in stderr
 
 
 def test_recipes_are_listed_by_a_flag_and_in_the_help():
@@ -186,14 +186,14 @@ def test_what_contradicts_itself_is_refused_before_any_work(words, message, here
     assert not (here / "abdoseg-cache").exists()
 
 
-def test_an_unknown_recipe_or_dataset_is_told(here):
+def test_an_unknown_recipe_or_dataset_is_reported(here):
     with pytest.raises(UsageError, match=r"vnet-softmax, vnet-dice"):
         run("train", "--data", "FLARE22", "--recipe", "nope")
     with pytest.raises(DatasetError, match="nowhere: no such folder or file"):
         run("train", "--data", "nowhere", "--recipe", "r.json")
 
 
-def test_a_network_that_cannot_be_built_is_told_before_the_data_is_packed(here, monkeypatch):
+def test_a_network_that_cannot_be_built_is_reported_before_the_data_is_packed(here, monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(ModelError, match=r"pip install 'abdoseg\[slices\]'"):
         run("train", "--data", "FLARE22", "--recipe", "manet")
@@ -206,8 +206,8 @@ def test_a_run_may_begin_with_the_weights_of_another(here):
     assert "begin" not in run(*TRAIN, "-o", "second", "--from", "first/best.safetensors", *more).stderr
     assert json.loads((here / "second" / "recipe.json").read_text())["progressive"] == []
     assert "began from: first/best.safetensors, SHA-256" in (here / "second" / "MODEL_CARD.md").read_text()
-    told = run(*TRAIN, "-o", "third", "--from", "second/best.safetensors").stderr
-    assert "knows nothing of kidney_right, kidney_left, which begin anew" in told
+    stderr = run(*TRAIN, "-o", "third", "--from", "second/best.safetensors").stderr
+    assert "knows nothing of kidney_right, kidney_left, which begin anew" in stderr
     with pytest.raises(
         ModelError, match=r"organs: these weights do not fit the recipe: .*widths .* there and \[4, 8\] here"
     ):
@@ -218,8 +218,8 @@ def test_a_dataset_of_healthy_livers_teaches_tumours(here):
     (here / "r.json").write_text(json.dumps({**RECIPE_JSON, "organs": [*MAIN, "liver_tumour"], "tumours": 1.0}))
     run(*TRAIN, "-o", "none", "-q")
     assert "liver_tumour" not in json.loads((here / "none" / "recipe.json").read_text())["organs"]
-    told = run(*TRAIN, "--healthy-liver", "FLARE22", "-o", "some").stderr
-    assert "liver_tumour" in told
+    stderr = run(*TRAIN, "--healthy-liver", "FLARE22", "-o", "some").stderr
+    assert "liver_tumour" in stderr
     assert "liver_tumour" in json.loads((here / "some" / "recipe.json").read_text())["organs"]
     with pytest.raises(click.UsageError, match="--healthy-liver elsewhere: no such --data; name one of FLARE22"):
         run(*TRAIN, "--healthy-liver", "elsewhere", "-o", "other")
@@ -258,11 +258,11 @@ def test_neither_auto_nor_a_number_is_refused(text):
 
 
 def test_on_a_cpu_auto_leaves_the_recipes_batch_and_takes_no_processes(here):
-    told = run(*TRAIN, "--batch", "auto").stderr
+    stderr = run(*TRAIN, "--batch", "auto").stderr
     recipe = json.loads((here / "run" / "recipe.json").read_text())
-    assert (recipe["batch"], recipe["learning_rate"]) == (RECIPE.batch, 1.5e-3) and "processes draw" not in told
-    told = run(*TRAIN, "--workers", "1", "-o", "other").stderr
-    assert "1 processes draw patches on cpu" in told
+    assert (recipe["batch"], recipe["learning_rate"]) == (RECIPE.batch, 1.5e-3) and "processes draw" not in stderr
+    stderr = run(*TRAIN, "--workers", "1", "-o", "other").stderr
+    assert "1 processes draw patches on cpu" in stderr
     same = [(here / name / "log.csv").read_text().split(",")[-1] for name in ("run", "other")]
     assert same[0] == same[1]
 
@@ -330,6 +330,6 @@ def test_several_recipes_are_trained_on_one_split_and_end_in_a_table(here):
         (("--recipe", "r.json,default", "--from", "organs"), "leave --from out"),
     ],
 )
-def test_what_several_recipes_cannot_be_given_with_is_told(here, more, message):
+def test_what_several_recipes_cannot_be_given_with_is_reported(here, more, message):
     with pytest.raises(click.UsageError, match=message):
         run("train", "--data", "FLARE22", *more)

@@ -55,7 +55,7 @@ def test_patient_folders_of_nifti_are_descended(tmp_path):
     ("scan", "labels"),
     [("a_ct.nii.gz", "a_seg.nii.gz"), ("images/a_0000.nii.gz", "labels/a.nii.gz"), ("p/ct.nii.gz", "p/seg.nii.gz")],
 )
-def test_labels_beside_their_scans_are_left_out_and_said(tmp_path, caplog, scan, labels):
+def test_labels_beside_their_scans_are_left_out_and_reported(tmp_path, caplog, scan, labels):
     nifti(tmp_path / scan)
     nifti(tmp_path / labels, 1)
     assert [found.path for found in find_scans(tmp_path)] == [tmp_path / scan]
@@ -82,7 +82,7 @@ def test_a_dicom_root_with_two_patients_gives_a_case_a_study_named_by_folder(tmp
     assert names(tmp_path) == ["a", "0001"]
 
 
-def test_two_patients_in_one_flat_folder_are_told_apart_by_series(tmp_path):
+def test_two_patients_in_one_flat_folder_are_kept_apart_by_series(tmp_path):
     for number, uid in (("4", "1.1"), ("7", "1.2")):
         for file in study(tmp_path / uid, number, uid):
             (tmp_path / "flat").mkdir(exist_ok=True)
@@ -95,7 +95,7 @@ def test_two_patients_in_one_flat_folder_are_told_apart_by_series(tmp_path):
         assert read_scan(case.scan, series=case.series).voxels.shape == body().shape
 
 
-def test_series_without_numbers_are_told_apart_by_a_digest_and_never_by_who_the_patient_is(tmp_path):
+def test_series_without_numbers_are_kept_apart_by_a_digest_and_never_by_who_the_patient_is(tmp_path):
     for uid in ("1.1", "1.2"):
         for file in study(tmp_path / uid, "1", uid):
             (tmp_path / "flat").mkdir(exist_ok=True)
@@ -214,7 +214,7 @@ def test_labels_in_a_zip_are_left_out_as_in_a_folder(tmp_path, caplog):
     assert "f.zip: labels beside their scans are left out (1), such as a/seg.nii.gz" in caplog.text
 
 
-def test_dicom_that_is_no_ct_is_said_and_other_files_are_not(tmp_path, caplog):
+def test_dicom_that_is_no_ct_is_reported_and_other_files_are_not(tmp_path, caplog):
     study(tmp_path / "ct", company=["dose_report"])
     nifti(tmp_path / "n.nii.gz")
     write_series(tmp_path / "mr", body(), AXIAL, modality="MR")

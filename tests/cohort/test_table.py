@@ -49,7 +49,7 @@ def test_records_alone_are_enough_and_what_others_wrote_is_passed_over(tmp_path)
     assert [row.case for row in read_cohort(tmp_path)] == ["a"]
 
 
-def test_a_folder_without_results_is_told(tmp_path):
+def test_a_folder_without_results_is_reported(tmp_path):
     with pytest.raises(OutputError, match="holds no results of abdoseg segment"):
         read_cohort(tmp_path)
 
@@ -84,7 +84,7 @@ def test_two_lines_say_what_the_table_says(tmp_path):
     assert volumes.startswith("median volumes: liver 1") and "(1 far off)" in volumes
 
 
-def test_a_row_without_volumes_is_no_outlier_and_no_organ_is_said():
+def test_a_row_without_volumes_is_no_outlier_and_no_organ_is_reported():
     assert summary([CohortRow("a", "bad")]) == ["0 of 1 cases are done, 1 failed, 0 to review", "median volumes: none"]
 
 

@@ -39,7 +39,7 @@ def test_all_grids_that_differ_are_named_with_their_numbers(tmp_path):
     assert "--resample nearest" in str(caught.value)
 
 
-def test_resampling_is_done_by_name_and_said(tmp_path):
+def test_resampling_is_done_by_name_and_reported(tmp_path):
     folders = cohort(tmp_path, [0])
     shifted = np.diag([1.0, 1.0, 2.0, 1.0])
     shifted[2, 3] = 2.0
@@ -49,7 +49,7 @@ def test_resampling_is_done_by_name_and_said(tmp_path):
     assert any("resampled (nearest)" in text for text in found.warnings)
 
 
-def test_organs_only_in_truths_are_left_out_and_said_or_counted_when_asked(tmp_path):
+def test_organs_only_in_truths_are_left_out_and_reported_or_counted_when_asked(tmp_path):
     labels = body()
     labels[21:23, 1:3, 1:3] = 6
     folders = cohort(tmp_path, [0], truths=[labels])
@@ -63,7 +63,7 @@ def test_organs_only_in_truths_are_left_out_and_said_or_counted_when_asked(tmp_p
     ]
 
 
-def test_organs_only_in_predictions_are_left_out_and_said_or_counted_when_asked(tmp_path):
+def test_organs_only_in_predictions_are_left_out_and_reported_or_counted_when_asked(tmp_path):
     labels = body()
     labels[21:23, 1:3, 1:3] = 6
     folders = cohort(tmp_path, [0])
@@ -92,8 +92,8 @@ def test_schemes_are_matched_by_organ_not_by_number(tmp_path):
 def test_swapped_sides_and_a_wrong_scheme_are_pointed_at(tmp_path):
     swapped, totalseg = np.array([0, 1, 3, 2, 4], np.uint8), np.array([0, 5, 2, 3, 1], np.uint8)
     found = run(cohort(tmp_path, [0, 0, 2], truths=[swapped[body()], totalseg[body()], body()]))
-    told = [text for text in found.warnings if "sides are swapped" in text]
-    assert [text.split(":")[0] for text in told] == [
+    swaps = [text for text in found.warnings if "sides are swapped" in text]
+    assert [text.split(":")[0] for text in swaps] == [
         "kidney_right of the truth is kidney_left in the prediction (in c0)",
         "kidney_left of the truth is kidney_right in the prediction (in c0)",
         "liver of the truth is spleen in the prediction (in c1)",
@@ -115,7 +115,7 @@ def test_two_empty_maps_have_rows_that_say_so(tmp_path):
     assert any("no organ was compared" in text for text in found.warnings)
 
 
-def test_predicted_organs_that_the_truth_cannot_name_are_said(tmp_path):
+def test_predicted_organs_that_the_truth_cannot_name_are_reported(tmp_path):
     liver = np.where(body() == 1, 1, 0).astype(np.uint8)
     found = run(cohort(tmp_path, [0], truths=[liver]), reading=ReadOptions(truth_scheme="msd-liver"))
     assert [score.organ for score in found.scores] == ["liver"]

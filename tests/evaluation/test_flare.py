@@ -63,7 +63,7 @@ def test_an_aorta_on_one_slice_only_is_not_a_number(tmp_path):
     assert math.isnan(by_organ(run(tmp_path, truth, prediction))["aorta"].dsc)
 
 
-def test_why_is_said_where_numbers_differ_and_only_there(tmp_path):
+def test_why_is_reported_where_numbers_differ_and_only_there(tmp_path):
     wide = (2.0, 2.0, 2.5)  # two voxels are more than the kidneys' 3 mm
     rows = by_organ(run(tmp_path, flare_body(), flare_body(2), spacing=wide))
     assert rows["kidney_left"].nsd != pytest.approx(rows["kidney_left"].ours_nsd, abs=1e-4)

@@ -19,14 +19,14 @@ def test_equal_grids_do_not_differ_and_a_hair_is_tolerated():
 def test_a_shift_is_given_in_millimetres():
     shifted = np.eye(4)
     shifted[1, 3] = 2.5
-    said = grid_difference(Geometry((4, 4, 4), np.eye(4)), Geometry((4, 4, 4), shifted), 0.1)
-    assert "2.5 mm apart" in said
-    assert "tolerance 0.1 mm" in said
+    difference = grid_difference(Geometry((4, 4, 4), np.eye(4)), Geometry((4, 4, 4), shifted), 0.1)
+    assert "2.5 mm apart" in difference
+    assert "tolerance 0.1 mm" in difference
 
 
 def test_shapes_are_given_with_their_spacings():
-    said = grid_difference(Geometry((4, 4, 4), np.eye(4)), Geometry((2, 4, 4), np.diag([2.0, 1, 1, 1])), 0.1)
-    assert said == "the prediction has 2 x 4 x 4 voxels of 2 x 1 x 1 mm, the truth 4 x 4 x 4 of 1 x 1 x 1 mm"
+    difference = grid_difference(Geometry((4, 4, 4), np.eye(4)), Geometry((2, 4, 4), np.diag([2.0, 1, 1, 1])), 0.1)
+    assert difference == "the prediction has 2 x 4 x 4 voxels of 2 x 1 x 1 mm, the truth 4 x 4 x 4 of 1 x 1 x 1 mm"
 
 
 @pytest.mark.parametrize("method", ["nearest", "linear"])

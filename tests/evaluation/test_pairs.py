@@ -68,7 +68,7 @@ def test_an_empty_folder_of_predictions_misses_every_case(tmp_path):
     assert found.missing == ("a", "b")
 
 
-def test_no_truths_and_no_folder_are_said(tmp_path):
+def test_no_truths_and_no_folder_are_reported(tmp_path):
     pred = touch(tmp_path / "pred", "a.nii.gz")
     with pytest.raises(DatasetError, match="no label files"):
         find_pairs(pred, touch(tmp_path / "gt", "notes.txt"))

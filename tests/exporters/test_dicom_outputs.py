@@ -51,7 +51,7 @@ SERIES = {
 }
 
 
-def painted():
+def drawn_labels():
     """(I, J, K) as `write_series` has them: holes, islands that touch at a corner, one voxel, a cut organ."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:14, 3:15, 1:8] = 1
@@ -72,7 +72,7 @@ def case(folder, affine=AXIAL, labels=None, **variations):
     index = np.linalg.inv(affine) @ volume.geometry.affine
     points = np.stack(np.meshgrid(*map(np.arange, volume.geometry.shape), indexing="ij"), axis=-1)
     i, j, k = np.moveaxis(np.rint(points @ index[:3, :3].T + index[:3, 3]).astype(int), -1, 0)
-    placed = (painted() if labels is None else labels)[i, j, k]
+    placed = (drawn_labels() if labels is None else labels)[i, j, k]
     return Job.measured("c", Labelmap(placed, volume.geometry, volume.stored, ORGANS), reference=folder)
 
 
@@ -106,7 +106,7 @@ def read_seg(path, affine):
 def test_seg_reads_back_voxel_for_voxel(tmp_path, name, kind):
     job = replace(case(tmp_path / "ct", SERIES[name]), options=ExportOptions(seg_type=kind))
     (file,) = export(job, tmp_path, ["dicom-seg"])
-    assert (read_seg(file, SERIES[name]) == painted()).all()
+    assert (read_seg(file, SERIES[name]) == drawn_labels()).all()
 
 
 @pytest.mark.parametrize(("order", "signs"), [*product(permutations(range(3)), product((1, -1), repeat=3))])
@@ -115,7 +115,7 @@ def test_seg_reads_back_in_all_48_orientations(tmp_path, order, signs):
     affine[:3, :3] = np.eye(3)[:, order] * np.array(signs) * [0.8, 0.8, 2.0]
     affine[:3, 3] = 5, -9, 13
     (file,) = export(case(tmp_path / "ct", affine), tmp_path, ["dicom-seg"])
-    assert (read_seg(file, affine) == painted()).all()
+    assert (read_seg(file, affine) == drawn_labels()).all()
 
 
 @pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
@@ -123,9 +123,9 @@ def test_a_multiframe_series_is_referred_to_frame_by_frame(tmp_path, kind):
     job = case(tmp_path / "ct", enhanced=ENHANCED_CT)
     (file,) = export(job, tmp_path, [kind])
     if kind == "dicom-seg":
-        assert (read_seg(file, AXIAL) == painted()).all()
+        assert (read_seg(file, AXIAL) == drawn_labels()).all()
     else:
-        assert (rasterised(file, AXIAL) == painted()).all()
+        assert (rasterised(file, AXIAL) == drawn_labels()).all()
         contour = pydicom.dcmread(file).ROIContourSequence[0].ContourSequence[0]
         assert 1 <= contour.ContourImageSequence[0].ReferencedFrameNumber <= SHAPE[2]
 
@@ -134,12 +134,12 @@ def test_a_multiframe_series_is_referred_to_frame_by_frame(tmp_path, kind):
 def test_missing_slices_have_no_labels_and_the_others_keep_their_places(tmp_path, kind):
     job = case(tmp_path / "ct", missing=[4])
     (file,) = export(job, tmp_path, [kind])
-    left = painted()
+    left = drawn_labels()
     left[:, :, 4] = 0
     assert (read_seg(file, AXIAL) if kind == "dicom-seg" else rasterised(file, AXIAL)).tolist() == left.tolist()
 
 
-def test_what_the_series_does_not_show_is_said_and_refused_when_it_is_much(tmp_path, caplog):
+def test_what_the_series_does_not_show_is_reported_and_refused_when_it_is_much(tmp_path, caplog):
     labels = np.zeros(SHAPE, np.uint8)
     labels[5:10, 5:10] = 1
     job = case(tmp_path / "ct", labels=labels)
@@ -221,7 +221,7 @@ def area(points):
 @pytest.mark.parametrize("name", SERIES)
 def test_rtstruct_fills_the_same_voxels_holes_and_islands_kept(tmp_path, name):
     (file,) = export(case(tmp_path / "ct", SERIES[name]), tmp_path, ["rtstruct"])
-    assert (rasterised(file, SERIES[name]) == painted()).all()
+    assert (rasterised(file, SERIES[name]) == drawn_labels()).all()
     assert len(outlined(file)["kidney_right"]) == 2 * 2  # two islands on each of two slices
     assert len(outlined(file)["liver"]) == 7
 
@@ -281,7 +281,7 @@ def test_uids_and_bytes_come_from_the_input_alone(tmp_path, kind):
 
 
 def test_each_lesion_has_a_segment_and_a_gtv_when_they_are_apart(tmp_path):
-    labels = painted()
+    labels = drawn_labels()
     labels[17:19, 10:12, 1:3] = 5  # a second one, smaller
     job = replace(case(tmp_path / "ct", labels=labels), options=ExportOptions(lesions_apart=True))
     seg, rt = export(job, tmp_path, ["dicom-seg", "rtstruct"])
@@ -306,7 +306,7 @@ def test_each_lesion_has_a_segment_and_a_gtv_when_they_are_apart(tmp_path):
 
 
 def test_lesions_apart_are_nothing_special_without_lesions(tmp_path):
-    labels = np.where(painted() == 5, 0, painted())
+    labels = np.where(drawn_labels() == 5, 0, drawn_labels())
     apart = replace(case(tmp_path / "ct", labels=labels), options=ExportOptions(lesions_apart=True))
     (one,) = export(apart, tmp_path / "a", ["dicom-seg"])
     (other,) = export(replace(apart, options=ExportOptions()), tmp_path / "b", ["dicom-seg"])
@@ -330,7 +330,7 @@ def test_an_empty_labelmap_is_no_dicom_seg_but_an_rtstruct_without_structures(tm
     assert outlined(file) == {}
 
 
-def test_a_grid_that_is_not_the_series_own_is_said_and_taken_to_the_nearest(tmp_path, caplog):
+def test_a_grid_that_is_not_the_series_own_is_reported_and_taken_to_the_nearest(tmp_path, caplog):
     job = case(tmp_path / "ct")
     moved = replace(job.labelmap.geometry, affine=job.labelmap.geometry.affine + np.eye(4)[:, [3]] @ [[0, 0, 0, 0]])
     affine = moved.affine.copy()
@@ -339,7 +339,7 @@ def test_a_grid_that_is_not_the_series_own_is_said_and_taken_to_the_nearest(tmp_
     with caplog.at_level("WARNING", logger="abdoseg"):
         (file,) = export(shifted, tmp_path, ["dicom-seg"])
     assert "nearest voxel" in caplog.text
-    assert (read_seg(file, AXIAL) == painted()).all()
+    assert (read_seg(file, AXIAL) == drawn_labels()).all()
 
 
 def test_headers_that_an_archive_emptied_do(tmp_path):
@@ -380,5 +380,5 @@ def test_a_real_series_takes_both_and_highdicom_and_dciodvfy_agree(tmp_path):
     assert inside == pytest.approx(labels.sum() * volume.geometry.voxel_ml * 1000, rel=0.01)
     if shutil.which("dciodvfy"):
         for file in (seg, rt):
-            told = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
-            assert "Error" not in told.stderr + told.stdout
+            checked = subprocess.run(["dciodvfy", str(file)], capture_output=True, text=True, check=False)
+            assert "Error" not in checked.stderr + checked.stdout

@@ -90,8 +90,8 @@ def test_of_another_tools_labels_it_claims_nothing_and_without_a_scan_it_has_no_
 def test_without_a_record_the_labels_tell_what_to_look_at():
     job = make()
     job = relabelled(job, np.where(job.labelmap.labels == 3, 0, job.labelmap.labels))
-    told = warnings(job)
-    assert told == [
+    shown = warnings(job)
+    assert shown == [
         "left kidney: not found",
         "spleen: reaches the scan's left border; its volume is a lower bound",
     ]
@@ -118,16 +118,16 @@ def test_the_same_input_gives_the_same_bytes(page, tmp_path):
 @needs_chromium
 def test_chromium_draws_the_organs_and_complains_of_nothing(page, tmp_path):
     picture = tmp_path / "page.png"
-    told = browse(page, "--window-size=1200,2400", f"--screenshot={picture}", "--dump-dom", "--enable-logging=stderr")
-    complaints = [line for line in told.stderr.splitlines() if "CONSOLE" in line and "GPU stall" not in line]
+    shown = browse(page, "--window-size=1200,2400", f"--screenshot={picture}", "--dump-dom", "--enable-logging=stderr")
+    complaints = [line for line in shown.stderr.splitlines() if "CONSOLE" in line and "GPU stall" not in line]
     assert complaints == []
-    assert 'data-ready="yes"' in told.stdout
-    assert "seen from the front" in told.stdout
+    assert 'data-ready="yes"' in shown.stdout
+    assert "seen from the front" in shown.stdout
     with Image.open(picture) as image:
         shown = np.asarray(image.convert("RGB")).astype(int)
     for colour in ((221, 130, 101), (86, 156, 214), (157, 108, 162)):  # liver, right kidney, spleen, lit from the front
-        share = shown / np.maximum(shown.max(axis=2, keepdims=True), 1)
-        near = np.abs(share - np.array(colour) / max(colour)).max(axis=2) < 0.05
+        hue = shown / np.maximum(shown.max(axis=2, keepdims=True), 1)
+        near = np.abs(hue - np.array(colour) / max(colour)).max(axis=2) < 0.05
         assert near.sum() > 1500
 
 
@@ -179,7 +179,7 @@ def test_it_scrolls_through_slices_with_windows_contours_and_lesions(tmp_path):
         assert browser.run(caption) == "axial S 12.0 mm, slice 15"
         assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
         expected = ("WebGL", "Canvas2D", "GPU stall")  # of the test's own machine and of reading pixels back
-        assert [said for said in browser.complaints() if not any(word in said for word in expected)] == []
+        assert [text for text in browser.complaints() if not any(word in text for word in expected)] == []
 
 
 def test_a_lesion_table_stands_in_it_where_there_are_lesions(page, tmp_path):

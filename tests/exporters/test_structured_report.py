@@ -9,7 +9,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from test_dicom_outputs import SHAPE, case, painted
+from test_dicom_outputs import SHAPE, case, drawn_labels
 
 from abdoseg.errors import OutputError, UsageError
 from abdoseg.exporters.job import ExportOptions, Job, export
@@ -99,7 +99,7 @@ def test_without_a_scan_there_is_no_hu_and_without_organs_or_series_no_report(jo
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
 @pytest.mark.parametrize("apart", [False, True])
 def test_dciodvfy_finds_no_error_in_lesions(tmp_path, apart):
-    labels = painted()
+    labels = drawn_labels()
     labels[17:19, 10:12, 1:3] = 5
     job = replace(case(tmp_path / "ct", labels=labels), options=ExportOptions(lesions_apart=apart))
     for file in export(job, tmp_path, ["dicom-seg", "rtstruct", "dicom-sr"]):

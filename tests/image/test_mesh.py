@@ -100,9 +100,9 @@ def test_an_empty_mask_has_no_surface():
     assert surface(np.zeros((3, 3, 3), dtype=bool), Geometry((3, 3, 3), np.eye(4))) is None
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_noise_is_watertight_too(share):
-    mask = np.random.default_rng(0).random((16, 16, 16)) < share
+@pytest.mark.parametrize("density", [0.1, 0.5, 0.9])
+def test_noise_is_watertight_too(density):
+    mask = np.random.default_rng(0).random((16, 16, 16)) < density
     assert as_trimesh(surface(mask, Geometry(mask.shape, np.eye(4)), 500)).is_watertight
 
 

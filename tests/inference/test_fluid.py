@@ -19,7 +19,7 @@ def scan(fluid, organ_hu=110.0, noise_hu=0.0):
 
 
 @pytest.mark.parametrize("noise_hu", [0, 25])
-def test_ascites_at_an_organs_side_is_told_from_it(noise_hu):
+def test_ascites_at_an_organs_side_is_distinguished_from_it(noise_hu):
     fluid = hanging_fluid(ORGAN, scan(ASCITES, noise_hu=noise_hu), VOXEL_ML)
     assert (fluid & ASCITES).sum() > 0.9 * ASCITES.sum()
     assert (fluid & ~ASCITES).sum() < 0.02 * ASCITES.sum()

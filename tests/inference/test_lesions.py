@@ -110,7 +110,7 @@ def test_contact_is_the_fraction_of_faces():
     assert contact(np.zeros_like(piece), organ) == 0
 
 
-def test_a_liver_is_asked_for_with_its_tumours_and_tumours_with_their_liver():
+def test_a_liver_is_computed_with_its_tumours_and_tumours_with_their_liver():
     known = ("liver", "spleen", "liver_tumour", "pancreas")
     assert with_lesions(("liver_tumour",), known) == ("liver", "liver_tumour")
     assert with_lesions(("liver",), known) == ("liver", "liver_tumour")

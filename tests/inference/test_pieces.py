@@ -56,7 +56,7 @@ def test_a_bright_stomach_or_heart_larger_than_the_spleen_is_not_taken_for_it(ce
     assert sentence.endswith(f"({change.dropped_ml / change.kept_ml:.0%} of it) lay apart and were dropped")
 
 
-def test_an_accessory_spleen_is_dropped_and_said():
+def test_an_accessory_spleen_is_dropped_and_reported():
     usual, elsewhere, change = kept_ml("spleen", spleen=((-60.0, 30.0, 0.0), 12, 115, 0.93))
     assert usual == pytest.approx(200, rel=0.05)
     assert elsewhere == 0

@@ -93,7 +93,7 @@ def test_the_middle_halves_a_body_and_is_unknown_for_one_that_is_cut():
     assert body_middle(np.zeros((4, 4, 4), bool)) is None
 
 
-def test_one_field_of_both_kidneys_is_parted_by_their_pieces():
+def test_one_margin_of_both_kidneys_is_parted_by_their_pieces():
     both = margins([((26, 30), (4, 8), (4, 8)), ((10, 14), (4, 8), (4, 8))])[0]
     right, left = split_sides(both, 19.5)
     assert (right > 0).sum() == (left > 0).sum() == 64

@@ -33,7 +33,7 @@ def test_two_predictions_in_one_lesion_are_both_true():
     assert (found.tp, found.fp, found.fn) == (1, 0, 0)
 
 
-def test_a_share_that_must_be_covered_can_be_asked_for():
+def test_a_fraction_that_must_be_covered_can_be_chosen():
     truth, prediction = row((0, 10)), row((0, 3))
     assert detect(truth, prediction, 0.25).tp == 1
     assert detect(truth, prediction, 0.3).fn == 1

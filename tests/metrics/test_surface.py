@@ -104,11 +104,11 @@ def faces_outside(mask):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 5), (5, 4, 6), (3, 3, 9), (7, 6), (1, 8)])
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
-def test_masks_that_fill_their_array_are_measured_to_its_edge(shape, share):
-    rng = np.random.default_rng(int(100 * share))
+@pytest.mark.parametrize("density", [0.05, 0.5, 0.97])
+def test_masks_that_fill_their_array_are_measured_to_its_edge(shape, density):
+    rng = np.random.default_rng(int(100 * density))
     spacing = np.array((0.6, 1.7, 5.0)[-len(shape) :])
-    masks = rng.random((2, *shape)) < share
+    masks = rng.random((2, *shape)) < density
     masks[0].flat[0] = masks[1].flat[-1] = True
     a, b = (faces_outside(mask) * spacing for mask in masks)
     table = cdist(a, b)
@@ -123,12 +123,12 @@ def test_masks_that_fill_their_array_are_measured_to_its_edge(shape, share):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the package asks scipy for names that have moved
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 5), (5, 4, 6), (7, 6)])
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
-def test_elements_are_those_of_the_package_they_come_from(shape, share):
+@pytest.mark.parametrize("density", [0.05, 0.5, 0.97])
+def test_elements_are_those_of_the_package_they_come_from(shape, density):
     theirs = pytest.importorskip("surface_distance.metrics", reason="surface-distance is not installed")
-    rng = np.random.default_rng(int(100 * share))
+    rng = np.random.default_rng(int(100 * density))
     spacing = (0.6, 1.7, 5.0)[-len(shape) :]
-    masks = rng.random((2, *shape)) < share
+    masks = rng.random((2, *shape)) < density
     masks[0].flat[0] = masks[1].flat[-1] = True
     wanted, found = theirs.compute_surface_distances(*masks, spacing), surface_distances(*masks, spacing, "elements")
     assert averages(found) == pytest.approx(theirs.compute_average_surface_distance(wanted))

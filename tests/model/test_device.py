@@ -8,7 +8,7 @@ from abdoseg.model.device import fastest_float, pick_device, to_device, typed_me
 from abdoseg.model.vnet import VNet, VNetConfig
 
 
-def test_a_device_that_is_not_there_is_told():
+def test_a_device_that_is_not_there_is_reported():
     assert pick_device("cpu") == torch.device("cpu")
     with pytest.raises(ResourceError, match="no such device; use auto"):
         pick_device("quantum")

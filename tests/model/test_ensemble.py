@@ -24,7 +24,7 @@ def folds(tmp_path):
     return paths
 
 
-def test_logits_are_averaged_and_what_it_takes_is_said(folds, caplog):
+def test_logits_are_averaged_and_what_it_takes_is_reported(folds, caplog):
     caplog.set_level("INFO", "abdoseg")
     ensemble = load_models(folds, "cpu")
     image = torch.randn(1, 1, 16, 16, 16)

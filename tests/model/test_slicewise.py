@@ -33,16 +33,16 @@ class Numbering(nn.Module):
 @pytest.fixture
 def library(monkeypatch):
     """Stands in for the library: gives back what it sees. What it was asked for is kept."""
-    asked = []
+    calls = []
 
     def create_model(architecture, encoder, *, encoder_weights, in_channels, classes):
-        asked.append((architecture, encoder, encoder_weights, in_channels, classes))
+        calls.append((architecture, encoder, encoder_weights, in_channels, classes))
         return SimpleNamespace(encoder=nn.Identity(), decoder=nn.Identity(), segmentation_head=Numbering(classes))
 
     module = ModuleType("segmentation_models_pytorch")
     module.create_model = create_model
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", module)
-    return asked
+    return calls
 
 
 def test_every_voxel_comes_back_to_its_place(library):
@@ -70,7 +70,7 @@ def test_an_unknown_architecture_is_refused():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_librarys_networks_are_trained_saved_and_asked(architecture, tmp_path):
+def test_the_librarys_networks_are_trained_saved_and_used(architecture, tmp_path):
     pytest.importorskip("segmentation_models_pytorch", exc_type=ImportError)
     described = {"name": "slices", "architecture": architecture, "encoder": "resnet18", "classes": 2}
     plan = Plan((1.0, 1.0, 1.0), (64, 64, 1), ("liver",), ("liver",), described)

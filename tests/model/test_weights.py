@@ -56,7 +56,7 @@ def test_a_truncated_file_is_refused(weights):
         load_model(weights)
 
 
-def test_weights_of_a_newer_version_are_told_as_such(tmp_path):
+def test_weights_of_a_newer_version_are_reported_as_such(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"abdoseg-9": "{}"})
     with pytest.raises(ModelError, match=r"made by a newer version of abdoseg \(format 'abdoseg-9'"):
         load_model(tmp_path / "x.safetensors")
@@ -83,7 +83,7 @@ def test_tensors_that_do_not_fit_the_plan_are_refused(tmp_path):
         ({"name": "vnet", "kernel": 4}, "does not hold together"),
     ],
 )
-def test_a_network_that_cannot_be_built_is_told(description, words):
+def test_a_network_that_cannot_be_built_is_reported(description, words):
     with pytest.raises(ModelError, match=words):
         build_network(description)
 

@@ -67,7 +67,7 @@ def test_four_healthy_organs_need_no_look():
         (None, "not_found"),
     ],
 )
-def test_each_reason_in_the_organ_itself_is_told(changed, reason):
+def test_each_reason_in_the_organ_itself_is_reported(changed, reason):
     found = findings(liver=changed)
     quality = assess(found)
     assert quality["liver"].reasons == (reason,)
@@ -76,7 +76,7 @@ def test_each_reason_in_the_organ_itself_is_told(changed, reason):
     assert line.startswith("liver: ")
 
 
-def test_what_was_dropped_is_told_in_millilitres_and_percent():
+def test_what_was_dropped_is_reported_in_millilitres_and_percent():
     spleen = {"volume_ml": 250.0, "dropped_ml": 400.0, "largest_ml": 305.0, "fluid_ml": 50.0}
     found = findings(spleen=spleen)
     quality = assess(found)

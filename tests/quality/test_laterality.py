@@ -27,7 +27,7 @@ def margin(box, ahead):
     return values
 
 
-def said(monkeypatch, spleen, ahead, mirror_ahead):
+def verdict(monkeypatch, spleen, ahead, mirror_ahead):
     """What is said of a liver of some margin beside a spleen, and whether the mirror image was looked at."""
     looked = []
 
@@ -42,19 +42,19 @@ def said(monkeypatch, spleen, ahead, mirror_ahead):
 
 
 def test_a_spleen_of_usual_size_is_no_reason_to_look(monkeypatch):
-    assert said(monkeypatch, SMALL, 1, 5) == (None, False)
+    assert verdict(monkeypatch, SMALL, 1, 5) == (None, False)
 
 
 def test_beside_a_large_one_the_clearer_liver_decides(monkeypatch):
-    assert said(monkeypatch, LARGE, 3, 3) == (None, True)
-    sentence, _ = said(monkeypatch, LARGE, 2, 3)
+    assert verdict(monkeypatch, LARGE, 3, 3) == (None, True)
+    sentence, _ = verdict(monkeypatch, LARGE, 2, 3)
     assert sentence.startswith(
         "left and right seem to be exchanged: mirrored, the liver is clearer (confidence 0.95, as"
     )
 
 
 @pytest.mark.skipif(not SCANS.is_dir(), reason="the shared data is not there")
-def test_a_real_scan_is_told_from_its_mirror_image():
+def test_a_real_scan_is_distinguished_from_its_mirror_image():
     volume, model = read_scan(SCANS / "amos_0001_slab_ct.nii.gz"), load_model(None, "cpu")
     assert not any("exchanged" in warning for warning in segment(volume, model).warnings)
     exchanged = segment(replace(volume, voxels=volume.voxels[::-1]), model).warnings[0]

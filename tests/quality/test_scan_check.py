@@ -92,7 +92,7 @@ def test_a_whole_abdomen_is_ok():
     ],
     ids=["upside-down", "back to front", "no dome", "no kidneys", "chest", "slab", "air"],
 )
-def test_what_is_not_a_whole_abdomen_is_said(hu, words, verdict):
+def test_what_is_not_a_whole_abdomen_is_reported(hu, words, verdict):
     report = check_volume(volume_of(hu))
     assert report.verdict == verdict
     assert any(words in reason for reason in report.reasons)

@@ -67,7 +67,7 @@ def test_the_view_is_a_rotation_and_the_eye_looks_down_a_little():
         assert matrix[2, 2] > 0
 
 
-def test_a_flat_disc_covers_its_share_of_the_picture_to_the_pixel():
+def test_a_flat_disc_covers_its_fraction_of_the_picture_to_the_pixel():
     made = block((0, 0, 0), (20, 20, 20))
     picture = render(make_scene([(made, (200, 200, 200), False)]), 0, (200, 200))
     covered = (picture.max(axis=2) > 30).sum()

@@ -82,7 +82,7 @@ def test_of_two_that_take_a_lapsed_claim_over_one_has_it(tmp_path):
     assert sorted(process.communicate()[0] for process in both) == ["held\n", "refused\n"]
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file"):
         claim(tmp_path / "file" / "run").__enter__()

@@ -53,7 +53,7 @@ def test_a_full_disk_names_the_path_and_the_remedy(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_file_where_a_folder_should_be_is_said(tmp_path):
+def test_a_file_where_a_folder_should_be_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="folder"), writing(tmp_path / "file" / "a.csv"):
         pytest.fail("the block must not run")

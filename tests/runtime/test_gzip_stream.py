@@ -22,7 +22,7 @@ def test_the_bytes_are_the_files_after_its_head_was_looked_at(tmp_path, content)
         assert file.stream.read() == whole
 
 
-def test_damage_is_told_where_the_bytes_would_have_been(tmp_path):
+def test_damage_is_reported_where_the_bytes_would_have_been(tmp_path):
     packed = gzip.compress(DATA)
     (tmp_path / "cut.gz").write_bytes(packed[: len(packed) // 2])
     with (
@@ -39,7 +39,7 @@ def test_damage_is_told_where_the_bytes_would_have_been(tmp_path):
         file.stream.read()
 
 
-def test_what_cannot_be_opened_is_told(tmp_path):
+def test_what_cannot_be_opened_is_reported(tmp_path):
     (tmp_path / "empty").touch()
     for name, words in (("empty", "the file is empty"), ("missing", "no such file"), ("", "cannot be read")):
         with pytest.raises(ScanError, match=words), open_decompressed(tmp_path / name):

@@ -31,7 +31,7 @@ def test_the_batch_is_what_six_tenths_of_the_free_memory_hold(gpu, free_gb, batc
     assert auto_batch(RECIPE, gpu(free_gb)).batch == batch
 
 
-def test_the_rate_goes_with_the_square_root_and_both_are_said(gpu, caplog):
+def test_the_rate_goes_with_the_square_root_and_both_are_reported(gpu, caplog):
     config = replace(RECIPE, batch=4, learning_rate=1e-3)
     with caplog.at_level(logging.INFO, "abdoseg"):
         assert auto_batch(config, gpu(140.0)).learning_rate == pytest.approx(2e-3)

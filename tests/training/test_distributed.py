@@ -81,9 +81,9 @@ def free_port() -> int:
 def test_two_ranks_end_alike_and_the_death_of_one_ends_the_other_with_a_message(tmp_path):
     script = WORKER.format(here=str(Path(__file__).parent), root=str(tmp_path), second=str(free_port()))
     processes = two_processes(["-c", script], tmp_path, free_port())
-    (said, complaint), _ = (process.communicate(timeout=300) for process in processes)
+    (first, complaint), _ = (process.communicate(timeout=300) for process in processes)
     assert [process.returncode for process in processes] == [TrainingError.exit_code, 7], complaint
-    assert "process 0 of 2 lost another" in said and "--resume" in said
+    assert "process 0 of 2 lost another" in first and "--resume" in first
     first, second = ((tmp_path / f"rank{rank}.txt").read_text() for rank in range(2))
     assert first == second
     config = replace(RECIPE, batch=4)
@@ -103,10 +103,12 @@ def test_the_command_line_runs_as_torchrun_starts_it(tmp_path):
     )
     words = ["train", "--data", "data", "--recipe", "r.json", "--threads", "1"]
     processes = two_processes(["-m", "abdoseg", *words], tmp_path, free_port())
-    (said, complaint), (other, _) = (process.communicate(timeout=300) for process in processes)
+    (first, complaint), (other, _) = (process.communicate(timeout=300) for process in processes)
     assert [process.returncode for process in processes] == [0, 0], complaint
-    said, other = ([line for line in out.splitlines() if "[Gloo]" not in line] for out in (said, other))  # as 2.8 says
-    assert (said, other) == (["run/best.safetensors"], [])
+    first, other = (
+        [line for line in out.splitlines() if "[Gloo]" not in line] for out in (first, other)
+    )  # as 2.8 says
+    assert (first, other) == (["run/best.safetensors"], [])
     assert "2 processes" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
 
 

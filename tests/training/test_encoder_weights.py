@@ -34,8 +34,8 @@ def tensors(**changes):
 def test_colours_are_summed_and_a_classifier_is_left_out(network, tmp_path):
     given = tensors(**{"conv1.weight": torch.randn(4, 3, 3, 3)})
     save_file(given, tmp_path / "resnet.safetensors")
-    said = load_encoder(network, tmp_path / "resnet.safetensors")
-    assert said.startswith("resnet.safetensors, SHA-256 `")
+    name = load_encoder(network, tmp_path / "resnet.safetensors")
+    assert name.startswith("resnet.safetensors, SHA-256 `")
     torch.testing.assert_close(network.encoder.conv1.weight.detach(), given["conv1.weight"].sum(1, keepdim=True))
     assert torch.equal(network.encoder.bn1.running_mean, given["bn1.running_mean"])
 
@@ -47,7 +47,7 @@ def test_a_whole_networks_tensors_may_be_given(network, tmp_path):
     assert torch.equal(network.encoder.conv1.weight, given["encoder.conv1.weight"])
 
 
-def test_other_shapes_and_missing_tensors_are_told_and_nothing_is_changed(network, tmp_path):
+def test_other_shapes_and_missing_tensors_are_reported_and_nothing_is_changed(network, tmp_path):
     before = network.encoder.conv1.weight.detach().clone()
     wide = tensors(**{"conv1.weight": torch.randn(8, 1, 3, 3)})
     del wide["bn1.bias"]

@@ -64,8 +64,8 @@ def stopping_at(step: int):
 
 
 def test_a_run_leaves_weights_checkpoint_and_log(split, tmp_path):
-    outcome = fit.fit(split, RECIPE, tmp_path / "run", RunOptions(CPU))
-    assert outcome.ended == "done" and outcome.progress.step == 4
+    result = fit.fit(split, RECIPE, tmp_path / "run", RunOptions(CPU))
+    assert result.ended == "done" and result.progress.step == 4
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [BEST, CHECKPOINT, LAST, "log.csv"]
     rows = log(tmp_path / "run")
     assert [row["step"] for row in rows] == ["2", "4"] and len(rows[0]["weights"]) == 64
@@ -76,9 +76,9 @@ def test_a_run_leaves_weights_checkpoint_and_log(split, tmp_path):
         assert all(0 <= value <= 1 for value in metrics.values()) and float(rows[1][f"{side}_loss"]) > 0
         assert metrics["jaccard"] <= float(rows[1][f"{side}_dice"]) <= 1
     assert rows[1]["train_loss"] == f"{float(rows[1]['loss']):.4f}"
-    best, last = load_model(outcome.weights, "cpu"), load_model(tmp_path / "run" / LAST, "cpu")
+    best, last = load_model(result.weights, "cpu"), load_model(tmp_path / "run" / LAST, "cpu")
     assert last.plan.organs == best.plan.organs == RECIPE.organs and last.plan.training["steps"] == 4
-    assert best.plan.training["steps"] == outcome.progress.best_step
+    assert best.plan.training["steps"] == result.progress.best_step
 
 
 def test_two_runs_are_the_same_bit_for_bit(split, tmp_path):
@@ -186,7 +186,7 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_intact(what, split, tmp_pa
     fit.fit(split, replace(RECIPE, epochs=3), tmp_path, RunOptions(CPU, resume=True))
 
 
-def test_no_memory_is_told_with_a_remedy(split, tmp_path, monkeypatch):
+def test_no_memory_is_reported_with_a_remedy(split, tmp_path, monkeypatch):
     def too_much(*args):
         torch.empty(10**16)
 
@@ -246,8 +246,8 @@ def test_early_stopping_ends_a_run_that_gets_no_better(split, tmp_path, monkeypa
         fit, "validate", lambda *args: [replace(s, dice=dict.fromkeys(s.dice, 0.5)) for s in real(*args)]
     )
     monkeypatch.setattr(fit, "mean_dice", _falling())
-    outcome = fit.fit(split, replace(RECIPE, epochs=9), tmp_path, RunOptions(CPU, limits=RunLimits(early_stopping=2)))
-    assert outcome.ended == "early stopping" and outcome.progress.step == 6 and outcome.progress.best_step == 2
+    result = fit.fit(split, replace(RECIPE, epochs=9), tmp_path, RunOptions(CPU, limits=RunLimits(early_stopping=2)))
+    assert result.ended == "early stopping" and result.progress.step == 6 and result.progress.best_step == 2
 
 
 def _falling():
@@ -257,9 +257,9 @@ def _falling():
 
 def test_a_time_budget_ends_by_the_clock_and_counts_all_sittings(split, tmp_path):
     options = RunOptions(CPU, limits=RunLimits(time_budget_s=1.0))
-    outcome = fit.fit(split, RECIPE, tmp_path, options)
-    assert 0.5 <= outcome.progress.seconds < 10 and outcome.progress.step > 0  # the last validation has its share
-    assert fit.fit(split, RECIPE, tmp_path, replace(options, resume=True)).progress.step == outcome.progress.step
+    result = fit.fit(split, RECIPE, tmp_path, options)
+    assert 0.5 <= result.progress.seconds < 10 and result.progress.step > 0  # the last validation has its share
+    assert fit.fit(split, RECIPE, tmp_path, replace(options, resume=True)).progress.step == result.progress.step
 
 
 def test_by_the_clock_validations_keep_their_distance_and_time_is_kept_for_the_last(split, tmp_path, monkeypatch):
@@ -275,9 +275,9 @@ def test_by_the_clock_validations_keep_their_distance_and_time_is_kept_for_the_l
     monkeypatch.setattr(fit, "validate", lambda *args: tick(3) or real(*args))
     config = replace(RECIPE, epoch_steps=1)
     limits = RunLimits(time_budget_s=60, stop=lambda: tick(1))
-    outcome = fit.fit(split, config, tmp_path / "run", RunOptions(CPU, limits=limits))
+    result = fit.fit(split, config, tmp_path / "run", RunOptions(CPU, limits=limits))
     assert [row["step"] for row in log(tmp_path / "run")] == ["1", "29", "49"]
-    assert outcome.progress.seconds == 58 and outcome.ended == "done"
+    assert result.progress.seconds == 58 and result.ended == "done"
     short = fit.fit(split, config, tmp_path / "short", RunOptions(CPU, limits=replace(limits, time_budget_s=0.5)))
     assert [row["step"] for row in log(tmp_path / "short")] == ["1"] and short.progress.step == 1
 
@@ -287,9 +287,9 @@ def test_a_run_may_begin_with_the_weights_of_another_and_resumes_from_its_own(sp
     options = RunOptions(CPU, warm_start=str(first))
     fit.fit(split, DROPPING, tmp_path / "whole", options)
     fit.fit(split, DROPPING, tmp_path / "broken", replace(options, limits=RunLimits(stop=stopping_at(2))))
-    outcome = fit.fit(split, DROPPING, tmp_path / "broken", replace(options, resume=True))
+    result = fit.fit(split, DROPPING, tmp_path / "broken", replace(options, resume=True))
     assert_same_run(tmp_path / "whole", tmp_path / "broken")
-    assert outcome.progress.extra["warm_start"].startswith(f"{first}, SHA-256")
+    assert result.progress.extra["warm_start"].startswith(f"{first}, SHA-256")
 
 
 def test_the_average_of_weights_is_what_is_kept(split, tmp_path):
@@ -308,13 +308,13 @@ def test_a_run_that_goes_on_keeps_its_early_stopping_and_time_budget(split, tmp_
     began = RunLimits(time_budget_s=3600.0, early_stopping=5, stop=stopping_at(1))
     fit.fit(split, RECIPE, tmp_path, RunOptions(CPU, limits=began))
     going_on = RunOptions(CPU, resume=True, limits=RunLimits(stop=stopping_at(2)))
-    outcome = fit.fit(split, RECIPE, tmp_path, going_on)
-    assert outcome.ended == "stopped"  # and not done, as it would be by steps
-    assert outcome.progress.extra["limits"] == {
+    result = fit.fit(split, RECIPE, tmp_path, going_on)
+    assert result.ended == "stopped"  # and not done, as it would be by steps
+    assert result.progress.extra["limits"] == {
         "epochs": RECIPE.epochs, "time_budget_s": 3600.0, "early_stopping": 5,
     }  # fmt: skip
-    outcome = fit.fit(split, replace(RECIPE, epochs=RECIPE.epochs + 1), tmp_path, RunOptions(CPU, resume=True))
-    assert outcome.progress.extra["limits"]["time_budget_s"] is None
+    result = fit.fit(split, replace(RECIPE, epochs=RECIPE.epochs + 1), tmp_path, RunOptions(CPU, resume=True))
+    assert result.progress.extra["limits"]["time_budget_s"] is None
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
@@ -336,17 +336,17 @@ def test_no_pickle_is_ever_read_or_written():
 
 def test_one_class_of_an_organ_nobody_annotated_still_trains(tmp_path):
     cache = packed(tmp_path / "cache", 2, ("liver",))
-    outcome = fit.fit(TrainingSplit(cache, ("case0",), ("case1",)), RECIPE, tmp_path / "run", RunOptions(CPU))
-    assert outcome.progress.step == 4
+    result = fit.fit(TrainingSplit(cache, ("case0",), ("case1",)), RECIPE, tmp_path / "run", RunOptions(CPU))
+    assert result.progress.step == 4
 
 
 def test_weights_hold_the_ranges_of_feature_maps_that_may_be_bytes(split, tmp_path):
     recipe = replace(RECIPE, network={**RECIPE.network, "stem": 2, "depths": (2, 1)}, epochs=1)
-    outcome = fit.fit(split, recipe, tmp_path / "run", RunOptions(CPU))
-    model = load_model(outcome.weights, "cpu")
+    result = fit.fit(split, recipe, tmp_path / "run", RunOptions(CPU))
+    model = load_model(result.weights, "cpu")
     sampler = Sampler(split.cache, split.train, recipe)
     with torch.inference_mode():
-        steps = range(outcome.progress.step, outcome.progress.step + fit.CALIBRATION_PATCHES // recipe.batch)
+        steps = range(result.progress.step, result.progress.step + fit.CALIBRATION_PATCHES // recipe.batch)
         stems = [model.network.stem(sampler.batch(step).image) for step in steps]
     ends = min(float(s.min()) for s in stems), max(float(s.max()) for s in stems)
     ranges = model.plan.activation_ranges

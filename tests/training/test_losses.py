@@ -104,10 +104,10 @@ def plain_loss(logits, target, annotated, weights, class_weights, hosts=(0, 0, 0
                 overlap[c] = overlap[c] + merged[c] * (c == y)
                 total[c] = total[c] + merged[c] ** 2 + (c == y)
     dice = [(2 * o + 1) / (t + 1) for o, t in zip(overlap, total, strict=True)]
-    shares = [float(annotated[:, c].any()) for c in range(4)]
+    counted = [float(annotated[:, c].any()) for c in range(4)]
     if class_weights:
-        shares = [w * (s if c else 1) for c, (w, s) in enumerate(zip(class_weights, shares, strict=True))]
-    mean = sum(s * d for s, d in zip(shares, dice, strict=True)) / sum(shares)
+        counted = [w * (s if c else 1) for c, (w, s) in enumerate(zip(class_weights, counted, strict=True))]
+    mean = sum(s * d for s, d in zip(counted, dice, strict=True)) / sum(counted)
     return weights[0] * (1 - mean) + sum(pixelwise) / len(pixelwise)
 
 

@@ -91,7 +91,7 @@ def test_what_a_process_fails_of_is_raised_where_the_network_trains(sampler, tmp
         next(batches)
 
 
-def test_a_process_that_has_ended_is_told_with_a_remedy(sampler):
+def test_a_process_that_has_ended_is_reported_with_a_remedy(sampler):
     before = set(multiprocessing.active_children())
     with prefetch(sampler, 0, workers=1) as batches, pytest.raises(ResourceError, match="fewer --workers, or 0"):
         next(batches)

@@ -65,13 +65,13 @@ def test_a_recipe_for_weights_has_their_network_window_and_the_grid_that_they_se
     )
 
 
-def test_in_dice_what_is_delivered_counts_most_unless_the_recipe_says_otherwise():
+def test_in_dice_output_organs_count_most_unless_the_recipe_says_otherwise():
     config = TrainingConfig(organs=("liver", "aorta", "spleen"), output_organs=("liver", "spleen"))
     assert config.dice_weights == (0, 1, 0.125, 1)
     assert replace(config, class_weights=(1, 2, 3, 4)).dice_weights == (1, 2, 3, 4)
 
 
-def test_a_patch_that_the_network_cannot_halve_is_told():
+def test_a_patch_that_the_network_cannot_halve_is_reported():
     with pytest.raises(UsageError, match="a patch of 96 x 90 x 64 voxels, but the network needs multiples of 16 x 16"):
         check_recipe(replace(TrainingConfig(), patch=(96, 90, 64)))
 
@@ -87,7 +87,7 @@ def test_a_patch_that_the_network_cannot_halve_is_told():
         ("window_hu", [300, -100], "two numbers, the lower first"),
     ],
 )
-def test_a_value_that_cannot_be_is_told_with_what_may(field, value, message, tmp_path):
+def test_a_value_that_cannot_be_is_reported_with_what_may(field, value, message, tmp_path):
     (tmp_path / "r.json").write_text(json.dumps({field: value}))
     with pytest.raises(UsageError, match=message):
         check_recipe(find_recipe(tmp_path / "r.json"))
@@ -105,7 +105,7 @@ def test_coarse_patches_are_what_the_network_can_halve():
     assert seen == [(2, (48, 48, 32)), (2, (48, 48, 32)), (1.5, (64, 64, 48)), (1, (96, 96, 64))]
 
 
-def test_the_grid_to_be_asked_on_and_the_certainty_go_from_a_recipe_into_the_plan():
+def test_inference_spacing_and_presence_threshold_go_from_a_recipe_into_the_plan():
     plan = from_json('{"inference_spacing_mm": [1.5, 1.5, 2], "presence_threshold": 0.9}').plan()
     assert (plan.spacing_mm, plan.inference_spacing_mm, plan.presence_threshold) == ((2, 2, 3), (1.5, 1.5, 2), 0.9)
     assert TrainingConfig().plan().presence_threshold is None
@@ -190,7 +190,7 @@ def test_a_file_that_is_no_recipe_is_refused(text, tmp_path):
         find_recipe(path)
 
 
-def test_an_unknown_recipe_is_told_with_the_known_ones():
+def test_an_unknown_recipe_is_reported_with_the_known_ones():
     with pytest.raises(UsageError, match=r"vnet-foo.*default, organs, vnet-softmax"):
         find_recipe("vnet-foo")
 

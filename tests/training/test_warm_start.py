@@ -35,8 +35,8 @@ def test_organs_that_both_know_keep_their_channels_and_new_ones_begin_anew(stem,
     network = build_network(plan.network)
     before = network.head.weight.detach().clone()
     with caplog.at_level(logging.INFO, "abdoseg"):
-        said = warm_start(network, plan, str(path))
-    assert said.startswith(str(path)) and "pancreas, which begin anew" in caplog.text
+        name = warm_start(network, plan, str(path))
+    assert name.startswith(str(path)) and "pancreas, which begin anew" in caplog.text
     axis = 0 if stem == 1 else 1
     channel = [network.head.weight.select(axis, n) for n in range(4)]
     of = [given.head.weight.select(axis, n) for n in range(4)]

@@ -159,7 +159,7 @@ def _wall(hu: Tensor, patch: TissuePatch, patient: Patient, rng: Rng) -> Tensor:
 def _gaps(hu: Tensor, patch: TissuePatch, patient: Patient, rng: Rng) -> Tensor:
     """Between the organs: fat, strands, vessels, and bowel or fluid in some patients."""
     at = host_to_device(patch.places(Tissue.GAP), rng.device)
-    coarse, middle, other, fine = (field.take(at) for field in (patch.coarse, patch.middle, patch.other, patch.fine))
+    coarse, middle, other, fine = (noise.take(at) for noise in (patch.coarse, patch.middle, patch.other, patch.fine))
     fat = patient[Tissue.GAP] + 6.0 * fine
     fat = torch.where(middle.abs() < 0.06, fat + rng.uniform(10.0, 70.0), fat)
     vessel = torch.where(coarse > 0.6, patient[Tissue.ARTERY], patient[Tissue.PORTAL_VEIN])
@@ -177,7 +177,7 @@ def _content(at: Tensor, patch: TissuePatch, patient: Patient, rng: Rng) -> Tens
 
     at: (N,) flat indices of the voxels to fill.
     """
-    coarse, middle, fine = (field.take(at) for field in (patch.coarse, patch.middle, patch.fine))
+    coarse, middle, fine = (noise.take(at) for noise in (patch.coarse, patch.middle, patch.fine))
     fluid = patient[Tissue.WATER] + rng.uniform(0.0, 25.0) + 5.0 * fine
     gassy = fine + patch.bubbles.take(at) > rng.uniform(1.3, 2.6)
     solid = patient[Tissue.FAECES] + 15.0 * fine - 500.0 * gassy

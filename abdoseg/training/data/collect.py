@@ -85,14 +85,14 @@ def collect_datasets(
     cases: list[PreparedCase] = []
     patients: dict[str, str] = {}
     weights: dict[str, float] = {}
-    said: list[str] = []
+    datasets: list[str] = []
     odd: list[str] = []
     left_out: list[tuple[str, str]] = []
     for request in requests:
         origin: dict[str, DatasetCase] = {}
         if folders := find_prepared(request.root, config):
             prepared = tuple(one for part in folders for one in load_prepared(part))
-            said.append(f"{request.root}: prepared, {len(prepared)} cases")
+            datasets.append(f"{request.root}: prepared, {len(prepared)} cases")
             annotated = _limit_annotated(prepared, set())
         elif others := _prepared_grids(request.root):
             raise DatasetError(
@@ -107,7 +107,9 @@ def collect_datasets(
             left_out += [*dataset.left_out, *missed]
             origin = {case.name: case for case in dataset.cases}
             numbers = "" if dataset.scheme == ORGAN_NAMES else _numbers_in_words(dataset, _organs_seen(prepared))
-            said.append(f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(prepared)} cases{numbers}")
+            datasets.append(
+                f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(prepared)} cases{numbers}"
+            )
             annotated = _limit_annotated(prepared, {case.name for case in dataset.cases if case.declared})
             if (request.labels, dataset.scheme) == ("auto", "flare22") and _organs_seen(prepared) == set(ONE_TO_FOUR):
                 odd.append(
@@ -125,7 +127,9 @@ def collect_datasets(
             weights[one.case] = case.weight if case else request.weight
     _check_grid(cases, config)
     patients = _merge_duplicates(cases, patients)
-    return TrainingData(Cache(tuple(cases)), patients, weights, tuple(said), tuple(left_out), (*odd, *remarks(cases)))
+    return TrainingData(
+        Cache(tuple(cases)), patients, weights, tuple(datasets), tuple(left_out), (*odd, *remarks(cases))
+    )
 
 
 def _check_unambiguous(dataset: Dataset) -> None:

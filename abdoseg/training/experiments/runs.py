@@ -73,12 +73,12 @@ def _train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
         watchers = [Curves(run, config), Slices(run, config, data.cache), *experiment.watchers(run, config)]
     weights = {case: weight for case, weight in data.weights.items() if weight != 1.0}
     training = TrainingSplit(data.cache, split.train, split.validate, weights)
-    outcome = fit(training, config, run, experiment.options, watchers, world)
-    if not world.leads or outcome.ended == "stopped":
-        return RunResult(outcome, ())
-    rows = assess(outcome.weights, config, data.cache, split.validate, experiment.options.device)
+    trained = fit(training, config, run, experiment.options, watchers, world)
+    if not world.leads or trained.ended == "stopped":
+        return RunResult(trained, ())
+    rows = assess(trained.weights, config, data.cache, split.validate, experiment.options.device)
     write_rows(run / "scores.csv", rows)
-    progress = outcome.progress
+    progress = trained.progress
     facts = {
         "command": f"`{experiment.command}`",
         "trained": f"{progress.step} steps in {progress.seconds / 60:.0f} minutes on {experiment.options.device.type}"
@@ -90,7 +90,7 @@ def _train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
     if encoder := progress.extra.get("encoder_weights"):
         facts["encoder began from"] = encoder
     write_card(run / CARD, config, data, split, rows, facts)
-    return RunResult(outcome, tuple(rows))
+    return RunResult(trained, tuple(rows))
 
 
 def cross_validate(experiment: Experiment, folds: int, run: Path) -> list[OrganScore]:

@@ -176,7 +176,7 @@ def called_unsigned(folder):
 
 @pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.ExplicitVRLittleEndian, uid.RLELossless])
 @pytest.mark.parametrize("bits", [16, 12])
-def test_signed_numbers_that_the_header_calls_unsigned_are_found_and_said(tmp_path, syntax, bits):
+def test_signed_numbers_that_the_header_calls_unsigned_are_found_and_reported(tmp_path, syntax, bits):
     write_series(tmp_path, HU, transfer_syntax=syntax, signed=True, intercept=0, bits_stored=bits)
     called_unsigned(tmp_path)
     if bits == 12 and syntax != uid.JPEG2000Lossless:  # nothing tells them from 12 unsigned bits
@@ -197,7 +197,7 @@ def test_unsigned_numbers_in_an_unsigned_codestream_stay_so(tmp_path):
         read_scan(tmp_path)
 
 
-def test_pixels_that_overflowed_in_their_encoding_are_said(tmp_path):
+def test_pixels_that_overflowed_in_their_encoding_are_reported(tmp_path):
     hu = HU.copy()
     spots = np.random.default_rng(0).random(HU.shape) < 0.009
     hu[spots] = 31743
@@ -341,7 +341,7 @@ def test_headers_come_in_the_order_of_the_grid(tmp_path):
     ]
 
 
-def test_contrast_is_said_without_naming_the_agent(tmp_path):
+def test_contrast_is_reported_without_naming_the_agent(tmp_path):
     write_series(tmp_path, HU, tags={"ContrastBolusAgent": "Omnipaque for Jane"})
     details = read_scan(tmp_path).details
     assert details["contrast_agent"] is True

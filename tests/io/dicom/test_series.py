@@ -165,7 +165,7 @@ def test_several_studies_are_not_guessed_between(tmp_path):
         read_scan(tmp_path)
 
 
-def test_phases_in_one_series_are_told_apart_by_acquisition(tmp_path):
+def test_phases_in_one_series_are_kept_apart_by_acquisition(tmp_path):
     write_series(tmp_path / "arterial", HU, tags={"AcquisitionNumber": 4})
     write_series(tmp_path / "venous", HU[::-1], tags={"AcquisitionNumber": 5})
     one_series(tmp_path)
@@ -237,7 +237,7 @@ def test_slices_of_different_series_are_not_stacked(tmp_path):
         read_scan(tmp_path)
 
 
-def test_an_empty_folder_and_a_folder_of_other_scans_are_told_apart(tmp_path):
+def test_an_empty_folder_and_a_folder_of_other_scans_are_kept_apart(tmp_path):
     with pytest.raises(ScanError, match="the folder is empty"):
         read_scan(tmp_path)
     (tmp_path / "a.nii.gz").write_bytes(b"x" * 400)
@@ -324,7 +324,7 @@ class TestHostileZips:
         with pytest.raises(SeriesError, match="1 file that is no DICOM"):
             read_scan(path)
 
-    def test_a_damaged_an_empty_and_an_encrypted_zip_are_told_apart(self, tmp_path):
+    def test_a_damaged_an_empty_and_an_encrypted_zip_are_kept_apart(self, tmp_path):
         path = self.zip_of(tmp_path / "x.zip", "a.dcm", b"text")
         whole = path.read_bytes()
         path.write_bytes(whole[:-10])
@@ -348,7 +348,7 @@ def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
         read_scan(tmp_path)
 
 
-def test_files_that_may_be_lost_slices_are_said(tmp_path):
+def test_files_that_may_be_lost_slices_are_reported(tmp_path):
     files = write_series(tmp_path, body(), AXIAL)
     for file in files[:2]:
         file.write_bytes(file.read_bytes()[:700])

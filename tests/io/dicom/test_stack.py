@@ -186,7 +186,7 @@ def test_several_slices_of_another_matrix_are_not_taken_for_missing_ones_either(
         read_scan(tmp_path)
 
 
-def test_a_slice_of_another_matrix_at_the_end_is_left_out_and_said(tmp_path):
+def test_a_slice_of_another_matrix_at_the_end_is_left_out_and_reported(tmp_path):
     write_series(tmp_path, HU)
     rewritten(tmp_path, -40 + 11 * 2.5, (18, 20))
     volume = read_scan(tmp_path)

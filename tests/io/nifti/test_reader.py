@@ -297,7 +297,7 @@ class TestAxes:
             assert np.allclose(written, affine, atol=1e-4)
         assert np.allclose(sitk.ReadImage(str(tmp_path / "b.nii")).GetSpacing(), [0.8, 0.9, 3], rtol=1e-5)
 
-    def test_metres_that_no_body_fits_are_taken_as_millimetres_and_said(self, tmp_path):
+    def test_metres_that_no_body_fits_are_taken_as_millimetres_and_reported(self, tmp_path):
         volume = read_scan(patched(save(tmp_path / "a.nii"), 123, b"\x01"))
         assert np.allclose(volume.geometry.spacing_mm, [0.8, 0.9, 3])
         assert volume.notes == ("the file says that it is in metres, which no body fits; taken as millimetres",)

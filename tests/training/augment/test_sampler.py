@@ -96,12 +96,12 @@ def test_a_group_is_one_channel_and_a_tumour_is_liver():
     assert channel_table(("liver", "liver_tumour"))[5] == 2
 
 
-def test_no_case_to_train_on_is_told(tmp_path):
+def test_no_case_to_train_on_is_reported(tmp_path):
     with pytest.raises(DatasetError, match="smaller --val"):
         Sampler(packed(tmp_path), [], RECIPE)
 
 
-def test_a_cache_that_vanishes_is_told(tmp_path):
+def test_a_cache_that_vanishes_is_reported(tmp_path):
     cache = packed(tmp_path, 1)
     patches = Sampler(cache, ["case0"], RECIPE)
     (tmp_path / "case0.image.npy").unlink()

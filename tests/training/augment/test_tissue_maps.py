@@ -102,7 +102,7 @@ def test_what_a_scan_shows_where_nobody_labelled_is_kept_in_steps_of_8_hu():
     assert (tissues[labels == 1] == Tissue.LIVER).all()
 
 
-def test_gas_bone_and_the_air_outside_are_told_apart():
+def test_gas_bone_and_the_air_outside_are_kept_apart():
     labels, hu = scanned()
     tissues = tissue_map(labels, {1: "liver"}, SPACING_MM, hu)
     assert tissues[16, 18, 4] == Tissue.GAS

@@ -69,7 +69,7 @@ def test_cases_before_the_one_that_failed_stay_packed(tmp_path):
     assert [case.case for case in done] == ["c0"] and left_out == (("c1", "c1.nii.gz: truncated"),)
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_array(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_half_array(tmp_path, monkeypatch):
     def full(file, array):
         file.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")

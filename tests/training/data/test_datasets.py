@@ -116,7 +116,7 @@ def test_a_csv_may_name_a_dicom_folder_or_no_image(tmp_path):
         ("image,labels,case\n,b.nii.gz,M\u00fcller\n", "save it as such"),
     ],
 )
-def test_what_is_wrong_in_a_csv_is_told(tmp_path, rows, message):
+def test_what_is_wrong_in_a_csv_is_reported(tmp_path, rows, message):
     _, labels = patient(0)
     write(tmp_path / "b.nii.gz", renumbered(labels, FLARE))
     (tmp_path / "bad.csv").write_text(rows, encoding="latin-1")
@@ -140,7 +140,7 @@ def test_two_datasets_in_one_folder_are_told_to_be_named_apart(tmp_path):
         read_dataset(tmp_path)
 
 
-def test_what_is_odd_in_labels_is_said_every_time(tmp_path, monkeypatch):
+def test_what_is_odd_in_labels_is_reported_every_time(tmp_path, monkeypatch):
     data = flare(tmp_path / "data", 2)
     write(data / "labels" / "case1.nii.gz", np.zeros(SHAPE, np.uint8))
     for _ in range(2):

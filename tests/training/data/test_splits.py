@@ -22,7 +22,7 @@ def test_no_patient_is_on_both_sides(split):
     assert not train & validate and len(split.train) + len(split.validate) == 20 and validate
 
 
-def test_a_share_is_of_patients_and_at_least_one():
+def test_a_fraction_is_of_patients_and_at_least_one():
     assert len(by_fraction(PATIENTS, 0.3, 1).validate) == 6
     assert len(by_fraction({"a": "a", "b": "b"}, 0.1, 0).validate) == 1
     assert by_fraction(PATIENTS, 0.0, 0).validate == ()
@@ -57,7 +57,7 @@ def test_a_file_may_be_a_runs_split_or_a_list(tmp_path):
         by_file(PATIENTS, tmp_path / "bad.json")
 
 
-def test_a_name_that_is_not_there_is_told_with_those_that_are():
+def test_a_name_that_is_not_there_is_reported_with_those_that_are():
     with pytest.raises(DatasetError, match=r"no such validation case: scan99; the cases are scan0"):
         by_names(PATIENTS, ["scan99"])
 
