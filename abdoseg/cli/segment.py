@@ -173,6 +173,7 @@ def segment(given: SegmentOptions) -> int:
         abdoseg segment scan.nii.gz -o out/ --tumour
     """  # fmt: skip
     from abdoseg.batch import BatchOptions, check_outputs, plan_cases, run, sharded
+    from abdoseg.runtime.files import ensure_writable
     from abdoseg.runtime.ledger import Ledger
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -196,6 +197,10 @@ def segment(given: SegmentOptions) -> int:
         return list_cases(cases, load, reading, talk)
     tables = [case.lesions for case in cases if case.lesions and (given.tumour or "liver_tumour" in (organs or ()))]
     check_outputs(cases, batch, [*tables, *_planned_exports(cases, folder, given, organs)])
+    if several:
+        from abdoseg.cohort.thumbnail import thumbnail_path
+
+        ensure_writable(thumbnail_path(folder, "").parent)
     tiles = talk.track if len(cases) == 1 and given.progress == "auto" else silent
     done: list[str] = []
     exit_codes: set[int] = set()

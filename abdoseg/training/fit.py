@@ -285,8 +285,7 @@ def _epoch(
     for name in (BEST, LAST) if best else (LAST,):
         with writing(run / name, overwrite=True) as temporary:
             temporary.write_bytes(content)
-    append(run / LOG_FILE, epoch, config.organs)
-    return epoch
+    return append(run / LOG_FILE, epoch, config.organs)
 
 
 def _weights(

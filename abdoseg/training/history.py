@@ -7,7 +7,7 @@ import errno
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -70,8 +70,15 @@ class Watcher(Protocol):
         """After each epoch: all of them, the last one last."""
 
 
-def append(path: Path, epoch: Epoch, organs: Sequence[str]) -> None:
-    """Adds a line to log.csv, on disk before this returns; none or a whole one. Raises OutputError."""
+def append(path: Path, epoch: Epoch, organs: Sequence[str]) -> Epoch:
+    """Adds a line to log.csv, on disk before this returns; none or a whole one.
+
+    Returns:
+        The epoch as the log has it, with as many digits, so that a run that is resumed draws the same curves.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     row = epoch.row(organs)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(row), lineterminator="\n")
@@ -91,6 +98,7 @@ def append(path: Path, epoch: Epoch, organs: Sequence[str]) -> None:
                 raise
     except OSError as error:
         raise OutputError(f"{path}: {reason(error, path)}") from error
+    return replace(_epoch(row), best=epoch.best, scores=epoch.scores)
 
 
 def read_epochs(path: Path) -> list[Epoch]:

@@ -16,7 +16,7 @@ from abdoseg.model.plan import members
 from abdoseg.rendering import SliceStyle, charts, preview
 from abdoseg.rendering.html import hex_colour
 from abdoseg.rendering.slices import title_of
-from abdoseg.runtime.files import write_text, writing
+from abdoseg.runtime.files import ensure_writable, write_text, writing
 from abdoseg.training.augment.sampler import channel_table
 from abdoseg.training.checkpoint import Progress
 from abdoseg.training.data.cache import Cache, PreparedCase
@@ -76,7 +76,9 @@ class Slices:
     """Rewrites validation/CASE.png whenever the weights are the best so far; the truth is outlined in white."""
 
     def __init__(self, run: Path, config: TrainingConfig, cache: Cache) -> None:
-        self.run, self.config, self.cache = run, config, cache
+        self.folder, self.config, self.cache = run / "validation", config, cache
+        if self.folder.is_dir():
+            ensure_writable(self.folder)
 
     def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
         """Nothing to draw within an epoch."""
@@ -85,7 +87,7 @@ class Slices:
         """Draws the first validation cases."""
         if epochs[-1].best:
             for score in epochs[-1].scores[:SHOWN]:
-                with writing(self.run / "validation" / f"{score.case}.png", overwrite=True) as path:
+                with writing(self.folder / f"{score.case}.png", overwrite=True) as path:
                     draw_case(score, self.cache.by_name[score.case], self.config).save(path)
 
 
