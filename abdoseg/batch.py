@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from abdoseg.anatomy.label_schemes import numbers_in
 from abdoseg.cohort.find_scans import FoundScan, find_scans, without_duplicates
-from abdoseg.errors import AbdosegError, OutputError, ResourceError, UsageError
+from abdoseg.errors import AbdosegError, OutputError, OvertakenError, ResourceError, UsageError
 from abdoseg.image.lesions import write_lesions
 from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import write_volumes
@@ -313,8 +313,15 @@ def _prefetched(
 
 def _read(case: ScanCase, options: BatchOptions, model: Model | None) -> ReadScan:
     start = time.perf_counter()
+    _check_not_overtaken(case, options)
     volume = case.source.read(**options.reading, check_grid=_grid_check(case, model, options))
     return ReadScan(volume, round(time.perf_counter() - start, 4))
+
+
+def _check_not_overtaken(case: ScanCase, options: BatchOptions) -> None:
+    """Checks that no other run has done the case since `check_outputs` found nothing of it. Raises OvertakenError."""
+    if not options.overwrite and case.record and case.record.exists():
+        raise OvertakenError(f"{case.record}: another run has written this case meanwhile; its files are kept")
 
 
 def _completed(work: Callable[[], T]) -> Future[T]:
@@ -396,6 +403,7 @@ def write_case(
         from_file: the scan is a file, and the record says where it lies.
     """
     start, overwrite = time.perf_counter(), options.overwrite
+    _check_not_overtaken(case, options)
     numbers = numbers_in(options.scheme)
     rows = [replace(row, label=numbers[row.organ]) for row in found.rows]
     with writing(case.labelmap, overwrite) as temporary:

@@ -7,6 +7,7 @@
     ├── GeometryError             6   two grids that should agree do not
     ├── ModelError                7   weights are missing, damaged or do not fit
     ├── OutputError               8   a result cannot be written, or is there already
+    │   └── OvertakenError        8   another run has written a case's results since this one began
     ├── DatasetError              9   training or evaluation data is incomplete or inconsistent
     ├── ResourceError            10   memory, disk or device are not enough
     ├── TrainingError            11   training cannot go on
@@ -55,6 +56,10 @@ class OutputError(AbdosegError):
     """A result cannot be written, or stands there already."""
 
     exit_code = 8
+
+
+class OvertakenError(OutputError):
+    """Another run has written a case's results since this one began."""
 
 
 class DatasetError(AbdosegError):

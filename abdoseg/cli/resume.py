@@ -13,7 +13,7 @@ import click
 
 from abdoseg.cli.case_facts import case_facts, recorded_result
 from abdoseg.cli.console import Talk
-from abdoseg.errors import UsageError
+from abdoseg.errors import OvertakenError, UsageError
 from abdoseg.runtime.ledger import Ledger, relative
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ class RunRequest:
         return same and set(self.formats) <= set(line.get("formats", self.formats))
 
     def note(self, result: CaseResult, ledger: Ledger) -> None:
-        """Tells the ledger how a case ended. Raises OutputError."""
+        """Tells the ledger how a case ended, unless another run did it. Raises OutputError."""
         case = result.case
+        if isinstance(result.error, OvertakenError):
+            return
         ledger.add(
             case.name,
             result.written,

@@ -147,9 +147,9 @@ def fit(
                 if world.leads:
                     with clock.validating():
                         epochs.append(_epoch(split, config, run, options.device, state, rate, sampler))
-                    state.save(run / CHECKPOINT)
                     for watcher in watchers:
                         watcher.epoch_done(epochs)
+                    state.save(run / CHECKPOINT)  # last, so that a run killed before repeats all that the epoch wrote
                 done, stale = world.agree(clock.fraction(), world.leads and _is_stale(progress, limits, epoch_steps))
                 ended = "early stopping" if stale else "done"
             if stop and done < 1.0:

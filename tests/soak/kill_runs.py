@@ -14,10 +14,12 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from soak_runs import (
+    WRITERS,
     Command,
     check_whole,
     differences,
@@ -82,16 +84,17 @@ def run(name: str, command: Command, work: Path, kills: int, seed: int) -> int:
     return findings
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=["segment", "export", "train"])
-    args = parser.parse_args()
+    parser.add_argument("--only", choices=WRITERS)
+    parser.add_argument("--light", action="store_true", help="fewer cases, formats and epochs")
+    args = parser.parse_args(words)
     import_all()
     with tempfile.TemporaryDirectory() as folder:
-        commands = make_commands(Path(folder) / "data")
-        chosen = [args.only] if args.only else list(commands)
+        commands = make_commands(Path(folder) / "data", args.light)
+        chosen = [args.only] if args.only else WRITERS
         findings = sum(run(name, commands[name], Path(folder), args.kills, args.seed) for name in chosen)
     return 1 if findings else 0
 

@@ -26,7 +26,7 @@ from xml.etree import ElementTree
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "training")]
-CASES = ("a", "b", "c")
+WRITERS = ("segment", "export", "train")  # of many files each
 SEGMENT_FORMATS = ("--stl", "--sheet", "--report", "--dicom-seg")
 EXPORT_FORMATS = (
     "--stl", "--ply", "--obj", "--glb", "--csv", "--video", "--gif", "--sheet", "--nrrd", "--mha", "--dicom-seg",
@@ -36,14 +36,21 @@ EXPORT_FORMATS = (
 
 @dataclass(frozen=True)
 class Command:
-    """words: of the first call. again: of the call after it was stopped, which is to end as the first would have."""
+    """words: of the first call. again: of the call after it was stopped, which is to end as the first would have.
+
+    prepared: a folder whose files lie in out/ before.
+    """
 
     words: tuple[str, ...]
     again: tuple[str, ...]
+    prepared: Path | None = None
 
 
-def make_commands(folder: Path) -> dict[str, Command]:
-    """Phantoms in `folder`, and by name the commands on them; they write to out/ below where they run."""
+def make_commands(folder: Path, light: bool = False) -> dict[str, Command]:
+    """Phantoms in `folder`, and by name the commands on them; they write to out/ below where they run.
+
+    light: fewer cases, formats and epochs.
+    """
     import numpy as np
     import phantom_balls
     from phantom_dicom import write_series
@@ -52,10 +59,11 @@ def make_commands(folder: Path) -> dict[str, Command]:
     from abdoseg.anatomy.organs import MAIN
     from abdoseg.io import read_scan, write_nifti
 
+    cases = ("a", "b") if light else ("a", "b", "c")
     affine = np.diag([-4.0, -4.0, 6.0, 1.0])
     affine[:3, 3] = 80, 60, 0
     (folder / "labels").mkdir(parents=True)
-    for number, case in enumerate(CASES):
+    for number, case in enumerate(cases):
         volume, truth = phantom_balls.scan((4.0, 4.0, 6.0), (40, 30, 20), affine=affine)
         voxels = volume.voxels + (volume.voxels > -900).astype(np.int16) * number
         write_series(folder / "scans" / case, voxels, affine, names=lambda at: f"IM{at}")
@@ -63,21 +71,45 @@ def make_commands(folder: Path) -> dict[str, Command]:
         write_nifti(stored.to_canonical(truth), stored, folder / "labels" / f"{case}_seg.nii.gz")
     recipe = {
         "organs": MAIN, "spacing_mm": RECIPE.spacing_mm, "patch": RECIPE.patch, "network": RECIPE.network,
-        "epoch_steps": 2, "epochs": 4, "warmup_steps": 1,
+        "epoch_steps": 2, "epochs": 2 if light else 4, "warmup_steps": 1,
     }  # fmt: skip
     (folder / "recipe.json").write_text(json.dumps(recipe))
     flare(folder / "FLARE22", 4)
-    labels = [str(folder / "labels" / f"{case}_seg.nii.gz") for case in CASES]
+    labels = [str(folder / "labels" / f"{case}_seg.nii.gz") for case in cases]
     segment = ("segment", str(folder / "scans"), "-o", "out", "--threads", "1", *SEGMENT_FORMATS)
-    export = ("export", *labels, "-o", "out", "--labels", "abdoseg", "--scan", str(folder / "scans"), *EXPORT_FORMATS)
+    export = (
+        "export",
+        *labels,
+        "-o",
+        "out",
+        "--labels",
+        "abdoseg",
+        "--scan",
+        str(folder / "scans"),
+        *(SEGMENT_FORMATS if light else EXPORT_FORMATS),
+    )
     train = (
         "train", "--data", str(folder / "FLARE22"), "--recipe", str(folder / "recipe.json"), "-o", "out/run",
         "--cache", "out/cache", "--device", "cpu", "--threads", "1", "--val-cases", "case3",
     )  # fmt: skip
+    truths = str(folder / "labels")
+    scores = ("eval", truths, truths, "-o", "out/scores.csv", "--report", "out/scores.html")
+    convert = ("convert", str(folder / "FLARE22" / "images" / "case0_0000.nii.gz"), "-o", "out/a.nii.gz")
+    report = ("report", "out")
+    (folder / "results").mkdir()
+    for number in range(40):
+        case, organs = f"case{number:02}", ("liver", "spleen")
+        record = {"case": case, "versions": {"abdoseg": "0"}, "seconds": {"read": 1.0}, "quality": {}, "warnings": []}
+        (folder / "results" / f"{case}.json").write_text(json.dumps(record))
+        rows = "".join(f"{organ},{label},9,{number + 1}\n" for label, organ in enumerate(organs))
+        (folder / "results" / f"{case}_volumes.csv").write_text(f"organ,label,voxels,volume_ml\n{rows}")
     return {
         "segment": Command(segment, (*segment, "--resume")),
         "export": Command(export, (*export, "--overwrite")),
         "train": Command(train, (*train, "--resume")),
+        "eval": Command(scores, (*scores, "--overwrite")),
+        "convert": Command(convert, (*convert, "--overwrite")),
+        "report": Command(report, report, folder / "results"),
     }
 
 

@@ -135,6 +135,20 @@ def test_a_run_killed_before_its_first_checkpoint_logs_no_epoch_twice(split, tmp
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+def test_what_watchers_write_of_an_epoch_stands_before_its_checkpoint(split, tmp_path):
+    def epoch_done(epochs):
+        saved = tmp_path / CHECKPOINT
+        assert steps_in(saved) == epochs[-2].step if epochs[1:] else not saved.exists()
+
+    watcher = SimpleNamespace(stepped=lambda *given: None, epoch_done=epoch_done)
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU), [watcher])
+
+
+def steps_in(path):
+    with safe_open(path, framework="pt") as file:
+        return checkpoint.Progress.from_json(file.metadata()["progress"]).step
+
+
 def test_a_line_of_the_log_that_a_crash_cut_short_is_left_out(split, tmp_path):
     fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
     whole = (tmp_path / "log.csv").read_bytes()

@@ -80,5 +80,19 @@ def test_a_full_disk_is_reported_and_leaves_no_half_array(tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir()) and known(tmp_path) == []
 
 
+def test_an_array_whose_last_bytes_find_no_room_is_told(tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    whole = 128 + 2 * patient(0)[0].size
+    for limit in (whole - 100, 5000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(OutputError, match=r"c0\.image\.npy: larger than the file system"):
+                prepare_cases(tmp_path, sources("a"), reader([]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_digest_changes_with_what_was_annotated(tmp_path):
     assert packed(tmp_path).digest() == packed(tmp_path).digest() != packed(tmp_path, annotated=("liver",)).digest()
