@@ -167,4 +167,5 @@ def _as_named(result: CaseResult, case: ScanCase) -> CaseResult:
     """The result with paths as the caller gave them."""
     folder = case.labelmap.parent
     written = (path.relative_to(folder.absolute()) for path in result.written)
-    return replace(result, case=case, written=tuple(folder / path for path in written))
+    error = result.error and type(result.error)(str(result.error).replace(str(case.scan.absolute()), str(case.scan)))
+    return replace(result, case=case, written=tuple(folder / path for path in written), error=error)

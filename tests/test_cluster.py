@@ -132,6 +132,8 @@ def test_paths_are_reported_as_they_were_given_and_a_caller_may_stop(cluster, sc
         f"out/{name}{end}" for end in ("_seg.nii.gz", "_volumes.csv", ".json")
     ]
     assert json.loads((tmp_path / "out" / f"{name}.json").read_text())["scan"] == f"../{name}.nii.gz"
+    (failed,) = run_on_cluster(plan_cases([Path("absent.nii.gz")], Path("out")), model, cluster[0])
+    assert str(failed.error) == "absent.nii.gz: no such file or folder"
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_run(cluster, scans, tmp_path):

@@ -20,6 +20,10 @@ from abdoseg.runtime.files import writing
 PAGE = "index.html"
 MARK = "A cohort segmented by abdoseg"  # by which the page is known as ours, to be replaced
 TONES = {"failed": "bad", "review": "warn", "ok": "good"}
+HINT = "The worst first; the predicted Dice is the lowest of its organs. A click on a header sorts."
+NO_REPORTS = (
+    " Once there are reports of the cases (abdoseg export with --report on this folder), their names lead there."
+)
 NAMED = 12  # outliers of an organ whose cases are named
 MOST_DOTS = 2000  # of an organ; beyond, the plot is left out, since it would make the page slow
 
@@ -50,6 +54,7 @@ def index_page(rows: Sequence[CohortRow], folder: Path) -> str:
         glance=f"{summary(rows)[1].capitalize()}.",
         notes=_outlier_notes(rows, organs),
         boxes=_boxes(rows, organs),
+        hint=HINT + ("" if any(row.report for row in rows) else NO_REPORTS),
         statuses=list(counts.items()),
         headers=["case", "status", "why", *(f"{title_of(organ)}, ml" for organ in organs), "predicted Dice", "seconds"],
         numeric=range(3, len(organs) + 5),

@@ -69,6 +69,12 @@ def test_a_browser_filters_and_sorts_a_thousand_rows_without_a_complaint(cohort,
         assert browser.complaints() == []
 
 
+def test_without_reports_the_page_names_the_command_that_makes_them(cohort, tmp_path):
+    rows = read_cohort(cohort)
+    assert "abdoseg export with --report on this folder" not in index_page(rows, cohort)
+    assert "abdoseg export with --report on this folder" in index_page([CohortRow("a")], tmp_path)
+
+
 def test_why_names_reasons_cut_organs_and_what_is_reported_of_the_scan(tmp_path):
     cut = ("kidney right: reaches the scan's left border; its volume is a lower bound", "the scan is mirrored")
     row = CohortRow("a", reasons={"spleen": ("doubtful", "unusual_hu")}, cut=("kidney_right",), warnings=cut)
