@@ -1,4 +1,4 @@
-"""How a result came to be: versions, model, stages, input, changes and quality, as JSON without patient data."""
+"""Provenance: the run record, with versions, model, stages, input, changes and quality, without patient data."""
 
 from __future__ import annotations
 

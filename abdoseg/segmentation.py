@@ -1,4 +1,4 @@
-"""A scan to a labelmap: the whole way on one page."""
+"""Segmentation: a scan to a labelmap, the whole way on one page."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is known of a body: organs and their codes, label schemes of datasets, tissues, reference ranges."""
+"""Anatomy: organs and their codes, label schemes of datasets, tissues, reference ranges."""

@@ -1,4 +1,4 @@
-"""Fluid that hangs on a solid organ under its name, as ascites does, told from the organ by its HU."""
+"""Fluid labelled as part of a solid organ, as ascites at its outside: found by its HU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces that claim to be one organ: the likeliest is it, by probability, HU, volume and position."""
+"""Connected components that could be one organ: the likeliest is kept, by probability, HU, volume and position."""
 
 from __future__ import annotations
 

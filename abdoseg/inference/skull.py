@@ -1,4 +1,4 @@
-"""What bone encloses on all sides, as a skull does a brain, is no organ of the abdomen."""
+"""Skull: what bone encloses on all sides, as a skull does a brain, is no organ of the abdomen."""
 
 from __future__ import annotations
 

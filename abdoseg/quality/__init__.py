@@ -1,4 +1,4 @@
-"""How far labels can be trusted: what the network doubts, what had to be corrected, and what anatomy says of it."""
+"""Quality: how far labels can be trusted, by the network's confidence, what was corrected, and anatomy."""
 
 from abdoseg.quality.assess import Findings, Quality, assess, columns, sentences
 from abdoseg.quality.evidence import Evidence, examine

@@ -1,4 +1,4 @@
-"""Laterality: whether a scan is mirrored, asked of the network where the spleen is large beside the liver."""
+"""Laterality: whether a scan is mirrored, by the network's liver in its mirror image where the spleen is large."""
 
 from __future__ import annotations
 

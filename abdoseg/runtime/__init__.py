@@ -1,1 +1,1 @@
-"""What every room needs of the computer: threads, memory, files written whole, gzip streams, the ledger."""
+"""Runtime: threads, memory, files written whole, gzip streams, the ledger."""

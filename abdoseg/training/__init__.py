@@ -1,1 +1,1 @@
-"""From labelled scans to weights."""
+"""Training: from labelled scans to weights."""
