@@ -84,9 +84,7 @@ def labels_on(labelmap: Labelmap, slices: Sequence[SourceSlice]) -> npt.NDArray[
 
     Raises GeometryError when the series and the labelmap lie apart, or the series shows too little of it.
     """
-    table = np.zeros(256, dtype=np.uint8)
-    for label in labelmap.organs:
-        table[label] = label
+    table = labelmap.named
     out = np.zeros((len(slices), *slices[0].shape), dtype=np.uint8)
     to_index = np.linalg.inv(labelmap.geometry.affine) @ LPS_TO_RAS
     covered, furthest = 0, 0.0
@@ -136,6 +134,12 @@ def copy_identity(source: Dataset, target: Dataset) -> None:
     for keyword in (*TYPE_2, "StudyInstanceUID", "StudyDescription", "FrameOfReferenceUID", "SpecificCharacterSet"):
         if keyword in source:
             target[keyword] = copy.deepcopy(source[keyword])
+
+
+def date_and_time(header: Dataset) -> tuple[str, str]:
+    """When the series was made, or its study; the same for every object that is made of it."""
+    date = header.get("SeriesDate") or header.get("StudyDate") or "19000101"
+    return date, header.get("SeriesTime") or header.get("StudyTime") or "000000"
 
 
 def _along(row: npt.NDArray[np.float64], shape: tuple[int, int]) -> npt.NDArray[np.float64]:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg import __version__
-from abdoseg.anatomy.organs import BY_NAME, Code, host_of
+from abdoseg.anatomy.organs import BY_NAME, host_of
 from abdoseg.errors import OutputError
-from abdoseg.exporters.dicom_reference import SourceSlice, digest_uid
-from abdoseg.exporters.dicom_segments import Segment, SegmentedSeries, segmented_series
+from abdoseg.exporters.dicom_reference import SourceSlice, date_and_time, digest_uid
+from abdoseg.exporters.dicom_segments import Segment, SegmentedSeries, concept_of, segmented_series
 from abdoseg.exporters.job import Job
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def _description(number: int, segment: Segment, series: SegmentedSeries) -> Any:
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=segment.title,
-        segmented_property_category=_code(segment.category),
-        segmented_property_type=_code(organ.snomed),
+        segmented_property_category=concept_of(segment.category),
+        segmented_property_type=concept_of(organ.snomed),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name="abdoseg",
@@ -134,25 +134,18 @@ def _description(number: int, segment: Segment, series: SegmentedSeries) -> Any:
         ),
         tracking_id=segment.title,
         tracking_uid=series.tracking_uid(segment.name),
-        anatomic_regions=[_code(BY_NAME[host_of(organ.name)].snomed)] if organ.is_lesion else None,
+        anatomic_regions=[concept_of(BY_NAME[host_of(organ.name)].snomed)] if organ.is_lesion else None,
         display_color=highdicom.color.CIELabColor.from_rgb(*segment.colour),
     )
     if organ.laterality is not None:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [_code(organ.laterality)]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [concept_of(organ.laterality)]
     return description
-
-
-def _code(code: Code) -> Any:
-    import highdicom
-
-    return highdicom.sr.CodedConcept(code.value, "SCT", code.meaning)
 
 
 def settle_times(dataset: Dataset, source: Dataset) -> None:
     """Takes the moment out: times are the scan's, so that the same input gives the same bytes."""
-    date = source.get("SeriesDate") or source.get("StudyDate") or "19000101"
-    time = source.get("SeriesTime") or source.get("StudyTime") or "000000"
+    date, time = date_and_time(source)
     for keyword, value in (("Date", date), ("Time", time)):
         for event in ("Content", "InstanceCreation", "Series"):
             if f"{event}{keyword}" in dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,3 +102,10 @@ def _with_lesions_apart(labelmap: Labelmap, segments: list[Segment]) -> tuple[La
     organs = {number: name for number, name in labelmap.organs.items() if number != label} | names
     lesions = [Segment(FIRST_LESION - 1 + n, f"{LESION}_{n}", BY_NAME[LESION], n) for n in range(1, count + 1)]
     return replace(labelmap, labels=labels, organs=organs), [*kept, *lesions]
+
+
+def concept_of(code: Code) -> Any:
+    """A SNOMED CT code as highdicom has it."""
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code.value, "SCT", code.meaning)

@@ -74,10 +74,7 @@ def _segment(row: OrganVolume, extent: str) -> dict[str, str]:
 
 def _labels(job: Job) -> Array:
     """The labels of the organs that are asked for; the others are background."""
-    table = np.zeros(256, dtype=np.uint8)
-    for label in job.labelmap.organs:
-        table[label] = label
-    return table[job.labelmap.labels]
+    return job.labelmap.named[job.labelmap.labels]
 
 
 def _image(job: Job) -> Any:

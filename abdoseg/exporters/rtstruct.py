@@ -12,7 +12,7 @@ import numpy as np
 
 from abdoseg import __version__
 from abdoseg.exporters.contours import outlines
-from abdoseg.exporters.dicom_reference import SourceSlice, copy_identity, digest_uid
+from abdoseg.exporters.dicom_reference import SourceSlice, copy_identity, date_and_time, digest_uid
 from abdoseg.exporters.dicom_segments import Segment, SegmentedSeries, segmented_series
 from abdoseg.exporters.job import Job
 
@@ -46,10 +46,8 @@ def structure_set(job: Job) -> Dataset:
     dataset.Manufacturer = dataset.ManufacturerModelName = "abdoseg"
     dataset.SoftwareVersions, dataset.OperatorsName = __version__, None
     dataset.StructureSetLabel, dataset.StructureSetName = "ORGANS", "Abdominal organs"
-    date = first.get("SeriesDate") or first.get("StudyDate") or "19000101"
-    time = first.get("SeriesTime") or first.get("StudyTime") or "000000"
-    dataset.SeriesDate = dataset.StructureSetDate = date
-    dataset.SeriesTime = dataset.StructureSetTime = time
+    dataset.SeriesDate, dataset.SeriesTime = date_and_time(first)
+    dataset.StructureSetDate, dataset.StructureSetTime = dataset.SeriesDate, dataset.SeriesTime
     dataset.ApprovalStatus = "UNAPPROVED"
     dataset.PositionReferenceIndicator = None
     dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(slices)]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abdoseg import __version__
-from abdoseg.anatomy.organs import BY_NAME, Code, Organ, host_of
+from abdoseg.anatomy.organs import BY_NAME, Organ, host_of
 from abdoseg.errors import OutputError
 from abdoseg.exporters import dicom_seg
 from abdoseg.exporters.dicom_reference import digest_uid
-from abdoseg.exporters.dicom_segments import Segment, SegmentedSeries, segmented_series
+from abdoseg.exporters.dicom_segments import Segment, SegmentedSeries, concept_of, segmented_series
 from abdoseg.exporters.job import LESION, Job
 from abdoseg.image.lesions import Lesion
 from abdoseg.image.volumetry import OrganVolume
@@ -106,8 +106,8 @@ def _group(segment: Segment, measurements: list[Any], series: SegmentedSeries, s
 
     common = {
         "tracking_identifier": sr.TrackingIdentifier(series.tracking_uid(segment.name), segment.title),
-        "finding_category": _code(segment.category),
-        "finding_type": _code(segment.organ.snomed),
+        "finding_category": concept_of(segment.category),
+        "finding_type": concept_of(segment.organ.snomed),
         "finding_sites": [_site(segment.organ)],
         "algorithm_id": sr.AlgorithmIdentification("abdoseg", __version__),
         "measurements": measurements,
@@ -149,10 +149,4 @@ def _site(organ: Organ) -> Any:
     from highdicom import sr
 
     where = BY_NAME[host_of(organ.name)] if organ.is_lesion else organ
-    return sr.FindingSite(_code(where.snomed), None if where.laterality is None else _code(where.laterality))
-
-
-def _code(code: Code) -> Any:
-    from highdicom import sr
-
-    return sr.CodedConcept(code.value, "SCT", code.meaning)
+    return sr.FindingSite(concept_of(where.snomed), None if where.laterality is None else concept_of(where.laterality))

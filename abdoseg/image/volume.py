@@ -200,6 +200,13 @@ class Labelmap:
     def __post_init__(self) -> None:
         _check_shape(self.labels, self.geometry)
 
+    @property
+    def named(self) -> npt.NDArray[np.uint8]:
+        """(256,) a table of labels: those with a name in `organs` as they are, all others 0."""
+        table = np.zeros(256, np.uint8)
+        table[list(self.organs)] = list(self.organs)
+        return table
+
     def mask(self, organ: str) -> npt.NDArray[np.bool_]:
         """(I, J, K) bool. Raises KeyError for an organ that was not looked for."""
         for label, name in self.organs.items():

@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Protocol
 
 from abdoseg.errors import OutputError
 from abdoseg.runtime.files import reason, write_csv, writing
@@ -60,8 +59,8 @@ class Epoch:
         return columns | {"weights": self.digest}
 
 
-class Watcher(Protocol):
-    """Is called as a run goes on."""
+class Watcher:
+    """Is called as a run goes on; what a watcher does not override does nothing."""
 
     def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
         """After each step. fraction: how much of the run is done."""

@@ -18,9 +18,8 @@ from abdoseg.rendering.html import hex_colour
 from abdoseg.rendering.slices import title_of
 from abdoseg.runtime.files import ensure_writable, write_text, writing
 from abdoseg.training.augment.sampler import channel_table
-from abdoseg.training.checkpoint import Progress
 from abdoseg.training.data.cache import Cache, PreparedCase
-from abdoseg.training.history import Epoch
+from abdoseg.training.history import Epoch, Watcher
 from abdoseg.training.pixel_metrics import PixelMetrics
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.validation import CaseScore
@@ -33,14 +32,11 @@ METRIC_COLOURS = {
 }  # fmt: skip
 
 
-class Curves:
+class Curves(Watcher):
     """Rewrites curves.svg (loss, Dice by organ) and metrics.svg (pixel metrics) after each epoch."""
 
     def __init__(self, run: Path, config: TrainingConfig) -> None:
         self.run, self.config = run, config
-
-    def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
-        """Nothing to draw within an epoch."""
 
     def epoch_done(self, epochs: Sequence[Epoch]) -> None:
         """Draws all epochs so far."""
@@ -72,16 +68,13 @@ def _metrics_chart(title: str, steps: Sequence[int], metrics: Sequence[PixelMetr
     return charts.line_chart(curves, title, "step", "", (0.0, 1.0))
 
 
-class Slices:
+class Slices(Watcher):
     """Rewrites validation/CASE.png whenever the weights are the best so far; the truth is outlined in white."""
 
     def __init__(self, run: Path, config: TrainingConfig, cache: Cache) -> None:
         self.folder, self.config, self.cache = run / "validation", config, cache
         if self.folder.is_dir():
             ensure_writable(self.folder)
-
-    def stepped(self, progress: Progress, fraction: float, loss: float) -> None:
-        """Nothing to draw within an epoch."""
 
     def epoch_done(self, epochs: Sequence[Epoch]) -> None:
         """Draws the first validation cases."""

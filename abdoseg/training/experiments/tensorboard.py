@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from abdoseg.training.checkpoint import Progress
-from abdoseg.training.history import Epoch
+from abdoseg.training.history import Epoch, Watcher
 
 
 def is_available() -> bool:
@@ -15,7 +15,7 @@ def is_available() -> bool:
     return find_spec("tensorboard") is not None
 
 
-class Events:
+class Events(Watcher):
     """Writes loss, learning rate, pixel metrics and Dice by organ into the run's folder, for `tensorboard --logdir`."""
 
     def __init__(self, run: Path) -> None:
