@@ -14,9 +14,10 @@ from abdoseg.errors import AbdosegError
 from abdoseg.evaluation.evaluate import Evaluation, read_pair
 from abdoseg.evaluation.pairs import scan_files
 from abdoseg.evaluation.score import Score
+from abdoseg.image.components import box_of
 from abdoseg.image.volume import Array, Geometry
 from abdoseg.io import read_scan
-from abdoseg.rendering.slices import ACROSS, Plane, SliceStyle, View, draw_outline, draw_slice
+from abdoseg.rendering.slices import ACROSS, Plane, SliceStyle, View, draw_outline, draw_slice, with_margin
 
 PANEL_PX = 300
 MARGIN_MM = 20.0
@@ -74,7 +75,9 @@ def draw(
 ) -> RGB:
     """(H, W, 3) three planes side by side, each where the masks differ most, at true proportions."""
     wrong, either = truth ^ prediction, truth | prediction
-    box = _box(either, geometry)
+    around = box_of(either)
+    assert around is not None  # a pair that was scored and differs
+    box = with_margin(around, geometry, MARGIN_MM)
     extent = [(stop - start) * step for (start, stop), step in zip(box, geometry.spacing_mm, strict=True)]
     scale = PANEL_PX / max(extent)
     panels = []
@@ -102,21 +105,6 @@ def _panel(
         picture = np.rint(picture + tint * (np.array(colour, np.float32) - picture)).astype(np.uint8)
     picture = draw_outline(view, index, a, picture, TRUTH, 2.0)
     return draw_outline(view, index, b, picture, PREDICTION, 2.0)
-
-
-def _box(mask: npt.NDArray[np.bool_], geometry: Geometry) -> tuple[tuple[int, int], ...]:
-    """The box around the mask with a margin, within the grid."""
-    spans = []
-    for axis in range(3):
-        found = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        margin = ceil_div(MARGIN_MM, float(geometry.spacing_mm[axis]))
-        spans.append((max(0, int(found[0]) - margin), min(mask.shape[axis], int(found[-1]) + 1 + margin)))
-    return tuple(spans)
-
-
-def ceil_div(length: float, step: float) -> int:
-    """How many steps cover a length."""
-    return int(np.ceil(length / step))
 
 
 def _padded(panel: RGB, height: int) -> RGB:

@@ -100,3 +100,11 @@ def grown(box: Box, margin: int, shape: Sequence[int]) -> Box:
     """The box, wider by so many voxels on each side within a grid of that shape."""
     wider = [slice(max(0, part.start - margin), min(n, part.stop + margin)) for part, n in zip(box, shape, strict=True)]
     return wider[0], wider[1], wider[2]
+
+
+def united(parts: Sequence[Box]) -> Box:
+    """The smallest box that holds all of the boxes."""
+    i, j, k = (
+        slice(min(span.start for span in spans), max(span.stop for span in spans)) for spans in zip(*parts, strict=True)
+    )
+    return i, j, k

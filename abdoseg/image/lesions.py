@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy.organs import host_of
-from abdoseg.image.components import Box, Mask, dilated, grown, holes
+from abdoseg.image.components import Box, Mask, dilated, grown, holes, united
 from abdoseg.image.volume import Array, Geometry, Labelmap, nearest_axes
 from abdoseg.image.volumetry import boxes, cell
 from abdoseg.runtime.files import write_csv
@@ -105,7 +105,7 @@ def measure_lesions(
     found = boxes(labelmap.labels) if within is None else within
     if label not in found:
         return ()
-    region = _united([found[number] for number in (label, organ_label) if number in found])
+    region = united([found[number] for number in (label, organ_label) if number in found])
     region = grown(region, 1, labelmap.labels.shape)  # shows where the organ ends
     numbers = number_lesions(np.asarray(labelmap.labels[region] == label))
     organ = np.asarray(labelmap.labels[region] == organ_label)
@@ -229,14 +229,6 @@ def lesion_row(lesion: Lesion) -> dict[str, object]:
 
 def _label_of(labelmap: Labelmap, organ: str) -> int:
     return next((label for label, name in labelmap.organs.items() if name == organ), 0)
-
-
-def _united(parts: Sequence[Box]) -> Box:
-    """The smallest box that holds all of the boxes."""
-    i, j, k = (
-        slice(min(span.start for span in spans), max(span.stop for span in spans)) for spans in zip(*parts, strict=True)
-    )
-    return i, j, k
 
 
 def _faces(mask: Mask) -> Floats:

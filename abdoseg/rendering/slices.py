@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.image.components import Box, united
 from abdoseg.image.lesions import Lesion
 from abdoseg.image.volume import Array, Geometry, Labelmap, labels_in
 from abdoseg.image.volumetry import boxes
@@ -89,12 +89,14 @@ def organ_box(labelmap: Labelmap, margin_mm: float) -> tuple[tuple[int, int], ..
     found = [box for label, box in boxes(labelmap.labels).items() if label in labelmap.organs]
     if not found:
         return whole_grid(labelmap.geometry)
-    grown = []
-    for axis, (size, step) in enumerate(zip(labelmap.geometry.shape, labelmap.geometry.spacing_mm, strict=True)):
-        margin = math.ceil(margin_mm / step)
-        low, high = min(box[axis].start for box in found), max(box[axis].stop for box in found)
-        grown.append((max(0, low - margin), min(size, high + margin)))
-    return tuple(grown)
+    return with_margin(united(found), labelmap.geometry, margin_mm)
+
+
+def with_margin(box: Box, geometry: Geometry, margin_mm: float) -> tuple[tuple[int, int], ...]:
+    """A box of a grid, wider by a margin on all sides within it, as (start, stop) an axis."""
+    margins = np.ceil(margin_mm / geometry.spacing_mm).astype(int).tolist()
+    sides = zip(box, geometry.shape, margins, strict=True)
+    return tuple((max(0, side.start - margin), min(size, side.stop + margin)) for side, size, margin in sides)
 
 
 def fit_view(
