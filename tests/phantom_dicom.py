@@ -30,6 +30,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from abdoseg.image.volume import Labelmap, Volume
+from abdoseg.io import read_scan
+
 CT, ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
 LEGACY_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 COMPANY = {  # kinds of object found beside a CT: modality, SOP class
@@ -310,3 +313,20 @@ def write_dicomdir(folder: Path, files: list[Path]) -> None:
     directory.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     pydicom.dcmwrite(folder / "DICOMDIR", directory, enforce_file_format=True)
+
+
+def labelled_series(
+    folder: Path, labels: np.ndarray, affine: np.ndarray, organs: dict[int, str], **variations: Any
+) -> tuple[Volume, Labelmap]:
+    """A series as it is read, and labels on it that were drawn (I, J, K) in the series' own pixels."""
+    write_series(folder, body(labels.shape), affine, **variations)
+    volume = read_scan(folder)
+    index = np.linalg.inv(affine) @ volume.geometry.affine
+    points = np.stack(np.meshgrid(*map(np.arange, volume.geometry.shape), indexing="ij"), axis=-1)
+    i, j, k = np.moveaxis(np.rint(points @ index[:3, :3].T + index[:3, 3]).astype(int), -1, 0)
+    return volume, Labelmap(labels[i, j, k], volume.geometry, volume.stored, organs)
+
+
+def stored_array(volume: Volume) -> np.ndarray:
+    """The voxels in the axes of the file: columns, rows, slices from feet to head."""
+    return volume.stored.from_canonical(volume.voxels)

@@ -10,8 +10,9 @@ import numpy as np
 import pydicom
 import pytest
 from organs import relabelled
-from phantom_dicom import AXIAL, ENHANCED_CT, body, tilted, write_series
+from phantom_dicom import AXIAL, ENHANCED_CT, body, labelled_series, tilted, write_series
 from PIL import Image, ImageDraw
+from rotations import rotation
 from shared_data import SHARED_DATA
 
 from abdoseg.errors import GeometryError, OutputError, SeriesError
@@ -25,10 +26,8 @@ needs_dciodvfy = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="di
 
 
 def turned(axis, degrees):
-    angle = np.radians(degrees)
     turn = np.eye(4)
-    a, b = [n for n in range(3) if n != axis]
-    turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+    turn[:3, :3] = rotation(axis, degrees)
     return turn
 
 
@@ -66,14 +65,9 @@ def drawn_labels():
 
 
 def case(folder, affine=AXIAL, labels=None, **variations):
-    """A series, and a job whose labels were painted slice by slice in the series' own pixels."""
-    write_series(folder, body(SHAPE), affine, **variations)
-    volume = read_scan(folder)
-    index = np.linalg.inv(affine) @ volume.geometry.affine
-    points = np.stack(np.meshgrid(*map(np.arange, volume.geometry.shape), indexing="ij"), axis=-1)
-    i, j, k = np.moveaxis(np.rint(points @ index[:3, :3].T + index[:3, 3]).astype(int), -1, 0)
-    placed = (drawn_labels() if labels is None else labels)[i, j, k]
-    return Job.measured("c", Labelmap(placed, volume.geometry, volume.stored, ORGANS), reference=folder)
+    """A series, and a job whose labels were drawn slice by slice in the series' own pixels."""
+    _, labelmap = labelled_series(folder, drawn_labels() if labels is None else labels, affine, ORGANS, **variations)
+    return Job.measured("c", labelmap, reference=folder)
 
 
 def place_of(affine, lps):

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from rotations import rotation
 
 from abdoseg.image.lesions import (
     COLUMNS,
@@ -17,15 +18,6 @@ from abdoseg.image.volume import Geometry, Labelmap, Stored
 
 ORGANS = {1: "liver", 5: "liver_tumour"}
 LIVER, TUMOUR = 1, 5
-
-
-def turned(degrees, axis):
-    """A rotation about one of the patient's axes."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    matrix = np.eye(3)
-    i, j = [a for a in range(3) if a != axis]
-    matrix[[i, i, j, j], [i, j, i, j]] = c, -s, s, c
-    return matrix
 
 
 def grid(shape=(80, 70, 60), spacing=(1.0, 1.0, 1.0), rotation=None):
@@ -55,8 +47,8 @@ def liver_with(geometry, *lesions, liver=((0, 0, 0), (36, 30, 27))):
 GRIDS = {
     "1 mm": grid(),
     "slices of 5 mm": grid((110, 100, 14), (0.7, 0.8, 5.0)),
-    "oblique": grid((90, 90, 80), (0.9, 0.9, 1.0), turned(20, 0) @ turned(15, 2)),
-    "slices of 3 mm, oblique": grid((90, 90, 26), (0.9, 0.9, 3.0), turned(12, 1)),
+    "oblique": grid((90, 90, 80), (0.9, 0.9, 1.0), rotation(0, 20) @ rotation(2, 15)),
+    "slices of 3 mm, oblique": grid((90, 90, 26), (0.9, 0.9, 3.0), rotation(1, 12)),
 }
 
 
@@ -82,7 +74,7 @@ def test_the_two_axial_diameters_of_an_ellipsoid_are_its_axes_in_the_plane():
 
 
 def test_diameters_follow_a_lesion_that_lies_askew_in_the_plane():
-    geometry = grid(rotation=turned(30, 2))
+    geometry = grid(rotation=rotation(2, 30))
     (lesion,) = measure_lesions(liver_with(geometry, ((0, 0, 0), (15, 8, 6))))
     assert lesion.longest_axial_mm == pytest.approx(30, abs=1)
     assert lesion.perpendicular_mm == pytest.approx(16, abs=1)

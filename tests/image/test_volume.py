@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from rotations import rotation
 
 from abdoseg.errors import GeometryError
 from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume, nearest_axes
@@ -25,12 +26,8 @@ def affine_of(order, signs, spacing=(0.8, 1.1, 3.0), origin=(7.0, -11.0, 13.0)):
 
 def turned(affine, degrees=(9.0, -7.0, 5.0)):
     out = affine.copy()
-    for axis, angle in enumerate(np.radians(degrees)):
-        i, j = [n for n in range(3) if n != axis]
-        turn = np.eye(3)
-        turn[[i, j], [i, j]] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        out[:3, :3] = turn @ out[:3, :3]
+    for axis, angle in enumerate(degrees):
+        out[:3, :3] = rotation(axis, angle) @ out[:3, :3]
     return out
 
 

@@ -8,14 +8,14 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from phantom_dicom import AXIAL, body, tilted, write_series
+from phantom_dicom import AXIAL, body, labelled_series, tilted, write_series
 from pydicom.sr.coding import Code
 
 from abdoseg.errors import GeometryError, ScanError
 from abdoseg.evaluation import evaluate, find_pairs
 from abdoseg.exporters.job import ExportOptions, Job, export
 from abdoseg.exporters.open_case import CaseFiles, open_case
-from abdoseg.image.volume import Labelmap, Stored
+from abdoseg.image.volume import Stored
 from abdoseg.io import read_labels, read_scan, write_nifti
 from abdoseg.io.dicom.label_objects import is_label_object
 from abdoseg.io.dicom.organ_codes import name_segment
@@ -44,12 +44,7 @@ def drawn():
 
 def scan_and_job(folder, affine=AXIAL, seg_type="binary", **variations):
     """A series in `folder`, as it is read, and labels on it to export."""
-    write_series(folder, body(SHAPE), affine, **variations)
-    volume = read_scan(folder)
-    index = np.linalg.inv(affine) @ volume.geometry.affine
-    points = np.stack(np.meshgrid(*map(np.arange, volume.geometry.shape), indexing="ij"), axis=-1)
-    i, j, k = np.moveaxis(np.rint(points @ index[:3, :3].T + index[:3, 3]).astype(int), -1, 0)
-    labelmap = Labelmap(drawn()[i, j, k], volume.geometry, volume.stored, ORGANS)
+    volume, labelmap = labelled_series(folder, drawn(), affine, ORGANS, **variations)
     return volume, Job.measured("c", labelmap, reference=folder, options=ExportOptions(seg_type=seg_type))
 
 

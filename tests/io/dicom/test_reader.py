@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pydicom
 import pytest
-from phantom_dicom import AXIAL, ENHANCED_CT, LEGACY_CT, PATIENT, body, tilted, write_series
+from phantom_dicom import AXIAL, ENHANCED_CT, LEGACY_CT, PATIENT, body, stored_array, tilted, write_series
 from phantom_jpeg import RAMP
 from pydicom import uid
 
@@ -18,11 +18,6 @@ from abdoseg.io.image_file import Remark
 
 HU = body()
 TURNED = np.array([[-0.8, 0.6, 0, 9], [-0.6, -0.8, 0, 5], [0, 0, 2.5, 3], [0, 0, 0, 1]]) @ np.diag([0.7, 0.9, 1, 1])
-
-
-def stored_array(volume):
-    """The voxels in the axes of the file: columns, rows, slices from feet to head."""
-    return volume.stored.from_canonical(volume.voxels)
 
 
 def hu_at(volume, ras):

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from phantom_dicom import AXIAL, COMPANY, body, write_series
+from phantom_dicom import AXIAL, COMPANY, body, stored_array, write_series
 
 from abdoseg.errors import ScanError, SeriesError
 from abdoseg.io import read_scan
@@ -18,10 +18,6 @@ from abdoseg.io.dicom.series import catalogue
 HU = body((40, 36, 8))
 COARSE = AXIAL @ np.diag([1, 1, 2, 1.0])
 CORONAL = np.array([[-1.0, 0, 0, 60], [0, 0, 2.5, -40], [0, -1.0, 0, 50], [0, 0, 0, 1]])
-
-
-def stored_array(volume):
-    return volume.stored.from_canonical(volume.voxels)
 
 
 @pytest.mark.parametrize("kind", COMPANY)

@@ -3,7 +3,7 @@
 import numpy as np
 import pydicom
 import pytest
-from phantom_dicom import AXIAL, body, tilted, write_series
+from phantom_dicom import AXIAL, body, stored_array, tilted, write_series
 
 from abdoseg.errors import SeriesError, UsageError
 from abdoseg.io import read_scan
@@ -11,10 +11,6 @@ from abdoseg.io.dicom.reader import ordered_headers
 from abdoseg.io.dicom.stack import usual_step
 
 HU = body()  # 12 slices, 2.5 mm apart, from z = -40 to -12.5
-
-
-def stored_array(volume):
-    return volume.stored.from_canonical(volume.voxels)
 
 
 def test_a_missing_slice_is_interpolated_in_hu_and_named(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from phantom_dicom import body
+from rotations import rotation
 
 from abdoseg.errors import ResourceError, ScanError
 from abdoseg.image import hounsfield
@@ -33,10 +34,8 @@ def opened_files():
 
 
 def turned(degrees=20.0):
-    angle = np.radians(degrees)
-    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
     out = AFFINE.copy()
-    out[:3, :3] = turn @ out[:3, :3]
+    out[:3, :3] = rotation(0, degrees) @ out[:3, :3]
     return out
 
 
