@@ -85,6 +85,8 @@ def find_scheme(scheme: str | Scheme) -> Scheme:
 def parse_scheme(text: str, source: str) -> Scheme:
     """A scheme in JSON: {"liver": 1}, {"1": "liver"}, or either under "labels" as in MSD's dataset.json.
 
+    Names of DICOM structures in it, {"ROI-1": "liver"}, are passed over: see `find_structures`.
+
     Args:
         text: the JSON.
         source: what to call it in a message.
@@ -94,14 +96,34 @@ def parse_scheme(text: str, source: str) -> Scheme:
     """
     try:
         content = json.loads(text)
-        scheme = _numbered(content.get("labels", content))
+        labels = content.get("labels", content)
+        structures = _structures(labels)
+        scheme = _numbered({key: value for key, value in labels.items() if key not in structures})
     except (ValueError, AttributeError, TypeError) as error:
         raise DatasetError(
             f'{source}: no scheme of labels ({error}); write JSON such as {{"liver": 1, "spleen": 3}}'
         ) from error
-    if not scheme:
+    if not scheme and not structures:
         raise DatasetError(f'{source}: the label scheme is empty; write JSON such as {{"liver": 1, "spleen": 3}}')
     return scheme
+
+
+def find_structures(scheme: str | Scheme) -> dict[str, str]:
+    """The organs of a DICOM object's names in a JSON file such as {"ROI-1": "liver"}; none of any other scheme."""
+    if not isinstance(scheme, str) or scheme in SCHEMES:
+        return {}
+    try:
+        content = json.loads(Path(scheme).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # told where the scheme is read
+        return {}
+    return _structures(content) if isinstance(content, dict) else {}
+
+
+def _structures(content: Mapping[str, Any]) -> dict[str, str]:
+    """The pairs of a name and an organ of ours."""
+    named = {key: organ_name(value) for key, value in content.items() if isinstance(value, str) and not key.isdigit()}
+    ours = {organ.name for organ in ORGANS} | {"kidney"}
+    return {key: organ for key, organ in named.items() if organ in ours}
 
 
 def is_scheme(text: str) -> bool:

@@ -28,6 +28,13 @@ SHEARED = 0.01  # degrees
     metavar="PATH",
     help="For a SEG or RTSTRUCT: the series it was drawn on, or a scan on its grid.  [default: the one beside it]",
 )
+@click.option(
+    "--labels",
+    "scheme",
+    default="abdoseg",
+    metavar="FILE",
+    help='For a SEG or RTSTRUCT: JSON with the organs of its names, such as {"ROI-1": "liver"}.',
+)
 @click.option("--straighten", is_flag=True, help="Resample the slices of a tilted gantry onto an upright grid.")
 @options.overwrite
 @options.quiet
@@ -38,6 +45,7 @@ def convert(
     gaps: str,
     assume_axes: bool,
     reference: Path | None,
+    scheme: str,
     straighten: bool,
     overwrite: bool,
     quiet: bool,
@@ -59,7 +67,7 @@ def convert(
     ensure_absent([output], overwrite)
     if is_label_object(scan):
         grid = None if reference is None else read_grid(reference, series=series, gaps=gaps)
-        labelmap = read_labels(scan, grid=grid)
+        labelmap = read_labels(scan, scheme, grid=grid)
         named = ", ".join(f"{label} {organ}" for label, organ in labelmap.organs.items())
         talk.say(f"labels: {named or 'none known'}")
         with writing(output, overwrite) as temporary:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abdoseg.anatomy.label_schemes import Scheme, find_scheme
+from abdoseg.anatomy.label_schemes import Scheme, find_scheme, find_structures
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Labelmap, Stored, labels_in
@@ -26,7 +26,8 @@ def read_labels(
     Args:
         path: a file; of DICOM also a folder or zip that holds one SEG or RTSTRUCT.
         scheme: what the numbers mean: a name or JSON file, or label to organ name. DICOM objects name their organs
-            themselves, by label and code. Organs that are not ours become background.
+            themselves, by label and code, or a JSON file says them: {"ROI-1": "liver"}. Organs that are not ours
+            become background.
         warn: log labels that the scheme does not have, which are left out.
         grid: for DICOM objects, the grid to draw on in place of that of their own series.
 
@@ -43,7 +44,7 @@ def read_labels(
     if image is None:
         from abdoseg.io.dicom.label_objects import read_label_object
 
-        values, stored, names = read_label_object(path, grid)
+        values, stored, names = read_label_object(path, grid, find_structures(scheme))
     else:
         values, stored = _whole_numbers(path, image.voxels), image.stored
     present = labels_in(values)

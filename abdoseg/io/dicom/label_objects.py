@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from abdoseg.errors import AbdosegError, ScanError, SeriesError
 from abdoseg.image.volume import Stored
 from abdoseg.io.archive import Entry, entries
 from abdoseg.io.dicom.headers import NotASliceError, is_dicom, read_dataset
+from abdoseg.io.dicom.organ_codes import NOTHING
 from abdoseg.io.dicom.reader import series_grid
 from abdoseg.io.dicom.segmentation import own_grid, place_segments, segment_names
 from abdoseg.io.dicom.structures import draw_structures, structure_names
@@ -21,31 +23,36 @@ from abdoseg.io.dicom.structures import draw_structures, structure_names
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+LOG = logging.getLogger("abdoseg")
 MODALITIES = ("SEG", "RTSTRUCT")
 KIDNEY = 255  # the number of both kidneys in one segment, which is then split by side
 
 
-def read_label_object(path: Path, grid: Stored | None) -> tuple[npt.NDArray[np.uint8], Stored, Mapping[int, str]]:
+def read_label_object(
+    path: Path, grid: Stored | None, known: Mapping[str, str] = NOTHING
+) -> tuple[npt.NDArray[np.uint8], Stored, Mapping[int, str]]:
     """Reads the organs of a DICOM SEG or RTSTRUCT.
 
     Args:
         path: the file, or a folder or zip that holds one.
         grid: the grid to draw on; without it, that of the series it refers to, when that lies in the same folder, or
             for a SEG the grid of its own frames.
+        known: organs of segment labels and ROI names, where these do not say them.
 
     Returns:
         Labels in the grid's stored axes, (I, J, K); the grid; and the organ of each label. Lesions lie over organs.
         A SEG whose pixels do not lie on `grid` comes on its own.
 
     Raises:
-        ScanError: when there is no such object, it is damaged, or an RTSTRUCT has no grid to be drawn on.
+        ScanError: when there is no such object, it is damaged, names no organ of ours, or an RTSTRUCT has no grid to
+            be drawn on.
         GeometryError: when an RTSTRUCT's contours do not lie in the grid's slices.
     """
     entry = _find_object(path)
     try:
         dataset = read_dataset(entry, pixels=True)
         is_seg = str(dataset.get("Modality", "")) == "SEG"
-        names = segment_names(dataset) if is_seg else structure_names(dataset)
+        names = _organ_names(path, dataset, known)
         numbers = _label_numbers(names)
         organs = {label: names[number] for number, label in numbers.items()}
         grid = grid or _grid_of_series(path, _series_uid(dataset))
@@ -85,12 +92,36 @@ def label_object_organs(path: Path) -> tuple[str, ...]:
     """The organs of ours that a SEG or RTSTRUCT names, from its header alone, in our order. Raises ScanError."""
     dataset = read_dataset(_find_object(path), pixels=False)
     try:
-        named = {*(segment_names if dataset.Modality == "SEG" else structure_names)(dataset).values()}
+        named = {*_organ_names(path, dataset, NOTHING).values()}
     except AttributeError as error:
         raise ScanError(f"{path}: damaged DICOM object ({error}); export it again") from error
     if "kidney" in named:
         named |= {"kidney_right", "kidney_left"}
     return tuple(organ for organ in BY_NAME if organ in named)
+
+
+def _organ_names(path: Path, dataset: Dataset, known: Mapping[str, str]) -> dict[int, str]:
+    """Number to organ name. Says which count as one organ. Raises ScanError, with the names, when none is ours."""
+    is_seg = str(dataset.get("Modality", "")) == "SEG"
+    names = (segment_names if is_seg else structure_names)(dataset, known)
+    stated = {
+        int(item.get("SegmentNumber" if is_seg else "ROINumber", 0)): str(
+            item.get("SegmentLabel" if is_seg else "ROIName", "")
+        )
+        for item in dataset.get("SegmentSequence" if is_seg else "StructureSetROISequence") or ()
+    }
+    if names and not _label_numbers(names):
+        listed = ", ".join(sorted(stated[number] or "one without a name" for number in names))
+        raise ScanError(
+            f"{path}: none of its {len(names)} {'segments' if is_seg else 'ROIs'} is named or coded as an organ known "
+            f"here: {listed}; say which is which in a JSON file, such as "
+            f'{{"{next(iter(stated.values()))}": "liver"}}, and pass it to abdoseg convert --labels'
+        )
+    for organ in sorted({*names.values()} - {*LESIONS}):
+        alike = [stated[number] for number, name in names.items() if name == organ]
+        if organ in BY_NAME and len(alike) > 1:
+            LOG.warning("%s: %s are all taken as %s", path, ", ".join(alike), organ)
+    return names
 
 
 def _find_object(path: Path) -> Entry:

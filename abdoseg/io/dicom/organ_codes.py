@@ -5,6 +5,9 @@ Source: DICOM PS3.3, C.8.20.2 (segment description), 10.5 (anatomic region); PS3
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from abdoseg.anatomy.label_schemes import organ_name
@@ -13,9 +16,51 @@ from abdoseg.anatomy.organs import BY_NAME, LATERALITY, ORGANS
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 SIDED_CODES = {"9846003": "kidney_right", "18639004": "kidney_left"}  # SCT: right kidney, left kidney structure
 # SCT: neoplasm, mass, lesion, primary and secondary malignant neoplasm.
 LESION_CODES = ("108369006", "4147007", "52988006", "86049000", "14799000")
+
+
+# Words of structures' names, and what they say. Source: AAPM TG-263 (2018), doi:10.1016/j.ijrobp.2017.12.013, table 4.
+SIDES = {"r": "right", "rt": "right", "right": "right", "l": "left", "lt": "left", "left": "left"}
+LOOSE_NAMES = {"a aorta": "aorta", "v venacava i": "inferior_vena_cava", "glnd adrenal": "adrenal_gland",
+               "kidneys": "kidney", "gall bladder": "gallbladder", "oesophagus": "esophagus"}  # fmt: skip
+
+
+def name_segments(
+    described: Mapping[int, tuple[str, Dataset | None, Dataset | None]], known: Mapping[str, str]
+) -> dict[int, str]:
+    """Number to organ name of a DICOM object's segments or structures.
+
+    A name that only resembles an organ's, such as Liver_1 or kidney r, counts where no other is named for that organ.
+
+    Args:
+        described: by number the label, coded type and region; see `name_segment`.
+        known: organs of labels, as the user says.
+    """
+    names = {number: known.get(item[0]) or name_segment(*item) for number, item in described.items()}
+    taken = {*names.values()}
+    for number, (label, *_) in described.items():
+        resembled = _resembled(label)
+        if names[number] not in BY_NAME and resembled and resembled not in taken:
+            names[number] = resembled
+    return names
+
+
+def _resembled(label: str) -> str | None:
+    """The organ that a name without its numbers, case, punctuation and side's spelling is of; None for any other.
+
+    >>> _resembled("Liver_1"), _resembled("kidney r"), _resembled("Lt Kidney"), _resembled("PTV liver")
+    ('liver', 'kidney_right', 'kidney_left', None)
+    """
+    words = re.findall(r"[a-z]+", label.lower())
+    sides = {SIDES[word] for word in words if word in SIDES}
+    bare = " ".join(word for word in words if word not in SIDES)
+    organ = LOOSE_NAMES.get(bare, bare.replace(" ", "_"))
+    if len(sides) == 1:
+        organ = f"{organ}_{sides.pop()}"
+    return organ if organ in BY_NAME or organ == "kidney" else None
 
 
 def name_segment(label: str, kind: Dataset | None, region: Dataset | None = None) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import highdicom
 import numpy as np
@@ -17,8 +18,8 @@ from abdoseg.exporters.job import ExportOptions, Job, export
 from abdoseg.exporters.open_case import CaseFiles, open_case
 from abdoseg.image.volume import Stored
 from abdoseg.io import read_labels, read_scan, write_nifti
-from abdoseg.io.dicom.label_objects import is_label_object
-from abdoseg.io.dicom.organ_codes import name_segment
+from abdoseg.io.dicom.label_objects import is_label_object, label_object_organs
+from abdoseg.io.dicom.organ_codes import name_segment, name_segments
 from abdoseg.io.dicom.structures import fill_even_odd
 from abdoseg.training.data.datasets import read_dataset
 from abdoseg.training.data.preprocess import read_case
@@ -189,6 +190,99 @@ def coded(value, scheme, side=None):
 )
 def test_segments_are_named_by_label_then_by_code(label, kind, region, name):
     assert name_segment(label, kind and coded(*kind), region and coded(*region)) == name
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("Liver_1", "liver"),
+        ("LIVER (manual)", "liver_(manual)"),
+        ("kidney r", "kidney_right"),
+        ("Kidney_L", "kidney_left"),
+        ("Lt Kidney", "kidney_left"),
+        ("KidneyRt", "kidneyrt"),
+        ("Kidneys_2", "kidney"),
+        ("Glnd_Adrenal_R", "adrenal_gland_right"),
+        ("A_Aorta", "aorta"),
+        ("PTV_Liver", "ptv_liver"),
+        ("Liver-PRV05", "liver_prv05"),
+        ("ROI-1", "roi_1"),
+        ("", ""),
+    ],
+)
+def test_a_name_that_resembles_an_organs_counts_and_a_planning_volume_does_not(label, name):
+    assert name_segments({1: (label, None, None)}, {}) == {1: name}
+
+
+def test_what_resembles_an_organ_gives_way_to_what_is_named_or_coded_so_and_to_the_user():
+    spleen = coded("78961009", "SCT")
+    names = {1: ("Liver_1", None, None), 2: ("Liver", None, None), 3: ("Liver_3", spleen, None), 4: ("x", None, None)}
+    assert name_segments(names, {"x": "kidney_left"}) == {1: "liver_1", 2: "liver", 3: "spleen", 4: "kidney_left"}
+    assert name_segments({1: names[1], 3: names[3]}, {"Liver_3": "liver"}) == {1: "liver_1", 3: "liver"}
+
+
+def renamed(path, kind, names):
+    """The object at `path` with other names, and no codes of what they are."""
+    dataset = pydicom.dcmread(path)
+    items = dataset.SegmentSequence if kind == "dicom-seg" else dataset.StructureSetROISequence
+    for item, name in zip(items, names, strict=True):
+        if kind == "dicom-seg":
+            item.SegmentLabel, item.SegmentedPropertyTypeCodeSequence[0].CodeValue = name, "0"
+        else:
+            item.ROIName = name
+    for observation in dataset.get("RTROIObservationsSequence") or ():
+        del observation.RTROIIdentificationCodeSequence
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+def test_names_without_codes_are_known_where_they_resemble_an_organs(tmp_path, kind):
+    volume, job = scan_and_job(tmp_path / "ct")
+    path = renamed(exported(job, tmp_path, kind), kind, ["Liver_1", "kidney r", "Kidney-Lt", "SPLEEN 01", "Tumour"])
+    assert np.array_equal(read_labels(path, grid=volume.stored).labels, job.labelmap.labels)
+
+
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+def test_an_object_without_an_organ_known_lists_its_names_and_a_file_maps_them(tmp_path, kind):
+    volume, job = scan_and_job(tmp_path / "ct")
+    names = ["ROI-1", "ROI-2", "ROI-3", "ROI-4", "PTV"]
+    path = renamed(exported(job, tmp_path, kind), kind, names)
+    with pytest.raises(ScanError) as raised:
+        read_labels(path, grid=volume.stored)
+    what = "segments" if kind == "dicom-seg" else "ROIs"
+    assert f"none of its 5 {what} is named or coded as an organ known here: PTV, ROI-1, ROI-2" in str(raised.value)
+    assert '{"ROI-1": "liver"}, and pass it to abdoseg convert --labels' in str(raised.value)
+    with pytest.raises(ScanError, match="none of its 5"):
+        label_object_organs(path)
+    (tmp_path / "names.json").write_text('{"ROI-1": "liver", "ROI-2": "Right Kidney", "ROI-4": "spleen"}')
+    found = read_labels(path, str(tmp_path / "names.json"), grid=volume.stored)
+    assert np.array_equal(
+        found.labels, np.where(np.isin(job.labelmap.labels, (3, 5)), found.labels, job.labelmap.labels)
+    )
+    assert found.organs == {1: "liver", 2: "kidney_right", 4: "spleen"}
+
+
+def test_two_structures_of_one_organ_are_said(tmp_path, caplog):
+    volume, job = scan_and_job(tmp_path / "ct")
+    path = renamed(exported(job, tmp_path, "rtstruct"), "rtstruct", ["Liver_1", "Liver_2", "a", "b", "c"])
+    read_labels(path, grid=volume.stored)
+    assert "Liver_1, Liver_2 are all taken as liver" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+@pytest.mark.parametrize("in_folders", [True, False])
+def test_training_takes_objects_from_a_zip_as_from_a_folder(tmp_path, kind, in_folders):
+    volume, job = scan_and_job(tmp_path / "data" / "images" / "a")
+    path = exported(job, tmp_path / "data" / "labels" / "a", kind)
+    if not in_folders:
+        path.rename(tmp_path / "data" / "labels" / "a.dcm")
+        (tmp_path / "data" / "labels" / "a").rmdir()
+    archive = shutil.make_archive(str(tmp_path / "data"), "zip", tmp_path / "data")
+    (case,) = read_dataset(Path(archive)).cases
+    assert case.declared and case.annotated == tuple(ORGANS.values())
+    plan = replace(next(iter(RECIPES.values())).plan(), spacing_mm=tuple(volume.geometry.spacing_mm.tolist()))
+    assert np.array_equal(read_case(case, plan).arrays["labels"], job.labelmap.labels)
 
 
 def test_one_segment_of_both_kidneys_is_split_by_side(tmp_path):
