@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -124,6 +124,24 @@ def _structures(content: Mapping[str, Any]) -> dict[str, str]:
     named = {key: organ_name(value) for key, value in content.items() if isinstance(value, str) and not key.isdigit()}
     ours = {organ.name for organ in ORGANS} | {"kidney"}
     return {key: organ for key, organ in named.items() if organ in ours}
+
+
+def contradictions(scheme: Scheme, stated: Scheme, numbers: Collection[int] | None = None) -> str:
+    """The numbers that two schemes give other organs of ours, in words; empty where they agree.
+
+    numbers: those that count, all if not given.
+
+    >>> contradictions({1: "spleen", 2: "kidney_right"}, {1: "liver", 2: "kidney_right"})
+    '1 is liver, not spleen'
+    """
+    ours = {organ.name for organ in ORGANS} | {"kidney"}
+    apart = [
+        f"{number} is {stated[number]}, not {scheme[number]}"
+        for number in sorted(set(scheme) & set(stated))
+        if scheme[number] != stated[number] and ours & {scheme[number], stated[number]}
+        if numbers is None or number in numbers
+    ]
+    return ", ".join(apart[:3]) + (f", and {len(apart) - 3} more" if len(apart) > 3 else "")
 
 
 def is_scheme(text: str) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
-from abdoseg.anatomy.label_schemes import Scheme, find_scheme, find_structures
+from abdoseg.anatomy.label_schemes import Scheme, contradictions, find_scheme, find_structures
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.errors import ScanError
+from abdoseg.errors import DatasetError, ScanError
 from abdoseg.image.volume import Array, Geometry, Labelmap, Stored, labels_in
 from abdoseg.io.formats import read_image
 
@@ -35,7 +36,7 @@ def read_labels(
         ScanError: when it cannot be read, or holds no labels.
         ResourceError: when memory is not enough.
         UsageError: when there is no such scheme.
-        DatasetError: when the scheme's file is damaged.
+        DatasetError: when the scheme's file is damaged, or a file beside the labels gives their numbers other organs.
         GeometryError: when contours do not lie in the grid's slices.
     """
     path = Path(path)
@@ -48,6 +49,8 @@ def read_labels(
     else:
         values, stored = _whole_numbers(path, image.voxels), image.stored
     present = labels_in(values)
+    if image is not None and isinstance(scheme, str):
+        _check_stated(path, scheme, names, present)
     unknown = sorted(set(present) - set(names))
     if unknown and warn:
         logger.warning("%s: labels %s are not in its scheme and are left out", path, ", ".join(map(str, unknown[:12])))
@@ -66,6 +69,18 @@ def read_labels(
             _split_kidneys(labels, values == number, geometry)
             organs |= {BY_NAME[side].label: side for side in ("kidney_right", "kidney_left")}
     return Labelmap(labels, geometry, stored, dict(sorted(organs.items())), tuple(unknown))
+
+
+def _check_stated(path: Path, scheme: str, names: Scheme, present: Collection[int]) -> None:
+    """Checks a scheme against what a file beside the labels says of their numbers. Raises DatasetError."""
+    from abdoseg.io.record import stated_scheme
+
+    stated = stated_scheme(path)
+    if stated and (apart := contradictions(names, stated[1], present)):
+        raise DatasetError(
+            f"{path}: taken as {scheme}, but {stated[0].name} beside it says that {apart}; name the scheme that is "
+            f"right, such as {stated[0]}, or move that file away"
+        )
 
 
 def mask_of(organ: str) -> Scheme:

@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from abdoseg.anatomy.label_schemes import SCHEMES, Scheme, is_scheme, parse_scheme
+from abdoseg.errors import DatasetError
 from abdoseg.io.read import case_name
 
 logger = logging.getLogger("abdoseg")
@@ -33,6 +35,23 @@ def recorded_labelmaps(path: Path) -> list[Path]:
     else:
         candidates = sorted(path.glob("*_seg.nii.gz")) if path.is_dir() else []
     return [labelmap for labelmap in candidates if labelmap.exists() and read_record(labelmap)] or [path]
+
+
+def stated_scheme(labels: Path) -> tuple[Path, Scheme] | None:
+    """The file beside a label file that says what its numbers mean, and what it says; None when there is none.
+
+    CASE.json of ours beside CASE_seg.nii.gz, or a JSON file of the label file's name with organs and numbers.
+    """
+    path = labels.parent / f"{recorded_case(labels)}.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+        if is_scheme(text):
+            return path, parse_scheme(text, str(path))
+        content = json.loads(text)
+        name = content.get("labels") if "versions" in content else None
+    except (OSError, ValueError, AttributeError, TypeError, DatasetError):
+        return None
+    return (path, SCHEMES[name]) if isinstance(name, str) and name in SCHEMES else None
 
 
 def recorded_case(labelmap: Path) -> str:

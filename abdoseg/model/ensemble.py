@@ -31,8 +31,8 @@ class Ensemble(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.networks[0](image)
         for network in self.networks[1:]:
-            logits = logits + network(image)
-        return logits / len(self.networks)
+            logits += network(image)
+        return logits.div_(len(self.networks))
 
 
 def load_models(names: Sequence[str | Path], device: str = "auto") -> Model:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from abdoseg.anatomy.label_schemes import Scheme, find_scheme, is_scheme, organ_name, parse_scheme
+from abdoseg.anatomy.label_schemes import Scheme, contradictions, find_scheme, is_scheme, organ_name, parse_scheme
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import DatasetError, ScanError
 from abdoseg.io import case_name
@@ -80,7 +80,13 @@ def read_dataset(root: Path, labels: str = "auto", weight: float = 1.0) -> Datas
     name, shared = _scheme_of(tree, layout.scheme, labels)
     cases, left_out = [], list(layout.left_out)
     for found in layout.cases:
-        scheme = shared if labels != "auto" else _own_scheme(tree, found) or shared
+        own = _own_scheme(tree, found)
+        scheme = shared if labels != "auto" else own or shared
+        if own and scheme and (apart := contradictions(scheme, own)):
+            raise DatasetError(
+                f"{root}: --labels {labels}, but {found.sidecar} says that {apart}; leave --labels out, or move the "
+                "JSON files beside the labels away"
+            )
         if scheme is None:
             left_out.append((found.labels[0], "its label numbers are unknown; state them with --labels"))
             continue

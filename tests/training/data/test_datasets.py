@@ -190,6 +190,15 @@ def test_a_label_map_alone_may_lie_in_any_file_that_a_scan_may(tmp_path):
     assert case.image is None and (read.arrays["labels"][7:-7, 7:-7] == labels).all()
 
 
+def test_labels_that_the_json_beside_a_map_contradicts_are_refused(tmp_path):
+    write(tmp_path / "s1.nii.gz", patient(0)[1])
+    (tmp_path / "s1.json").write_text(json.dumps({name: BY_NAME[name].label for name in MAIN}))
+    with pytest.raises(DatasetError, match=r"--labels totalseg, but s1\.json says that 1 is liver, not spleen, 4 is"):
+        read_dataset(tmp_path, "totalseg")
+    for labels in ("abdoseg", "auto"):
+        assert read_dataset(tmp_path, labels).cases[0].annotated[:4] == MAIN
+
+
 def test_label_maps_without_known_numbers_are_refused(tmp_path):
     write(tmp_path / "s1.nii.gz", patient(0)[1])
     with pytest.raises(DatasetError, match="state them with --labels"):
