@@ -10,7 +10,7 @@ import numpy as np
 
 from abdoseg.anatomy.label_schemes import Scheme, contradictions, find_scheme, find_structures
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.errors import DatasetError, ScanError
+from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Labelmap, Stored, labels_in
 from abdoseg.io.formats import read_image
 
@@ -36,7 +36,7 @@ def read_labels(
         ScanError: when it cannot be read, or holds no labels.
         ResourceError: when memory is not enough.
         UsageError: when there is no such scheme.
-        DatasetError: when the scheme's file is damaged, or a file beside the labels gives their numbers other organs.
+        DatasetError: when the scheme's file is damaged.
         GeometryError: when contours do not lie in the grid's slices.
     """
     path = Path(path)
@@ -50,7 +50,7 @@ def read_labels(
         values, stored = _whole_numbers(path, image.voxels), image.stored
     present = labels_in(values)
     if image is not None and isinstance(scheme, str):
-        _check_stated(path, scheme, names, present)
+        _warn_of_contradictions(path, scheme, names, present)
     unknown = sorted(set(present) - set(names))
     if unknown and warn:
         logger.warning("%s: labels %s are not in its scheme and are left out", path, ", ".join(map(str, unknown[:12])))
@@ -71,16 +71,13 @@ def read_labels(
     return Labelmap(labels, geometry, stored, dict(sorted(organs.items())), tuple(unknown))
 
 
-def _check_stated(path: Path, scheme: str, names: Scheme, present: Collection[int]) -> None:
-    """Checks a scheme against what a file beside the labels says of their numbers. Raises DatasetError."""
+def _warn_of_contradictions(path: Path, scheme: str, names: Scheme, present: Collection[int]) -> None:
+    """Says where a file beside the labels gives their numbers other organs than the scheme that was named."""
     from abdoseg.io.record import stated_scheme
 
     stated = stated_scheme(path)
     if stated and (apart := contradictions(names, stated[1], present)):
-        raise DatasetError(
-            f"{path}: taken as {scheme}, but {stated[0].name} beside it says that {apart}; name the scheme that is "
-            f"right, such as {stated[0]}, or move that file away"
-        )
+        logger.warning("%s: read as %s, but %s beside it says that %s", path, scheme, stated[0].name, apart)
 
 
 def mask_of(organ: str) -> Scheme:

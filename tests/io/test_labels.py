@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from abdoseg.errors import DatasetError, ScanError, UsageError
+from abdoseg.errors import ScanError, UsageError
 from abdoseg.io import case_name, read_labels
 
 
@@ -50,26 +50,26 @@ def record(scheme):
     ("beside", "content"),
     [("a.json", {"liver": 1, "spleen": 4}), ("a.json", record("abdoseg")), ("a.json", {"liver": 1, "rib": 9})],
 )
-def test_a_scheme_that_a_file_beside_the_labels_contradicts_is_refused(tmp_path, beside, content):
+def test_a_scheme_that_a_file_beside_the_labels_contradicts_is_said(tmp_path, beside, content, caplog):
     numbers = np.zeros((4, 3, 2), np.uint8)
     numbers[0, 0, 0] = 1
     path = save(tmp_path / "a_seg.nii.gz", numbers)
     (tmp_path / beside).write_text(json.dumps(content))
-    with pytest.raises(
-        DatasetError, match=r"taken as totalseg, but a\.json beside it says that 1 is liver, not spleen"
-    ):
-        read_labels(path, "totalseg")
     assert read_labels(path).labels.max() == 1  # where they agree, whatever they call other numbers
     assert read_labels(path, {1: "spleen"}).labels.max() == 4  # what a program says
+    assert not caplog.text
+    assert read_labels(path, "totalseg", warn=False).labels.max() == 4
+    assert f"{path}: read as totalseg, but a.json beside it says that 1 is liver, not spleen\n" in caplog.text
 
 
 @pytest.mark.parametrize(
     "content", [{"KVP": 120, "spleen": 7}, record("totalseg"), {"liver": "x"}, [1], record("none"), {"liver": 5}]
 )
-def test_a_file_beside_the_labels_that_says_nothing_else_of_their_numbers_is_no_hindrance(tmp_path, content):
+def test_a_file_beside_the_labels_that_says_nothing_else_of_their_numbers_is_passed_over(tmp_path, content, caplog):
     path = save(tmp_path / "a.nii.gz", np.ones((4, 3, 2), np.uint8))
     (tmp_path / "a.json").write_text(json.dumps(content))
     assert read_labels(path, "totalseg").labels.max() == 4
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
