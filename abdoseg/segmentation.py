@@ -25,7 +25,7 @@ from abdoseg.inference.resources import largest_tile
 from abdoseg.model.plan import Plan, members
 from abdoseg.model.weights import Model
 from abdoseg.provenance import RunRecord, Stopwatch, describe_grid, describe_input, versions
-from abdoseg.quality import Findings, Quality, assess, examine, implausible, sentences
+from abdoseg.quality import Findings, Quality, assess, examine, implausible, odd_parts, sentences
 from abdoseg.quality.laterality import mirrored_warning
 from abdoseg.runtime.memory import peak_memory
 from abdoseg.runtime.progress import Track, silent
@@ -86,6 +86,7 @@ def segment(
         maps = split_channels(maps, computed, (grid.shape[0] - 1) / 2 if middle is None else middle)
         maps, lesions_apart = merge_lesions(maps)
         maps, changes = postprocess(maps, image, middle)
+        odd = odd_parts(maps, image)
         maps = split_lesions(maps, lesions_apart, names)
         changes |= {lesion: Changes(outside_ml=ml) for lesion, ml in lesions_apart.outside_ml.items()}
         evidence = examine(maps, image)
@@ -104,7 +105,7 @@ def segment(
             if BY_NAME[name].is_lesion
         }
     with watch("quality"):
-        quality = assess(Findings(rows, evidence, changes, removed, grid, middle))
+        quality = assess(Findings(rows, evidence, changes, removed, grid, middle, odd))
         sides_known = {"liver", "spleen"} <= set(names)
         mirrored = mirrored_warning(model, image, grid, evidence, tile_voxels) if sides_known else None
     record = RunRecord(

@@ -23,6 +23,10 @@ HEALTHY_ML: Mapping[str, Range] = {
     "kidney_right": (92.0, 250.0),
     "kidney_left": (92.0, 250.0),
 }
+# Millilitres from which an organ is enlarged in an adult of any size and sex. Spleen: 2.5 standard deviations above the
+# mean of the healthy, "massive" in the same source. Liver: 1.08 l per m2 of body surface, "massive" in the same source,
+# for 2.3 m2 (190 cm and 100 kg).
+ENLARGED_ML: Mapping[str, float] = {"liver": 1080.0 * 2.3, "spleen": 430.84}
 # Grams, and so nearly millilitres, of a newborn's organ. Source: ICRP Publication 89, reference masses.
 NEWBORN_ML: Mapping[str, float] = {"liver": 130, "spleen": 9.5, "kidney_right": 12.5, "kidney_left": 12.5}
 USUAL_ML_SD = 0.7  # of the logarithm of a volume, disease and children included; healthy adults have .2 to .4

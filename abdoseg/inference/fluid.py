@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from abdoseg.image.blocks import block_means, filled_blocks, touched_blocks
 from abdoseg.image.components import Mask, components, interior
 
 FLUID_HU = (-30.0, 30.0)  # water has 0, ascites and effusions up to 25
@@ -31,7 +30,7 @@ def hanging_fluid(mask: Mask, image: npt.NDArray[np.float32], voxel_ml: float) -
     some = image[::2, ::2, ::2][mask[::2, ::2, ::2]]
     if np.count_nonzero((some > FLUID_HU[0]) & (some < FLUID_HU[1])) < HANGING / 2 * len(some):
         return None  # nearly always, and this is quick
-    hu, inside = _means(image), np.logical_and.reduce(_eighths(mask))
+    hu, inside = block_means(image, 2), filled_blocks(mask, 2)
     deep = interior(inside)
     values = hu[deep]
     if not len(values):
@@ -44,23 +43,13 @@ def hanging_fluid(mask: Mask, image: npt.NDArray[np.float32], voxel_ml: float) -
     from scipy import ndimage
 
     numbers, sizes = components(wet & deep)
-    whole = np.logical_or.reduce(_eighths(mask))
+    whole = touched_blocks(mask, 2)
     pools = (sizes >= HANGING_ML / (8 * voxel_ml))[numbers]
     fluid = np.asarray(ndimage.binary_dilation(pools, np.ones((3, 3, 3)), iterations=2, mask=dark & whole))
     if np.count_nonzero(fluid & deep) < least or _outer(fluid, whole) < OUTER:
         return None
     voxels = fluid.repeat(2, 0).repeat(2, 1).repeat(2, 2)
     return np.asarray(mask & np.pad(voxels, [(0, n % 2) for n in mask.shape], mode="edge"))
-
-
-def _eighths(values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """The eight arrays of every second voxel along each axis; an odd last plane is left out."""
-    even = values[tuple(slice(n - n % 2) for n in values.shape)]
-    return [even[i::2, j::2, k::2] for i, j, k in np.ndindex(2, 2, 2)]
-
-
-def _means(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.asarray(sum(_eighths(image)) / np.float32(8))
 
 
 def _outer(part: Mask, whole: Mask) -> float:

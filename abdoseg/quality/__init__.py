@@ -2,6 +2,7 @@
 
 from abdoseg.quality.assess import Findings, Quality, assess, columns, sentences
 from abdoseg.quality.evidence import Evidence, examine
+from abdoseg.quality.odd_parts import odd_parts
 from abdoseg.quality.plausibility import implausible
 
-__all__ = ["Evidence", "Findings", "Quality", "assess", "columns", "examine", "implausible", "sentences"]
+__all__ = ["Evidence", "Findings", "Quality", "assess", "columns", "examine", "implausible", "odd_parts", "sentences"]

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.anatomy.reference_ranges import HEALTHY_ML, Range, expected_hu
+from abdoseg.anatomy.reference_ranges import ENLARGED_ML, HEALTHY_ML, Range, expected_hu
 from abdoseg.image.volume import Geometry
 from abdoseg.image.volumetry import OrganVolume
 from abdoseg.quality.confidence import REVIEW, predict
 from abdoseg.quality.evidence import Evidence, gaps_mm
+from abdoseg.quality.odd_parts import KIDNEYS, OddPart
 
 DOUBTFUL = 0.85  # mean probability below which an organ is to be looked at
 CORRECTED = 0.05  # fraction of an organ's volume that post-processing changed
 RIVAL = 0.2  # fraction of it that a dropped piece has: another part may be the organ
-DISEASED = 1.5  # times beyond the range of healthy adults
+DISEASED = 1.5  # times beyond the range of healthy adults, where no source says from where on an organ is enlarged
 UNEQUAL = 2.0  # one kidney's volume over the other's
 CLEARLY_MM = 10.0  # beyond the body's middle
 NEAR_MM = 15.0  # between surfaces
@@ -77,10 +78,11 @@ class Quality:
     confidence: mean probability over its voxels against the likeliest other organ. entropy: mean bits of that choice.
     predicted_dice, p_below_85: the Dice to be expected, and the probability that it is below .85; see `confidence`.
     pieces_dropped, dropped_ml: what was no part of it. largest_dropped_ml: the largest piece of that. fluid_ml: fluid
-    that lay on it. corrected_ml: all that post-processing changed. expected_ml: of healthy adults. expected_hu: of its
-    tissue in any phase. side: of the body's middle, where that is known. neighbours: organs within 15 mm. reasons: why
-    to look, from "not_found", "removed", "doubtful", "uncertain", "corrected", "rival", "ascites", "small", "large",
-    "unusual_hu", "wrong_side", "misplaced", "apart", "unequal".
+    that lay on it. corrected_ml: all that post-processing changed. odd_part: of other HU, a mass or fluid. expected_ml:
+    of healthy adults. expected_hu: of its tissue in any phase. side: of the body's middle, where that is known.
+    neighbours: organs within 15 mm. reasons: why to look, from "not_found", "removed", "doubtful", "uncertain",
+    "corrected", "rival", "ascites", "mass", "hydronephrosis_or_cyst", "small", "atrophy", "large", "hepatomegaly",
+    "splenomegaly", "unusual_hu", "wrong_side", "misplaced", "apart", "unequal".
     """
 
     confidence: float | None
@@ -92,6 +94,7 @@ class Quality:
     largest_dropped_ml: float
     fluid_ml: float
     corrected_ml: float
+    odd_part: OddPart | None
     expected_ml: Range | None
     expected_hu: Range | None
     side: str | None
@@ -115,14 +118,16 @@ def recorded_quality(record: Mapping[str, Any]) -> dict[str, Quality]:
     names = [field.name for field in fields(Quality)]
     try:
         return {
-            organ: Quality(**{name: _frozen(values[name]) for name in names})
+            organ: Quality(**{name: _frozen(name, values[name]) for name in names})
             for organ, values in record.get("quality", {}).items()
         }
     except (AttributeError, KeyError, TypeError):
         return {}
 
 
-def _frozen(value: object) -> Any:
+def _frozen(name: str, value: Any) -> Any:
+    if name == "odd_part" and value is not None:
+        return OddPart(**value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -138,7 +143,7 @@ def _text_of(value: object) -> object:
 class Findings:
     """All that is known of a case. evidence: of the organs that stayed. removed: why others did not.
 
-    middle: index along I of the grid's that halves the body; None when that is not known.
+    middle: index along I of the grid's that halves the body; None when that is not known. odd_parts: by organ.
     """
 
     rows: Sequence[OrganVolume]
@@ -147,6 +152,7 @@ class Findings:
     removed: Mapping[str, str]
     geometry: Geometry
     middle: float | None
+    odd_parts: Mapping[str, OddPart] = field(default_factory=dict)
 
 
 def assess(found: Findings) -> dict[str, Quality]:
@@ -157,9 +163,12 @@ def assess(found: Findings) -> dict[str, Quality]:
         organ, corrections = row.organ, found.corrections[row.organ]
         evidence = found.evidence.get(organ) if row.voxels else None
         across = _across_mm(evidence, found)
+        odd_part = found.odd_parts.get(organ) if evidence else None
         near = sorted(other for other, gap in gaps.get(organ, {}).items() if gap <= NEAR_MM)
         prediction = predict(organ, found.evidence, corrections) if evidence else None
         reasons = _itself(row, evidence, corrections, organ in found.removed)
+        if odd_part:
+            reasons.append("hydronephrosis_or_cyst" if organ in KIDNEYS else "mass")
         if prediction and prediction.p_poor >= REVIEW and "doubtful" not in reasons:
             reasons.append("uncertain")
         if evidence:
@@ -176,6 +185,7 @@ def assess(found: Findings) -> dict[str, Quality]:
             largest_dropped_ml=corrections.largest_ml,
             fluid_ml=corrections.fluid_ml,
             corrected_ml=corrections.total_ml,
+            odd_part=odd_part,
             expected_ml=HEALTHY_ML.get(organ),
             expected_hu=expected_hu(organ),
             side=None if across is None else "right" if across.mean() > 0 else "left",
@@ -201,9 +211,9 @@ def _itself(row: OrganVolume, evidence: Evidence | None, corrections: Correction
         reasons.append("ascites")
     low, high = HEALTHY_ML.get(row.organ, (0.0, np.inf))
     if row.complete and row.volume_ml < low / DISEASED:
-        reasons.append("small")
-    if row.volume_ml > high * DISEASED:
-        reasons.append("large")
+        reasons.append("atrophy" if row.organ in KIDNEYS else "small")
+    if row.volume_ml > ENLARGED_ML.get(row.organ, high * DISEASED):
+        reasons.append({"liver": "hepatomegaly", "spleen": "splenomegaly"}.get(row.organ, "large"))
     dark, bright = expected_hu(row.organ) or (-np.inf, np.inf)
     if row.mean_hu is not None and not dark <= row.mean_hu <= bright:
         reasons.append("unusual_hu")
@@ -254,7 +264,8 @@ def sentences(rows: Sequence[OrganVolume], quality: Mapping[str, Quality], remov
         name = row.organ.replace("_", " ")
         if row.touches:
             lines.append(f"{name}: reaches the scan's {', '.join(row.touches)} border; its volume is a lower bound")
-        lines += [f"{name}: {text}" for reason in found.reasons if (text := _text(reason, row, found))]
+        others = [other for other in rows if other.organ in KIDNEYS and other is not row]
+        lines += [f"{name}: {text}" for reason in found.reasons if (text := _text(reason, row, found, others))]
     return lines
 
 
@@ -262,15 +273,20 @@ def _why(removed: Mapping[str, str]) -> list[str]:
     return [f"{organ.replace('_', ' ')}: removed, since {why}" for organ, why in removed.items()]
 
 
-def _text(reason: str, row: OrganVolume, found: Quality) -> str | None:
-    """What a reason means, in words."""
+def _text(reason: str, row: OrganVolume, found: Quality, kidneys: Sequence[OrganVolume]) -> str | None:
+    """What a reason means, in words. kidneys: the other one, for a kidney."""
     low, high = found.expected_ml or (0.0, 0.0)
     dark, bright = found.expected_hu or (0.0, 0.0)
 
     def part(ml: float) -> str:
         return f" ({ml / row.volume_ml:.0%} of it)" if row.volume_ml else ""
 
-    size = f"{row.volume_ml:.0f} ml is unusually {reason} for an adult (healthy: {low:.0f} to {high:.0f} ml)"
+    def size(what: str) -> str:
+        return f"{row.volume_ml:.0f} ml is {what} for an adult (healthy: {low:.0f} to {high:.0f} ml)"
+
+    odd = found.odd_part or OddPart(0.0, 0.0, 0.0)
+    odd_ml = f"about {odd.ml:.0f} ml{part(odd.ml)}"
+    enlarged = f"enlarged, more than {ENLARGED_ML.get(row.organ, 0.0):.0f} ml,"
     return {
         "not_found": "not found in this scan",
         "doubtful": f"the network is in doubt (confidence {found.confidence or 0:.2f})",
@@ -279,11 +295,18 @@ def _text(reason: str, row: OrganVolume, found: Quality) -> str | None:
         "corrected": f"{found.corrected_ml:.0f} ml{part(found.corrected_ml)} were changed by post-processing",
         "rival": f"a piece of {found.largest_dropped_ml:.0f} ml{part(found.largest_dropped_ml)} was dropped",
         "ascites": f"{found.fluid_ml:.0f} ml{part(found.fluid_ml)} of fluid lay on it and were cut off: ascites?",
-        "small": size,
-        "large": size,
+        "mass": f"{odd_ml} have {odd.hu:.0f} HU, the rest about {odd.usual_hu:.0f}: a tumour, a cyst, "
+        "or a mass or fluid beside it?",
+        "hydronephrosis_or_cyst": f"{odd_ml} of fluid ({odd.hu:.0f} HU) in it or at it: a dilated pelvis or a cyst?",
+        "small": size("unusually small"),
+        "atrophy": f"{size('unusually small')}: atrophy?",
+        "large": size("unusually large"),
+        "hepatomegaly": f"{size(enlarged)}: hepatomegaly?",
+        "splenomegaly": f"{size(enlarged)}: splenomegaly?",
         "unusual_hu": f"{row.mean_hu or 0:.0f} HU is not its tissue's in any phase ({dark:.0f} to {bright:.0f})",
         "wrong_side": "lies on the other side of the body; are the file's axes right?",
         "misplaced": "does not lie where the other organs say that it should",
         "apart": f"lies more than {FAR_MM:.0f} mm from the {NEXT_TO.get(row.organ, '').replace('_', ' ')}",
-        "unequal": "less than half as large as the other one",
+        "unequal": "less than half as large as the other one"
+        + "".join(f" ({row.volume_ml:.0f} ml, {other.volume_ml:.0f} ml)" for other in kidneys),
     }.get(reason)

@@ -10,6 +10,7 @@ from abdoseg.image.volumetry import OrganVolume
 from abdoseg.inference.postprocess import Changes
 from abdoseg.quality import Evidence, Findings, assess, columns, sentences
 from abdoseg.quality.confidence import predict
+from abdoseg.quality.odd_parts import OddPart
 
 GRID = Geometry((41, 20, 20), np.diag([10.0, 10.0, 10.0, 1.0]))
 MIDDLE = 20.0
@@ -62,7 +63,7 @@ def test_four_healthy_organs_need_no_look():
         ({"confidence": 0.8}, "doubtful"),
         ({"dropped_ml": 100.0}, "corrected"),
         ({"volume_ml": 400.0}, "small"),
-        ({"volume_ml": 3500.0}, "large"),
+        ({"volume_ml": 2600.0}, "hepatomegaly"),
         ({"mean_hu": -30.0}, "unusual_hu"),
         (None, "not_found"),
     ],
@@ -91,6 +92,32 @@ def test_what_was_dropped_is_reported_in_millilitres_and_percent():
         ),
     ]
     assert reasons("spleen", spleen=spleen | {"largest_ml": 49.0, "fluid_ml": 0.0}) == ("corrected", "uncertain")
+
+
+def test_disease_is_told_by_its_numbers():
+    found = replace(
+        findings(spleen={"volume_ml": 450.0}, kidney_left={"volume_ml": 60.0}),
+        odd_parts={"liver": OddPart(375.0, 29.4, 118.0), "kidney_right": OddPart(45.0, 7.0, 130.0)},
+    )
+    quality = assess(found)
+    assert {organ: one.reasons for organ, one in quality.items()} == {
+        "liver": ("mass",),
+        "kidney_right": ("hydronephrosis_or_cyst",),
+        "kidney_left": ("atrophy", "unequal"),
+        "spleen": ("splenomegaly",),
+    }
+    assert sentences(found.rows, quality, {}) == [
+        (
+            "liver: about 375 ml (25% of it) have 29 HU, the rest about 118: "
+            "a tumour, a cyst, or a mass or fluid beside it?"
+        ),
+        "kidney right: about 45 ml (30% of it) of fluid (7 HU) in it or at it: a dilated pelvis or a cyst?",
+        "kidney left: 60 ml is unusually small for an adult (healthy: 92 to 250 ml): atrophy?",
+        "kidney left: less than half as large as the other one (60 ml, 150 ml)",
+        "spleen: 450 ml is enlarged, more than 431 ml, for an adult (healthy: 81 to 393 ml): splenomegaly?",
+    ]
+    absent = assess(replace(findings(liver=None), odd_parts={"liver": OddPart(375.0, 29.4, 118.0)}))
+    assert absent["liver"].reasons == ("not_found",)
 
 
 def test_a_cut_organ_is_not_called_small():
