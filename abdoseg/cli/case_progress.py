@@ -31,7 +31,7 @@ class CaseProgress:
 
             self._bar = Progress(
                 TextColumn("{task.description}"), BarColumn(),
-                console=talk.console(), transient=True, redirect_stdout=sys.stdout.isatty(),
+                console=talk.console(soft_wrap=True), transient=True, redirect_stdout=sys.stdout.isatty(),
             )  # fmt: skip
             self._task = self._bar.add_task(self.text(), total=total)
 

@@ -30,26 +30,26 @@ class Talk:
     def say(self, message: str) -> None:
         """One line of news."""
         if not self.quiet:
-            click.echo(message, err=True)
+            _put(message, err=True)
 
     def warn(self, message: str) -> None:
         """Something the user should look at; the run goes on."""
         if not self.quiet:
-            click.echo(f"warning: {message}", err=True)
+            _put(f"warning: {message}", err=True)
 
     def error(self, message: str) -> None:
         """What failed. Said even when quiet."""
-        click.echo(f"error: {message}", err=True)
+        _put(f"error: {message}", err=True)
 
     def trace(self, text: str) -> None:
         """Where a bug is. Said even when quiet."""
-        click.echo(text, err=True, nl=False)
+        _put(text.rstrip("\n"), err=True)
 
-    def console(self) -> Console:
-        """The rich console on stderr, for tables and live views."""
+    def console(self, soft_wrap: bool = False) -> Console:
+        """The rich console on stderr, for tables and live views. soft_wrap: long lines are the terminal's to break."""
         from rich.console import Console
 
-        return Console(stderr=True, quiet=self.quiet)
+        return Console(stderr=True, quiet=self.quiet, soft_wrap=soft_wrap)
 
     def track(self, items: Sequence[T], label: str) -> Iterable[T]:
         """Iterates with a progress bar on a terminal, silently elsewhere. See abdoseg.runtime.progress.Track."""
@@ -60,7 +60,19 @@ class Talk:
     def _bar(self, items: Sequence[T], label: str) -> Iterator[T]:
         from rich.progress import track
 
-        yield from track(items, description=label, console=self.console(), transient=True)
+        yield from track(items, description=label, console=self.console(soft_wrap=True), transient=True)
+
+
+def echo_data(line: object) -> None:
+    """A line on stdout, above a bar where one is shown."""
+    _put(str(line), err=False)
+
+
+def _put(line: str, err: bool) -> None:
+    """A line on stderr or stdout, through rich's own stream while it shows a bar: click would write into the bar."""
+    stream = sys.stderr if err else sys.stdout
+    shown = hasattr(stream, "rich_proxied_file") and stream.isatty()
+    click.echo(line, file=stream if shown else None, err=err)
 
 
 def duration(seconds: float) -> str:

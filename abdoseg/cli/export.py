@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from abdoseg.cli import options, param_types
-from abdoseg.cli.console import Talk
+from abdoseg.cli.console import Talk, echo_data
 from abdoseg.cli.export_options import ExportFlags, export_flags
 from abdoseg.errors import AbdosegError, UsageError
 from abdoseg.exporters import EXPORTERS
@@ -162,9 +162,9 @@ def _tell(case: str | None, written: Iterable[Path], as_json: bool) -> None:
     for path in written:
         outputs.append(str(path))
         if not as_json:
-            click.echo(str(path))
+            echo_data(str(path))
     if as_json:
-        click.echo(json.dumps({"case": case, "outputs": outputs}))
+        echo_data(json.dumps({"case": case, "outputs": outputs}))
 
 
 def _tables(cohort: Mapping[str, Sequence[OrganVolume]], folder: Path, overwrite: bool) -> list[Path]:

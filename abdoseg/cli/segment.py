@@ -16,7 +16,7 @@ import click
 from abdoseg.cli import options, param_types
 from abdoseg.cli.case_facts import case_facts
 from abdoseg.cli.case_progress import CaseProgress
-from abdoseg.cli.console import Talk
+from abdoseg.cli.console import Talk, echo_data
 from abdoseg.cli.dry_run import list_cases
 from abdoseg.cli.export_options import ExportFlags, export_flags
 from abdoseg.cli.report import write_reports
@@ -315,10 +315,10 @@ def _tell(result: CaseResult, talk: Talk, as_json: bool) -> None:
     for warning in (*result.record.get("input", {}).get("notes", ()), *result.record.get("warnings", ())):
         talk.warn(f"{name}: {warning}")
     if as_json:
-        click.echo(json.dumps(case_facts(result)))
+        echo_data(json.dumps(case_facts(result)))
         return
     for path in result.written:
-        click.echo(path)
+        echo_data(path)
     if not error:
         organs = ", ".join(f"{row['organ'].replace('_', ' ')} {row['volume_ml']:.0f} ml" for row in result.rows)
         talk.say(f"{name}: {organs} ({result.seconds:.1f} s)")
