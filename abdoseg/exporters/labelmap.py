@@ -91,9 +91,13 @@ def _image(job: Job) -> Any:
 
 
 def _write_itk(image: Any, target: Path) -> None:
+    """Writes an image and reads it again: ITK says nothing when a disk is full. Raises OSError."""
     import SimpleITK as sitk
 
     try:
         sitk.WriteImage(image, str(target), useCompression=True)
+        written = sitk.ReadImage(str(target))
     except RuntimeError as error:
         raise OSError(str(error).strip().splitlines()[-1]) from error
+    if not np.array_equal(sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(written)):
+        raise OSError("it was not written whole")

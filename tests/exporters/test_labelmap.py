@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 from organs import ORGANS, make
 
+from abdoseg.errors import OutputError
 from abdoseg.exporters.job import Job, export
 from abdoseg.image.volume import Geometry, Labelmap, Stored
 from abdoseg.io import read_labels
@@ -71,3 +72,21 @@ def test_split_writes_one_file_an_organ_with_that_organ_alone(tmp_path):
     labels = read_labels(files[1]).labels
     assert np.unique(labels).tolist() == [0, 2]
     assert (labels == 2).sum() == (job.labelmap.labels == 2).sum()
+
+
+@pytest.mark.parametrize("kind", ["mha", "nrrd"])
+def test_a_file_that_did_not_get_all_its_bytes_is_told_and_removed(tmp_path, kind):
+    resource = pytest.importorskip("resource")
+    geometry = Geometry((40, 40, 40), np.eye(4))
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[5:20, 5:20, 5:20], labels[30:, :9, :9] = 1, 2  # so small a file is written when ITK closes it, or never
+    job = Job.measured("a", Labelmap(labels, geometry, Stored(geometry), {1: "liver", 2: "kidney_right"}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (1, 100):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(OutputError, match=r"a.*seg"):
+                list(export(job, tmp_path, [kind]))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
