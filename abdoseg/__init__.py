@@ -16,15 +16,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from abdoseg.api import Result, evaluate, export, segment
+    from abdoseg.api import Result, evaluate, export, follow, segment
     from abdoseg.model.weights import load_model
 
 __version__ = "0.2.0"
-__all__ = ["Result", "__version__", "evaluate", "export", "load_model", "segment"]
+__all__ = ["Result", "__version__", "evaluate", "export", "follow", "load_model", "segment"]
 _HOMES = {
     "Result": "abdoseg.api",
     "evaluate": "abdoseg.api",
     "export": "abdoseg.api",
+    "follow": "abdoseg.api",
     "load_model": "abdoseg.model.weights",
     "segment": "abdoseg.api",
 }

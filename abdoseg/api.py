@@ -1,4 +1,4 @@
-"""The Python interface: segment a scan, evaluate predictions, export labels.
+"""The Python interface: segment a scan, evaluate predictions, compare two time points, export labels.
 
 >>> import abdoseg
 >>> from abdoseg.phantom import phantom
@@ -21,9 +21,12 @@ import numpy as np
 
 from abdoseg.anatomy.label_schemes import Scheme
 from abdoseg.batch import BatchOptions, ScanCase, write_case
+from abdoseg.cohort.time_points import open_time_point, pair_cases
 from abdoseg.errors import UsageError
 from abdoseg.evaluation.evaluate import Evaluation, ReadOptions
 from abdoseg.evaluation.evaluate import evaluate as evaluate_pairs
+from abdoseg.evaluation.follow import FollowUp, TimePoint
+from abdoseg.evaluation.follow import follow as follow_up
 from abdoseg.evaluation.grids import Method
 from abdoseg.evaluation.pairs import find_pairs
 from abdoseg.exporters import EXPORTERS
@@ -75,6 +78,12 @@ class Result:
     def record(self) -> dict[str, Any]:
         """The run's record, as `CASE.json` has it."""
         return self.segmentation.record.to_dict()
+
+    @property
+    def time_point(self) -> TimePoint:
+        """What `follow` compares."""
+        lesions = self.segmentation.lesions.get(LESION)
+        return TimePoint(self.name, self.labelmap, tuple(self.volumes), lesions, self.scan)
 
     def save(self, folder: str | Path, *, labels: str = "abdoseg", overwrite: bool = False) -> list[Path]:
         """Writes what `abdoseg segment` writes: labelmap, CSV of volumes, record.
@@ -163,6 +172,30 @@ def evaluate(
     pairing = find_pairs(_path(predictions, "predictions"), _path(truths, "truths"))
     reading = ReadOptions(truth_scheme=truth_labels, prediction_scheme=prediction_labels, resample=resample)
     return evaluate_pairs(pairing, reading=reading, organs=organs)
+
+
+def follow(before: str | Path | Result, after: str | Path | Result, *, labels: str | None = None) -> list[FollowUp]:
+    """Compares two time points: organs' volumes, and liver lesions matched after a registration of the liver.
+
+    Args:
+        before: a labelmap, or a folder that `save` or `abdoseg segment` wrote.
+        after: likewise; of folders, cases of the same name are compared. Or both are Results.
+        labels: scheme of the numbers in label files; as their records say if not given.
+
+    Returns:
+        One for each case. Their `warnings` say where lesions are not matched, or may be matched wrongly.
+
+    Raises:
+        TypeError: a path is none.
+        DatasetError: a path is missing, no case is in both, or a scan shows no liver.
+    """
+    if isinstance(before, Result) and isinstance(after, Result):
+        return [follow_up(before.name, before.time_point, after.time_point)]
+    pairs, _ = pair_cases(_path(before, "before", "two Results or "), _path(after, "after", "two Results or "))
+    files = CaseFiles(labels, several=len(pairs) > 1)
+    return [
+        follow_up(pair.case, open_time_point(pair.before, files), open_time_point(pair.after, files)) for pair in pairs
+    ]
 
 
 def export(

@@ -126,3 +126,14 @@ def test_importing_the_package_imports_no_torch():
 
     code = "import sys, abdoseg; dir(abdoseg); sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_two_time_points_are_compared_as_results_and_as_what_they_saved(result, tmp_path):
+    for folder in ("before", "after"):
+        result.save(tmp_path / folder)
+    (found,), (saved,) = abdoseg.follow(result, result), abdoseg.follow(tmp_path / "before", tmp_path / "after")
+    assert [change.row() for change in found.volumes] == [change.row() for change in saved.volumes]
+    assert {change.percent for change in found.volumes} == {0}
+    assert "lesions were not looked for before and after" in found.warnings[-1]
+    with pytest.raises(TypeError, match="before is of type"):
+        abdoseg.follow(1, tmp_path / "after")

@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "abdoseg.cli.export:export",
     "eval": "abdoseg.cli.evaluate:evaluate",
     "compare": "abdoseg.cli.compare:compare",
+    "follow": "abdoseg.cli.follow:follow",
     "info": "abdoseg.cli.info:info",
     "check": "abdoseg.cli.check:check",
     "convert": "abdoseg.cli.convert:convert",

@@ -62,6 +62,11 @@ def label_files(place: Path, needed: bool = True) -> dict[str, Path]:
     files = [place] if place.is_file() else sorted(path for path in place.iterdir() if _is_label_file(path))
     if needed and not files:
         raise DatasetError(f"{place}: no label files ({', '.join(LABEL_FILES)}); name the folder that holds them")
+    return by_case(place, files)
+
+
+def by_case(place: Path, files: Sequence[Path]) -> dict[str, Path]:
+    """Label files of one place by case name. Raises DatasetError when two are of one case."""
     found: dict[str, Path] = {}
     for path in files:
         case = case_of(path)

@@ -125,7 +125,7 @@ def _statistics(summary: Summary) -> Row:
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.10g}"
-    return str(value)
+    return "" if value is None else str(value)
 
 
 def json_values(value: Any) -> Any:

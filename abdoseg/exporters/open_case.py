@@ -108,7 +108,7 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
     lies_on = None if reference is None else reference.path
     job = Job.measured(case, labelmap, scan, truth=truth, reference=lies_on, record=record, options=options)
     for row in job.rows:
-        if not row.voxels:
+        if not row.voxels and not BY_NAME[row.organ].is_lesion:  # a liver may well have no tumour
             logger.warning("%s: %s was not found; it has no mesh, and 0 in tables", path, row.organ)
     return job
 

@@ -1,7 +1,7 @@
 """Rigid registration of one organ in two scans, by the distances between its surfaces.
 
-Least squares of scipy: on the same distance maps of 18 livers, moved by up to 60 mm and 15 degrees about each axis,
-SimpleITK's mean squares took 5 s and were up to 1.6 mm off where this takes .2 s and is within .3 mm.
+Least squares of scipy: mean squares of the same distance maps by SimpleITK took 20 times as long (5 s) and were up to
+1.6 mm off, where this is within .3 mm (livers of 18 patients, moved by up to 60 mm and 15 degrees about each axis).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def register(first: Mask, first_grid: Geometry, second: Mask, second_grid: Geome
     return best
 
 
-def moved_points(matrix: npt.NDArray[np.floating], points_mm: Floats) -> Floats:
+def moved_points(matrix: npt.NDArray[np.floating], points_mm: npt.NDArray[np.number]) -> Floats:
     """(N, 3) points under an affine map (4, 4)."""
     return np.asarray(points_mm @ matrix[:3, :3].T + matrix[:3, 3], dtype=np.float64)
 
@@ -146,13 +146,16 @@ class _Organ:
             edt.edt(side, anisotropy=(STEP_MM,) * 3, black_border=False) for side in (inside, ~inside)
         )  # to the centre of the nearest voxel beyond the surface
         depth = np.where(inside, inwards - STEP_MM / 2, STEP_MM / 2 - outwards)
-        depth = np.where((fraction > 0) & (fraction < 1), (fraction - 0.5) * STEP_MM, depth)
+        partial = 1 - np.sqrt(
+            1 - np.abs(2 * np.clip(fraction, 0, 1) - 1)
+        )  # a plane's depth, by the resampling's filter
+        depth = np.where((fraction > 0) & (fraction < 1), np.where(inside, partial, -partial) * STEP_MM, depth)
         return cls(np.clip(depth, -FARTHEST_MM, FARTHEST_MM).astype(np.float32), grid, view)
 
     @cached_property
     def points_mm(self) -> Floats:
         """(N, 3) the voxels of the organ."""
-        return moved_points(self.grid.affine, np.argwhere(self.depth_mm > 0).astype(np.float64))
+        return moved_points(self.grid.affine, np.argwhere(self.depth_mm > 0))
 
     @cached_property
     def centre_mm(self) -> Floats:
@@ -163,7 +166,7 @@ class _Organ:
     def surface(self) -> tuple[Floats, Floats]:
         """(N, 3) voxels near the surface, and (N,) their depth; not where the scan's border cuts the organ."""
         near = np.abs(self.depth_mm) < STEP_MM / 2
-        points = moved_points(self.grid.affine, np.argwhere(near).astype(np.float64))
+        points = moved_points(self.grid.affine, np.argwhere(near))
         seen = in_view(self.view, points, STEP_MM)
         points, depths = points[seen], self.depth_mm[near][seen].astype(np.float64)
         every = -(-len(points) // SURFACE_POINTS) or 1
@@ -216,4 +219,4 @@ def _registration(organs: tuple[_Organ, _Organ], motion: Floats) -> Registration
     shown = np.count_nonzero(seen) + np.count_nonzero(seen_back)
     both = np.count_nonzero(second.depth_at(there[seen]) > 0) + np.count_nonzero(first.depth_at(back[seen_back]) > 0)
     common = max(np.count_nonzero(seen) / len(there), np.count_nonzero(seen_back) / len(back))
-    return Registration(matrix, first.centre_mm, both / shown if shown else 0.0, common)
+    return Registration(matrix, first.centre_mm, float(both / shown) if shown else 0.0, float(common))

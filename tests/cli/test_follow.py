@@ -1,0 +1,93 @@
+"""abdoseg follow on the command line."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from phantom_livers import Motion, grid, liver
+
+from abdoseg.cli import commands
+from abdoseg.errors import DatasetError, GeometryError, OutputError
+from abdoseg.io import write_nifti
+
+A, B, C = ((40, 10, 20), 12), ((-90, 30, 25), 9), ((10, -20, -50), 7)
+MOVED = Motion((35, -20, 40), (6, -8, 10))
+
+
+def run(*words):
+    return CliRunner().invoke(commands, ["follow", *map(str, words)], standalone_mode=False)
+
+
+def segmented(folder, case, lesions, motion=None, **shape):
+    """What `segment --tumour` leaves of a case, and its scan."""
+    folder.mkdir(exist_ok=True)
+    found = liver(
+        grid() if motion is None else grid(motion.shift_mm, (3.0, 3.0, 5.0), "LPS"),
+        lesions,
+        motion or Motion(),
+        **shape,
+    )
+    write_nifti(found.labels, found.stored, folder / f"{case}_seg.nii.gz")
+    hu = np.array([-100, 100, 150, 150, 120, 60], np.int16)[found.labels]
+    write_nifti(hu, found.stored, folder / f"{case}.nii.gz")
+    record = {"versions": {"abdoseg": "0"}, "labels": "abdoseg", "scan": f"{case}.nii.gz",
+              "model": {"organs": list(found.organs.values())}}  # fmt: skip
+    (folder / f"{case}.json").write_text(json.dumps(record))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory):
+    """Folders before and after: of one patient a lesion vanished and one is new; the other's scans are two people's."""
+    root = tmp_path_factory.mktemp("patients")
+    segmented(root / "before", "one", [A, B])
+    segmented(root / "after", "one", [A, C], MOVED)
+    segmented(root / "before", "two", [A])
+    segmented(root / "after", "two", [A], MOVED, lobes=[((0, 0, 0), (95, 40, 30))])
+    segmented(root / "single", "later", [A, B], MOVED)
+    return root
+
+
+def test_tables_go_to_stdout_and_files_where_they_are_named(patients, tmp_path):
+    one, page = tmp_path / "one.csv", tmp_path / "one.html"
+    done = run(patients / "before" / "one.json", patients / "after" / "one.json", "-o", one, "--report", page)
+    assert done.exception is None, done.exception
+    for word in ("one: volumes", "one: lesions", "vanished", "new", "Dice 0.9", "liver with lesions, ml"):
+        assert word in done.stdout
+    with one.open() as file:
+        volumes = {row["quantity"]: row for row in csv.DictReader(file)}
+    assert float(volumes["spleen"]["difference_percent"]) == pytest.approx(0, abs=5)
+    assert volumes["burden_percent"]["difference_percent"] == ""
+    with (tmp_path / "one_lesions.csv").open() as file:
+        lesions = list(csv.DictReader(file))
+    assert [row["status"] for row in lesions] == ["matched", "vanished", "new"]
+    assert lesions[2]["distance_mm"] == lesions[2]["difference_ml_percent"] == ""
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg") == 3
+    assert isinstance(
+        run(patients / "before" / "one.json", patients / "after" / "one.json", "-o", one).exception, OutputError
+    )
+
+
+def test_livers_that_do_not_fit_are_said_after_all_else_is_done(patients):
+    done = run(patients / "before", patients / "after", "--json")
+    assert isinstance(done.exception, GeometryError)
+    assert "the lesions of two are not matched" in str(done.exception)
+    one, two = json.loads(done.stdout)["cases"]
+    assert [row["status"] for row in one["lesions"]] == ["matched", "vanished", "new"]
+    assert {row["status"] for row in two["lesions"]} == {"not_compared"}
+    assert "warning: two: after registration the livers overlap by a Dice of" in done.stderr
+
+
+def test_a_patient_with_two_names_is_compared_where_both_are_named(patients):
+    done = run(patients / "before" / "one_seg.nii.gz", patients / "single", "--json")
+    assert done.exception is None
+    (found,) = json.loads(done.stdout)["cases"]
+    assert (found["case"], found["before"], found["after"]) == ("one and later", "one", "later")
+    assert [row["status"] for row in found["lesions"]] == ["matched", "matched"]
+
+
+def test_folders_without_a_common_case_are_an_error(patients, tmp_path):
+    assert isinstance(run(patients / "before", patients / "single").exception, DatasetError)
+    assert isinstance(run(patients / "before", tmp_path / "none").exception, DatasetError)
