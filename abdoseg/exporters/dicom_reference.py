@@ -34,6 +34,10 @@ TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
+DATES, TIMES = (
+    ("PatientBirthDate", "StudyDate", "SeriesDate"),
+    ("StudyTime", "SeriesTime"),
+)  # emptied where they are none
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,11 +183,19 @@ def _of_frame(header: Dataset, frame: int, group: str, keyword: str) -> Any:
 
 
 def _completed(header: Dataset, number: int) -> Dataset:
-    """A header with what the standard demands of every object, empty or derived where an archive dropped it."""
+    """A header with what the standard demands of every object, empty or derived where it is missing or broken."""
+    from pydicom.valuerep import DA, TM
+
     header = copy.copy(header)
     for keyword in TYPE_2:
         if keyword not in header:
             setattr(header, keyword, None)
+    for kind, keywords in ((DA, DATES), (TM, TIMES)):
+        for keyword in keywords:
+            try:
+                kind(header.get(keyword))
+            except ValueError:  # such as 00000000, which hides a date of birth
+                setattr(header, keyword, None)
     meta = getattr(header, "file_meta", {})
     known = {
         "SOPClassUID": meta.get("MediaStorageSOPClassUID") or CT_IMAGE_STORAGE,

@@ -241,6 +241,17 @@ def test_the_volume_within_rtstruct_contours_is_within_one_percent(tmp_path, nam
     assert inside == pytest.approx(labels.sum() * volume.geometry.voxel_ml * 1000, rel=0.01)
 
 
+def test_a_date_that_is_none_is_left_empty(tmp_path):
+    def broken(dataset):
+        dataset.PatientBirthDate, dataset.StudyDate, dataset.SeriesTime = "00000000", "20200102", "noon"
+
+    job = Job.measured("c", case(tmp_path / "ct", change=broken).labelmap, reference=tmp_path / "ct")
+    for path in export(job, tmp_path, ["dicom-seg", "rtstruct", "dicom-sr"]):
+        written = pydicom.dcmread(path)
+        assert (written.PatientBirthDate, written.StudyDate) == ("", "20200102")
+        assert written.get("SeriesTime") != "noon"
+
+
 @needs_dciodvfy
 @pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct", "dicom-sr"])
 @pytest.mark.parametrize("name", ["head first", "gantry tilt of 18 degrees"])
