@@ -168,7 +168,7 @@ def large_cysts(anatomy: Anatomy, rng: Rng) -> Anatomy:
         return anatomy
     organ = organs[rng.integers(len(organs))]
     for _ in range(1 + rng.integers(3)):
-        radius_mm = math.exp(rng.uniform(math.log(8.0), math.log(MAX_CYST_MM)))
+        radius_mm = rng.log_uniform(8.0, MAX_CYST_MM)
         anatomy = _with_blob(anatomy, organ, radius_mm, Tissue.WATER, organ.label, rng)
     return anatomy
 
@@ -230,7 +230,7 @@ def outside_mass(anatomy: Anatomy, rng: Rng) -> Anatomy:
     if not organs:
         return anatomy
     organ = organs[0] if rng.bernoulli(0.5) else organs[rng.integers(len(organs))]
-    radius_mm = math.exp(rng.uniform(math.log(20.0), math.log(70.0)))
+    radius_mm = rng.log_uniform(20.0, 70.0)
     core = rng.uniform(0.3, 0.7) if rng.bernoulli(0.5) else 0.0
     return _with_blob(anatomy, organ, radius_mm, Tissue.TUMOUR, 0, rng, core)
 

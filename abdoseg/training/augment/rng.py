@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,6 +26,10 @@ class Rng:
     def uniform(self, low: float, high: float) -> float:
         """A number from [low, high)."""
         return low + (high - low) * float(torch.rand((), generator=self._host))
+
+    def log_uniform(self, low: float, high: float) -> float:
+        """A number from [low, high) whose logarithm is uniform: small ones are as frequent as large ones."""
+        return math.exp(self.uniform(math.log(low), math.log(high)))
 
     def bernoulli(self, probability: float) -> bool:
         """True with this probability."""

@@ -133,7 +133,7 @@ def _wall(hu: Tensor, patch: TissuePatch, patient: Patient, rng: Rng) -> Tensor:
     """The body wall around the trunk: layers of muscle, fat and skin; air and a table around them."""
     distance = WALL_START_MM + WALL_STEP_MM * (patch.tissues.float() - WALL)
     muscle_mm = rng.uniform(3.0, 14.0) + 2.5 * patch.middle
-    fat_mm = math.exp(rng.uniform(math.log(4.0), math.log(55.0)))
+    fat_mm = rng.log_uniform(4.0, 55.0)
     skin_at = muscle_mm + (fat_mm * (1.0 + 0.22 * patch.coarse)).clamp(min=2.0)
     fat = patient[Tissue.FAT] + 35.0 * (patch.other.abs() < 0.04) + 4.0 * patch.fine
     between = torch.remainder(distance + 3.0 * patch.coarse, rng.uniform(5.0, 9.0)) < 1.4
@@ -282,7 +282,7 @@ def _with_lesions(hu: Tensor, lesions: Lesions, patch: TissuePatch, rng: Rng) ->
     hu = hu.clone()
     for pick in picks:
         centre = np.unravel_index(int(places[int(pick * len(places))]), patch.shape)
-        radius = math.exp(rng.uniform(math.log(lesions.radius_mm[0]), math.log(lesions.radius_mm[1])))
+        radius = rng.log_uniform(*lesions.radius_mm)
         reach = [math.ceil(1.6 * radius / s) for s in patch.spacing_mm]
         box = tuple(slice(max(0, int(c) - r), int(c) + r + 1) for c, r in zip(centre, reach, strict=True))
         squared = torch.zeros(())
@@ -302,7 +302,7 @@ def _acquired(hu: Tensor, patch: TissuePatch, rng: Rng) -> Tensor:
     hu = gaussian_blur(
         hu.clamp(-1024.0, 1500.0), [s / step for s, step in zip(sigma_mm, patch.spacing_mm, strict=True)]
     )
-    level = math.exp(rng.uniform(math.log(2.0), math.log(22.0)))
+    level = rng.log_uniform(2.0, 22.0)
     correlated = rng.uniform(0.2, 0.9)  # fraction of the noise's variance
     grain = (3.5, 0.5, 0.3) if rng.bernoulli(0.15) else (0.7, 0.7, 0.4)  # streaks from side to side, as arms make them
     grainy = normalised(gaussian_blur(rng.noise(patch.shape), grain))

@@ -82,7 +82,7 @@ def random_coordinates(
         for n, s in zip(patch, seen_mm, strict=True)
     ]
     angles = [math.radians(rng.uniform(-augmentation.rotate_degrees, augmentation.rotate_degrees)) for _ in range(3)]
-    size = math.exp(rng.uniform(math.log(augmentation.scale[0]), math.log(augmentation.scale[1])))
+    size = rng.log_uniform(*augmentation.scale)
     stretch = [size * (1 + rng.uniform(-augmentation.stretch, augmentation.stretch)) for _ in range(3)]
     mirror = rng.bernoulli(augmentation.mirror)
     matrix = _rotation(angles) / torch.tensor(stretch)
@@ -195,7 +195,7 @@ def add_oral_contrast(image: Tensor, labels: Tensor, spacing_mm: Sequence[float]
     """
     free = (image < 140) & ((labels == 0) | (labels >= _HOLLOW))
     on_host = labels.cpu()  # waited for once, not at every place that is looked up
-    hu = math.exp(rng.uniform(math.log(120.0), math.log(900.0)))
+    hu = rng.log_uniform(120.0, 900.0)
     kidneys = ((on_host == 2) | (on_host == 3)).flatten().nonzero()[:, 0]
     if len(kidneys) and rng.bernoulli(0.5):
         hu = max(80.0, float(image.take(host_to_device(kidneys, image.device)).mean()) + rng.uniform(-20.0, 60.0))
@@ -283,7 +283,7 @@ def augment_hu(
             noise = gaussian_blur(noise, (0.7, 0.7, 0.3)) * 2.0
         image = image + noise
     centre = 60.0
-    gain = math.exp(rng.uniform(math.log(augmentation.contrast[0]), math.log(augmentation.contrast[1])))
+    gain = rng.log_uniform(*augmentation.contrast)
     return (image - centre) * gain + centre + rng.uniform(-augmentation.shift_hu, augmentation.shift_hu)
 
 

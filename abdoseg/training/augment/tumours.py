@@ -63,7 +63,7 @@ def add_tumours(image: Tensor, labels: Tensor, spacing_mm: Sequence[float], rng:
     smallest, largest, most = KINDS[rng.integers(len(KINDS))]
     appearance = _Appearance.draw(rng)
     for _ in range(1 + rng.integers(most)):
-        radius_mm = math.exp(rng.uniform(math.log(smallest), math.log(largest)))
+        radius_mm = rng.log_uniform(smallest, largest)
         centre = [int(c) for c in torch.unravel_index(places[rng.integers(len(places))], image.shape)]
         box, distance = uneven_ellipsoid(image.shape, centre, radius_mm, spacing_mm, rng)
         inside = (distance < 1) & liver[box]
