@@ -2,7 +2,7 @@
 
     abdoseg prepare --data FLARE22/ --data labelmaps/ --recipe RECIPE --cache prepared/
     python tests/benchmarks/confidence.py collect prepared/* -o samples/ [--model FILE] [--samples 250]
-    python tests/benchmarks/confidence.py fit samples/
+    python tests/benchmarks/confidence.py fit samples/ [--picture man/pictures/reliability.svg]
 
 A sample is a prepared case, turned, scaled and deformed, or a synthetic patient of its tissue map; then with one or two
 of CHANGES. `collect` keeps the network's answer before any post-processing; a second run goes on where the first was
@@ -35,6 +35,7 @@ from abdoseg.metrics import dice
 from abdoseg.model.weights import Model, load_model
 from abdoseg.quality import examine, implausible
 from abdoseg.quality.confidence import POOR_DICE, features
+from abdoseg.rendering.charts import DataPoint, Series, line_chart, svg_file
 from abdoseg.training.augment.rng import Rng
 from abdoseg.training.augment.synthesis import synthesize_ct
 from abdoseg.training.augment.tensor_filters import gaussian_blur, thick_slices
@@ -267,8 +268,39 @@ def auroc(score: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> fl
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * rest)) if count and rest else np.nan
 
 
-def report(found: Sequence[Outcome]) -> Iterator[str]:
-    """The lines that `fit` prints."""
+@dataclass(frozen=True)
+class Bin:
+    """Organs whose predicted probability of a poor Dice is in [low, high): its mean, and the fraction that is poor."""
+
+    low: float
+    high: float
+    organs: int
+    mean: float
+    poor: float
+
+
+def reliability(p_poor: npt.NDArray[np.float64], poor: npt.NDArray[np.bool_]) -> list[Bin]:
+    """The bins that have organs."""
+    bins = []
+    for low, high in pairwise((0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.01)):
+        here = (p_poor >= low) & (p_poor < high)
+        if here.any():
+            bins.append(Bin(low, min(high, 1), int(here.sum()), float(p_poor[here].mean()), float(poor[here].mean())))
+    return bins
+
+
+def reliability_diagram(bins: Sequence[Bin]) -> str:
+    """The text of an SVG file: what of the organs is poor against what was predicted, and the diagonal."""
+    names = [f"{one.organs} organs, {one.low} to {one.high}" for one in bins]
+    found = [DataPoint(one.poor, name, one.mean) for one, name in zip(bins, names, strict=True)]
+    diagonal = (DataPoint(0.0, "", 0.0), DataPoint(1.0, "", 1.0))
+    series = [Series("as predicted", "#9aa4b2", diagonal), Series("found", "#3b82f6", tuple(found))]
+    chart = line_chart(series, f"Dice below {POOR_DICE}", "predicted probability", "fraction of the organs", (0.0, 1.0))
+    return svg_file([chart])
+
+
+def report(found: Sequence[Outcome], picture: Path | None) -> Iterator[str]:
+    """The lines that `fit` prints; the reliability diagram is written to `picture`."""
     values, truth = np.array([one.features for one in found]), np.array([one.dice for one in found])
     poor, organs = truth < POOR_DICE, np.array([one.organ for one in found])
     p_poor, expected = cross_validated(found, poor.astype(float)), cross_validated(found, truth)
@@ -279,10 +311,11 @@ def report(found: Sequence[Outcome]) -> Iterator[str]:
     yield from (f"  {organ} {auroc(p_poor[organs == organ], poor[organs == organ]):.3f}" for organ in MAIN)
     yield f"predicted Dice: off by {np.abs(expected - truth).mean():.3f} in the mean"
     yield "| predicted probability | organs | mean | below .85 |\n|---|---|---|---|"
-    for low, high in pairwise((0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.01)):
-        here = (p_poor >= low) & (p_poor < high)
-        if here.any():
-            yield f"| {low} to {min(high, 1)} | {here.sum()} | {p_poor[here].mean():.3f} | {poor[here].mean():.3f} |"
+    bins = reliability(p_poor, poor)
+    for one in bins:
+        yield f"| {one.low} to {one.high} | {one.organs} | {one.mean:.3f} | {one.poor:.3f} |"
+    if picture:
+        picture.write_text(reliability_diagram(bins), encoding="utf-8")
     yield "| review from | missed of the poor | flagged of the others |\n|---|---|---|"
     for threshold in (0.05, 0.1, 0.15, 0.2, 0.3):
         flagged = p_poor >= threshold
@@ -299,11 +332,13 @@ def main() -> None:
     collecting.add_argument("--samples", type=int, default=250)
     fitting = stages.add_parser("fit")
     fitting.add_argument("folder", type=Path, help="that collect wrote")
+    fitting.add_argument("--picture", type=Path, help="SVG file for the reliability diagram")
     fitting.add_argument("--presence-threshold", type=float, default=0.89)
     chosen = parser.parse_args()
     if chosen.stage == "fit":
         files = sorted(chosen.folder.glob("*.npz"))
-        print(*report([one for file in files for one in outcomes(file, chosen.presence_threshold)]), sep="\n")
+        found = [one for file in files for one in outcomes(file, chosen.presence_threshold)]
+        print(*report(found, chosen.picture), sep="\n")
         return
     tune_process()
     cases = [prepared for folder in chosen.folders for prepared in load_prepared(folder)]

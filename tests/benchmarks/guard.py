@@ -1,4 +1,4 @@
-"""Scans without an abdomen must give no organ, scans with one must lose none: what is kept, and how sure the surest is.
+"""Scans without an abdomen must give no organ, scans with one must lose none: what is kept, and with what probability.
 
     abdoseg prepare --data FLARE22/ --data extra/ --data labelmaps/ --cache prepared/
     python tests/benchmarks/guard.py prepared/* [--model FILE] [--patients 2] [--made-up 10]
@@ -6,8 +6,8 @@
 Of every prepared case the part above its organs and the part below, where there are 40 mm of it, the whole, and its
 halves above and below the organs' middle; where there are maps of tissues, the same of so many synthetic patients, and
 those with a head set upon them. And made-up heads, legs, phantoms of water, and noise. A line where something is wrong,
-and in the end the numbers between which `presence_threshold` of the plan must lie, of the scans that their HU
-alone do not give away.
+and in the end the range of each scan's highest mean probability of an organ: `presence_threshold` of the plan must lie
+above those without an abdomen and below those with one. Scans whose HU alone are not a trunk's are left out of it.
 """
 
 from __future__ import annotations
@@ -96,21 +96,21 @@ def scans(folders: list[Path], patients: int, made_up: int) -> Iterator[tuple[st
 
 
 def found_organs(model: Model, voxels: Array, spacing_mm: tuple[float, ...]) -> tuple[dict[int, int], float | None]:
-    """Voxels by label in the result, and the confidence of the surest organ before anything was removed.
+    """Voxels by label in the result, and the highest mean probability of an organ before anything was removed.
 
-    None when the HU gave away that there is no trunk, so that no confidence was asked for.
+    None when the HU are not a trunk's, so that probabilities are not looked at.
     """
     geometry = Geometry(voxels.shape, np.diag([*spacing_mm, 1.0]))
-    surest: list[float] = []
+    highest: list[float] = []
 
     def watched(evidence: Mapping[str, Evidence], image: Array, *rest):
         if shows_trunk(tissue_counts(image)):
-            surest.append(max((found.confidence for found in evidence.values()), default=0.0))
+            highest.append(max((found.confidence for found in evidence.values()), default=0.0))
         return implausible(evidence, image, *rest)
 
     segmentation.implausible = watched
     found = segmentation.segment(Volume(np.asfortranarray(voxels), geometry, Stored(geometry)), model)
-    return {row.label: row.voxels for row in found.rows}, surest[0] if surest else None
+    return {row.label: row.voxels for row in found.rows}, highest[0] if highest else None
 
 
 def main() -> None:
@@ -126,21 +126,21 @@ def main() -> None:
     wholes: list[float | None] = []
     wrong = 0
     for name, voxels, labels, spacing_mm in scans(chosen.folders, chosen.patients, chosen.made_up):
-        found, surest = found_organs(model, voxels, spacing_mm)
+        found, highest = found_organs(model, voxels, spacing_mm)
         truth = {label: int((labels == label).sum()) for label in MAIN}
         seen = any(truth.values())
-        (wholes if seen else without).append(surest)
+        (wholes if seen else without).append(highest)
         bad = [label for label in MAIN if (found[label] < LOST * truth[label] if seen else found[label])]
         wrong += bool(bad)
         if bad:
             ml = np.prod(spacing_mm) / 1000
             organs = ", ".join(f"label {n}: {found[n] * ml:.1f} ml (truth {truth[n] * ml:.1f})" for n in bad)
-            print(f"{name}: {organs}; the surest organ {surest or 0:.3f}", flush=True)
+            print(f"{name}: {organs}; highest mean probability {highest or 0:.3f}", flush=True)
     print(f"{len(without)} scans without organs, {len(wholes)} with; {wrong} wrong")
-    for which, them in (("without", without), ("with", wholes)):
-        sure = [one for one in them if one is not None]
-        print(f"{which} an abdomen: {len(them) - len(sure)} given away by their HU, the surest organ of the others "
-              f"{min(sure, default=0):.3f} to {max(sure, default=0):.3f}")  # fmt: skip
+    for which, values in (("without", without), ("with", wholes)):
+        known = [value for value in values if value is not None]
+        print(f"{which} an abdomen: {len(values) - len(known)} have HU that are not a trunk's; highest mean "
+              f"probability in the others {min(known, default=0):.3f} to {max(known, default=0):.3f}")  # fmt: skip
 
 
 if __name__ == "__main__":
