@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.image.blocks import block_means, filled_blocks, touched_blocks
-from abdoseg.image.components import Mask, components, dilated, grown, interior, positive
+from abdoseg.image.components import Mask, box_of, components, dilated, grown, interior, positive
 from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.volume import Geometry
 from abdoseg.runtime.threads import on_all_cores
@@ -115,10 +115,11 @@ def find_fluid(mask: Mask, image: HU, grid: Geometry) -> OddPart | None:
     numbers, sizes = components(core)
     fluid = np.zeros_like(wet)
     for number in np.flatnonzero(sizes * block_ml >= CORE_ML):
-        pool = wet & dilated(numbers == number, layer_mm, spacing_mm)
+        near = grown(box_of(numbers == number) or (slice(0, 0),) * 3, 4, wet.shape)
+        pool = wet[near] & dilated(numbers[near] == number, layer_mm, spacing_mm)
         edge = dilated(pool, layer_mm, spacing_mm)  # half fluid, half what surrounds it
         around = dilated(edge, layer_mm, spacing_mm) & ~edge
-        if np.count_nonzero(kidney & around) >= ENCLOSED * np.count_nonzero(around):
-            fluid |= pool
+        if np.count_nonzero(kidney[near] & around) >= ENCLOSED * np.count_nonzero(around):
+            fluid[near] |= pool
     ml = float(np.count_nonzero(fluid) * block_ml)
     return OddPart(ml, float(hu[fluid].mean()), usual) if ml >= FLUID_ML else None
