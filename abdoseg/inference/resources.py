@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from abdoseg.errors import ResourceError
 from abdoseg.image.volume import Geometry
 
-MAX_TILE_VOXELS = 2_400_000  # larger tiles save overlap, but see weights/LOG.md, 16 and 21
+MAX_TILE_VOXELS = 2_400_000  # larger tiles save overlap, but see weights/LOG.md, 16 and 22
 # Measured on two cores, 512 x 512 x 300 and x 1000 and a coarse scan, of the whole process, the network in int8, or
 # in bfloat16 with AMX: tests/benchmarks/segment.py. Float32 takes 2.9 times as long as int8: see network.py there.
 START_SECONDS, START_BYTES = 1.3, 420 * 2**20
