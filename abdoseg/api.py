@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from abdoseg.anatomy.label_schemes import Scheme
+from abdoseg.anatomy.organs import LESION
 from abdoseg.batch import BatchOptions, ScanCase, write_case
 from abdoseg.cohort.time_points import open_time_point, pair_cases
 from abdoseg.errors import UsageError
@@ -30,7 +31,7 @@ from abdoseg.evaluation.follow import follow as follow_up
 from abdoseg.evaluation.grids import Method
 from abdoseg.evaluation.pairs import find_pairs
 from abdoseg.exporters import EXPORTERS
-from abdoseg.exporters.job import LESION, ExportOptions, Job
+from abdoseg.exporters.job import ExportOptions, Job
 from abdoseg.exporters.job import export as export_job
 from abdoseg.exporters.open_case import CaseFiles, open_case
 from abdoseg.image.volume import Labelmap, Volume

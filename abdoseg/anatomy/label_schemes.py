@@ -15,6 +15,7 @@ from abdoseg.errors import DatasetError, UsageError
 # A scheme maps the numbers in a dataset's label files to organ names. "kidney" is both kidneys in one label:
 # it is split by side through the affine. Names outside ORGANS are read, kept apart and never delivered.
 Scheme = Mapping[int, str]
+KNOWN_NAMES = frozenset(organ.name for organ in ORGANS) | {"kidney"}  # that numbers and structures may have
 _FLARE22 = {
     1: "liver", 2: "kidney_right", 3: "spleen", 4: "pancreas", 5: "aorta", 6: "inferior_vena_cava",
     7: "adrenal_gland_right", 8: "adrenal_gland_left", 9: "gallbladder", 10: "esophagus", 11: "stomach",
@@ -122,8 +123,7 @@ def find_structures(scheme: str | Scheme) -> dict[str, str]:
 def _structures(content: Mapping[str, Any]) -> dict[str, str]:
     """The pairs of a name and an organ of ours."""
     named = {key: organ_name(value) for key, value in content.items() if isinstance(value, str) and not key.isdigit()}
-    ours = {organ.name for organ in ORGANS} | {"kidney"}
-    return {key: organ for key, organ in named.items() if organ in ours}
+    return {key: organ for key, organ in named.items() if organ in KNOWN_NAMES}
 
 
 def contradictions(scheme: Scheme, stated: Scheme, numbers: Collection[int] | None = None) -> str:
@@ -134,11 +134,10 @@ def contradictions(scheme: Scheme, stated: Scheme, numbers: Collection[int] | No
     >>> contradictions({1: "spleen", 2: "kidney_right"}, {1: "liver", 2: "kidney_right"})
     '1 is liver, not spleen'
     """
-    ours = {organ.name for organ in ORGANS} | {"kidney"}
     apart = [
         f"{number} is {stated[number]}, not {scheme[number]}"
         for number in sorted(set(scheme) & set(stated))
-        if scheme[number] != stated[number] and ours & {scheme[number], stated[number]}
+        if scheme[number] != stated[number] and KNOWN_NAMES & {scheme[number], stated[number]}
         if numbers is None or number in numbers
     ]
     return ", ".join(apart[:3]) + (f", and {len(apart) - 3} more" if len(apart) > 3 else "")

@@ -67,6 +67,7 @@ ORGANS: tuple[Organ, ...] = (
     Organ(14, "duodenum", Code("38848004", "Duodenum"), (255, 200, 160), nsd_tolerance_mm=7.0),
 )
 BY_NAME: Mapping[str, Organ] = MappingProxyType({organ.name: organ for organ in ORGANS})
+LESION = "liver_tumour"  # the kind that is measured, exported and followed
 LESIONS: tuple[str, ...] = tuple(organ.name for organ in ORGANS if organ.is_lesion)
 MAIN: tuple[str, ...] = ("liver", "kidney_right", "kidney_left", "spleen")
 MIRRORED: Mapping[str, str] = MappingProxyType(

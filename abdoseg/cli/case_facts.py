@@ -1,4 +1,4 @@
-"""A case as `segment --json` tells it, whether it was done just now or by an earlier run."""
+"""Case results as JSON, for `segment --json`: of a case done just now, or by an earlier run."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from abdoseg.cli import options, param_types
+from abdoseg.cli import options
 from abdoseg.cli.console import Talk, echo_data
 from abdoseg.cli.export_options import ExportFlags, export_flags
 from abdoseg.errors import AbdosegError, UsageError
@@ -52,13 +52,7 @@ class ExportCommandOptions(ExportFlags):
     metavar="FOLDER",
     help="Where files go.  [default: beside each labelmap]",
 )
-@click.option(
-    "--labels",
-    "scheme",
-    metavar="SCHEME",
-    shell_complete=param_types.complete_scheme,
-    help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.  [default: by CASE.json]",
-)
+@options.recorded_labels
 @click.option(
     "--scan",
     type=click.Path(path_type=Path),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from abdoseg.cli import options, param_types
+from abdoseg.cli import options
 from abdoseg.cli.console import Talk
 from abdoseg.errors import AbdosegError, GeometryError
 
@@ -50,13 +50,7 @@ class FollowOptions:
     help="Write one row a case and volume; and beside it FILE_lesions.csv, one row a case and lesion.",
 )
 @click.option("--report", type=FILE, metavar="FILE.html", help="Write a self-contained page with slices side by side.")
-@click.option(
-    "--labels",
-    "scheme",
-    metavar="SCHEME",
-    shell_complete=param_types.complete_scheme,
-    help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.  [default: by CASE.json]",
-)
+@options.recorded_labels
 @click.option(
     "--scan",
     nargs=2,

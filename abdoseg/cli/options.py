@@ -50,6 +50,13 @@ gaps = click.option(
 assume_axes = click.option(
     "--assume-axes", is_flag=True, help="Take a NIfTI that does not name its axes as left, anterior, superior."
 )
+recorded_labels = click.option(
+    "--labels",
+    "scheme",
+    metavar="SCHEME",
+    shell_complete=complete_scheme,
+    help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.  [default: by CASE.json]",
+)
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...")
 from_file = click.option(
     "--from",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from abdoseg.anatomy.organs import LESION
 from abdoseg.cli import options, param_types
 from abdoseg.cli.case_facts import case_facts
 from abdoseg.cli.case_progress import CaseProgress
@@ -195,7 +196,7 @@ def segment(given: SegmentOptions) -> int:
     load = options.model_loader(given.model_names, given.device, given.threads)
     if given.dry_run:
         return list_cases(cases, load, reading, talk)
-    tables = [case.lesions for case in cases if case.lesions and (given.tumour or "liver_tumour" in (organs or ()))]
+    tables = [case.lesions for case in cases if case.lesions and (given.tumour or LESION in (organs or ()))]
     check_outputs(cases, batch, [*tables, *_planned_exports(cases, folder, given, organs)])
     if several:
         from abdoseg.cohort.thumbnail import thumbnail_path
@@ -298,7 +299,7 @@ def _exporting(
             reference=series.get(case.name),
             record=found.record.to_dict(),
             options=look,
-            lesions=found.lesions.get(job.LESION),
+            lesions=found.lesions.get(LESION),
         )
         if thumbnails:
             write_thumbnail(volume, found.labelmap, folder, case.name)

@@ -107,24 +107,11 @@ def write_table(rows: Sequence[CohortRow], path: Path) -> None:
         writer.writerow(names)
         for row in rows:
             reasons = "; ".join(f"{organ}: {' '.join(reasons)}" for organ, reasons in row.reasons.items())
-            volumes = [row.volumes_ml.get(organ, "") for organ in organs]
-            dice = [row.predicted_dice.get(organ, "") for organ in organs]
-            confidence = [row.confidence.get(organ, "") for organ in organs]
+            measures = (row.volumes_ml, row.predicted_dice, row.confidence)
+            numbers = [measure.get(organ, "") for measure in measures for organ in organs]
             seconds = "" if row.seconds is None else row.seconds
-            writer.writerow(
-                [
-                    row.case,
-                    row.status,
-                    reasons,
-                    "; ".join(row.warnings),
-                    *volumes,
-                    *dice,
-                    *confidence,
-                    seconds,
-                    row.exit_code,
-                    row.error or "",
-                ]
-            )
+            ended = [seconds, row.exit_code, row.error or ""]
+            writer.writerow([row.case, row.status, reasons, "; ".join(row.warnings), *numbers, *ended])
 
 
 def summary(rows: Sequence[CohortRow]) -> list[str]:

@@ -1,12 +1,13 @@
-"""Two folders of results, before and after: their cases paired by name, and opened as time points."""
+"""Time points: the cases of two folders of results, before and after, paired by name and opened."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from abdoseg.anatomy.organs import LESION
 from abdoseg.errors import DatasetError
-from abdoseg.evaluation.follow import LESION, TimePoint
+from abdoseg.evaluation.follow import TimePoint
 from abdoseg.evaluation.pairs import by_case, first_names, label_files
 from abdoseg.exporters.job import ExportOptions
 from abdoseg.exporters.open_case import CaseFiles, open_case

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy.organs import BY_NAME, host_of
+from abdoseg.anatomy.organs import BY_NAME, LESION, host_of
 from abdoseg.errors import DatasetError
 from abdoseg.evaluation.tables import Row, json_values
 from abdoseg.image.components import Mask
@@ -22,7 +22,6 @@ from abdoseg.rendering.slices import title_of
 
 Floats = npt.NDArray[np.float64]
 Status = Literal["matched", "split", "merged", "regrouped", "vanished", "new", "out_of_view", "not_compared"]
-LESION = "liver_tumour"
 ORGAN = host_of(LESION)
 # Dice of registered livers: of two patients .72 in the median of 40 pairs and .83 at most; of one patient in two phases
 # .92 and more; bent by waves of 2 mm .95 and more, with 70 ml grown at its surface .90 and more (18 livers each).
@@ -399,5 +398,5 @@ def _numbered(point: TimePoint) -> tuple[npt.NDArray[np.uint32], Affine]:
     labelmap = point.labelmap
     label = BY_NAME[LESION].label
     box = boxes(labelmap.labels)[label]
-    corner = labelmap.geometry.cropped([side.start for side in box], [side.stop for side in box])
+    corner = labelmap.geometry.cropped_to(box)
     return number_lesions(np.asarray(labelmap.labels[box] == label)), corner.affine

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, LESION
 from abdoseg.evaluation.follow import (
-    LESION,
     MEASURABLE_MM,
     ORGAN,
     REACH_MM,
@@ -24,7 +23,7 @@ from abdoseg.image.lesions import Lesion, slice_number
 from abdoseg.image.registration import in_view, moved_points
 from abdoseg.image.volume import Affine, Array, Labelmap
 from abdoseg.rendering.captions import DIM, GROUND, INK, annotate, font, write
-from abdoseg.rendering.html import Cell, Value, render_page
+from abdoseg.rendering.html import Cell, Table, Value, render_page
 from abdoseg.rendering.slices import (
     RGB,
     WINDOWS,
@@ -44,7 +43,6 @@ RING_MM = 5.0  # beyond the other scan's lesion, where there is none
 SHOWN = 20  # lesions at most that have a picture
 STYLE = SliceStyle(window_hu=WINDOWS["liver"], overlay="contour", line_px=1.4)
 TONES = {"new": "bad", "vanished": "good", "matched": ""}
-Table = tuple[list[str], list[list[Value]]]  # headers, rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from abdoseg.evaluation.summary import FAILURE_DICE, OrganSummary, Summary
 from abdoseg.evaluation.tables import confusion_table
 from abdoseg.metrics.lesions import SIZES_MM
 from abdoseg.rendering import charts
-from abdoseg.rendering.html import Cell, Value, hex_colour, render_page
+from abdoseg.rendering.html import Cell, Table, Value, hex_colour, render_page
 from abdoseg.rendering.slices import title_of
 
 BOXES = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "difference_percent")
@@ -27,9 +27,6 @@ SURFACES = {
 BY_CASE = ("dice", "iou", "precision", "recall", "nsd", "hausdorff_mm", "hd95_mm", "assd_mm", "truth_ml",
            "prediction_ml", "difference_percent", "accuracy")  # fmt: skip
 LESIONS = ("lesion_tp", "lesion_fn", "lesion_fp", "lesion_f1", "truth_burden_percent", "prediction_burden_percent")
-
-
-Table = tuple[list[str], list[list[Value]]]  # headers, rows
 
 
 def report_page(evaluation: Evaluation, images: Path | None = None) -> str:

@@ -34,10 +34,7 @@ TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
-DATES, TIMES = (
-    ("PatientBirthDate", "StudyDate", "SeriesDate"),
-    ("StudyTime", "SeriesTime"),
-)  # emptied where they are none
+DATES, TIMES = ("PatientBirthDate", "StudyDate", "SeriesDate"), ("StudyTime", "SeriesTime")  # emptied if they are none
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy.organs import BY_NAME, Code, Organ
+from abdoseg.anatomy.organs import BY_NAME, LESION, Code, Organ
 from abdoseg.errors import OutputError
 from abdoseg.exporters.dicom_reference import SourceSlice, digest_uid, labels_digest, labels_on, source_slices
-from abdoseg.exporters.job import LESION, Job
+from abdoseg.exporters.job import Job
 from abdoseg.image.lesions import number_lesions
 from abdoseg.image.volume import Labelmap
 from abdoseg.image.volumetry import boxes

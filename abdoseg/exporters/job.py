@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from abdoseg.anatomy.organs import LESION
 from abdoseg.errors import UsageError
 from abdoseg.exporters import EXPORTERS, LESIONS, SURFACES
 from abdoseg.image.volume import Labelmap, Volume
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from abdoseg.image.mesh import Surface
 
 Space = Literal["LPS", "RAS"]
-LESION = "liver_tumour"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Job:
         made = {}
         for row in self.found:
             box = within[row.label]
-            part = labelmap.geometry.cropped([side.start for side in box], [side.stop for side in box])
+            part = labelmap.geometry.cropped_to(box)
             found = surface(labelmap.labels[box] == row.label, part, self.options.triangles)
             assert found is not None  # the organ has voxels
             made[row.organ] = found

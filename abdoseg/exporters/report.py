@@ -15,12 +15,11 @@ from abdoseg.image.lesions import Lesion
 from abdoseg.image.volumetry import OrganVolume
 from abdoseg.rendering import preview
 from abdoseg.rendering.captions import volume_text
-from abdoseg.rendering.html import Cell, Value, render_page
+from abdoseg.rendering.html import Cell, Table, Value, render_page
 from abdoseg.rendering.slice_viewer import pack_slices
 from abdoseg.rendering.slices import colour_of, title_of
 from abdoseg.rendering.viewer import ViewerOrgan, ViewerScene, viewer_scene
 
-Table = tuple[list[str], list[list[Value]]]  # headers, rows
 NOT_SHOWN = {
     "case",
     "scan",

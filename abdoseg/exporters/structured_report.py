@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abdoseg import __version__
-from abdoseg.anatomy.organs import BY_NAME, Organ, host_of
+from abdoseg.anatomy.organs import BY_NAME, LESION, Organ, host_of
 from abdoseg.errors import OutputError
 from abdoseg.exporters import dicom_seg
 from abdoseg.exporters.dicom_reference import digest_uid
 from abdoseg.exporters.dicom_segments import Segment, SegmentedSeries, concept_of, segmented_series
-from abdoseg.exporters.job import LESION, Job
+from abdoseg.exporters.job import Job
 from abdoseg.image.lesions import Lesion
 from abdoseg.image.volumetry import OrganVolume
 

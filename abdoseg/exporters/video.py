@@ -16,9 +16,9 @@ from tempfile import TemporaryFile
 import numpy as np
 from PIL import Image, ImageDraw
 
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, LESION
 from abdoseg.exporters import find_ffmpeg
-from abdoseg.exporters.job import LESION, Job
+from abdoseg.exporters.job import Job
 from abdoseg.image.volume import Labelmap
 from abdoseg.metrics.overlap import confusion
 from abdoseg.rendering import rasterizer

@@ -102,6 +102,16 @@ def grown(box: Box, margin: int, shape: Sequence[int]) -> Box:
     return wider[0], wider[1], wider[2]
 
 
+def grown_mm(box: Box, margin_mm: float, spacing_mm: npt.NDArray[np.float64], shape: Sequence[int]) -> Box:
+    """The box, wider by at least so many mm on each side within a grid of that shape."""
+    margins = np.ceil(margin_mm / spacing_mm).astype(int).tolist()
+    i, j, k = (
+        slice(max(0, part.start - margin), min(size, part.stop + margin))
+        for part, size, margin in zip(box, shape, margins, strict=True)
+    )
+    return i, j, k
+
+
 def united(parts: Sequence[Box]) -> Box:
     """The smallest box that holds all of the boxes."""
     i, j, k = (

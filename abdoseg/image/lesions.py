@@ -110,13 +110,13 @@ def measure_lesions(
     numbers = number_lesions(np.asarray(labelmap.labels[region] == label))
     organ = np.asarray(labelmap.labels[region] == organ_label)
     start = [part.start for part in region]
-    geometry = labelmap.geometry.cropped(start, [part.stop for part in region])
+    geometry = labelmap.geometry.cropped_to(region)
     depth_mm = _depths_mm(organ | (numbers > 0), geometry.spacing_mm) if organ.any() else None
     hu = None if voxels_hu is None else voxels_hu[region]
     lesions = []
     for number, box in enumerate(lesion_boxes(numbers), start=1):
         mask = np.asarray(numbers[box] == number)
-        place = geometry.cropped([part.start for part in box], [part.stop for part in box])
+        place = geometry.cropped_to(box)
         points_mm = np.argwhere(mask) @ place.affine[:3, :3].T + place.affine[:3, 3]
         axial = axial_diameters(mask, place)
         i, j, k = (slice(part.start + first, part.stop + first) for part, first in zip(box, start, strict=True))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.errors import GeometryError
-from abdoseg.image.components import Mask, box_of
+from abdoseg.image.components import Mask, box_of, grown_mm
 from abdoseg.image.resample import resample_image
 from abdoseg.image.volume import Affine, Geometry
 
@@ -129,26 +129,22 @@ class _Organ:
         box = box_of(mask)
         if box is None:
             raise GeometryError("an organ without voxels cannot be registered; both scans must show it")
-        margin = np.ceil((FARTHEST_MM + STEP_MM) / view.spacing_mm).astype(int)
-        start = np.maximum([side.start for side in box] - margin, 0).tolist()
-        stop = np.minimum([side.stop for side in box] + margin, mask.shape).tolist()
-        part = view.cropped(start, stop)
+        box = grown_mm(box, FARTHEST_MM + STEP_MM, view.spacing_mm, mask.shape)
+        part = view.cropped_to(box)
         corners = part.corners_mm()
         low = corners.min(axis=0)
         i, j, k = ((corners.max(axis=0) - low) // STEP_MM).astype(int).tolist()
         affine = np.diag([STEP_MM, STEP_MM, STEP_MM, 1.0])
         affine[:3, 3] = low
         grid = Geometry((i + 1, j + 1, k + 1), affine)
-        organ = mask[tuple(slice(*side) for side in zip(start, stop, strict=True))]
-        fraction = resample_image(organ.astype(np.float32), part, grid, outside=0.0)
+        fraction = resample_image(mask[box].astype(np.float32), part, grid, outside=0.0)
         inside = np.ascontiguousarray(fraction > 0.5)
         inwards, outwards = (
             edt.edt(side, anisotropy=(STEP_MM,) * 3, black_border=False) for side in (inside, ~inside)
         )  # to the centre of the nearest voxel beyond the surface
         depth = np.where(inside, inwards - STEP_MM / 2, STEP_MM / 2 - outwards)
-        partial = 1 - np.sqrt(
-            1 - np.abs(2 * np.clip(fraction, 0, 1) - 1)
-        )  # a plane's depth, by the resampling's filter
+        # A plane's depth in a voxel that it cuts, by the resampling's filter.
+        partial = 1 - np.sqrt(1 - np.abs(2 * np.clip(fraction, 0, 1) - 1))
         depth = np.where((fraction > 0) & (fraction < 1), np.where(inside, partial, -partial) * STEP_MM, depth)
         return cls(np.clip(depth, -FARTHEST_MM, FARTHEST_MM).astype(np.float32), grid, view)
 

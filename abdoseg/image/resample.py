@@ -100,7 +100,7 @@ def upsample_labels(
             if inside is None:
                 continue
             box = grown(inside, 1, margin.shape)
-            around = source.cropped([part.start for part in box], [part.stop for part in box])
+            around = source.cropped_to(box)
             start, stop = _reach(around, target)
             if (start < stop).all():
                 i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))

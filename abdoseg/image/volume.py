@@ -103,6 +103,10 @@ class Geometry:
         affine[:3, 3] += self.affine[:3, :3] @ np.asarray(start, dtype=np.float64)
         return Geometry((stop[0] - start[0], stop[1] - start[1], stop[2] - start[2]), affine)
 
+    def cropped_to(self, box: tuple[slice, slice, slice]) -> Geometry:
+        """The grid of `array[box]`."""
+        return self.cropped([side.start for side in box], [side.stop for side in box])
+
     def resampled(self, spacing_mm: Sequence[float]) -> Geometry:
         """The grid over the same box (outer faces of the outer voxels) with another spacing, centred on it."""
         spacing = np.asarray(spacing_mm, dtype=np.float64)

@@ -39,6 +39,7 @@ class Cell:
 
 
 Value = Cell | str | float | int | None
+Table = tuple[list[str], list[list[Value]]]  # headers, rows
 
 
 @lru_cache(maxsize=1)

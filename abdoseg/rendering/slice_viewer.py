@@ -136,9 +136,10 @@ def _levels(grid: _Grid, voxels: Array, k: int) -> Levels:
 
 def _labels_uri(grid: _Grid, labelmap: Labelmap) -> str:
     """The labels as a PNG of all slices."""
+    named = labelmap.named
 
     def nearest(k: int) -> Levels:
-        plane = labelmap.named[np.ascontiguousarray(grid.cut(labelmap.labels, k))]
+        plane = named[np.ascontiguousarray(grid.cut(labelmap.labels, k))]
         return np.asarray(Image.fromarray(plane).resize(grid.size_px, Image.Resampling.NEAREST))
 
     return png_data_uri(_mosaic((nearest(k) for k in grid.slices), grid))

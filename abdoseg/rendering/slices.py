@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from abdoseg.anatomy.organs import BY_NAME
-from abdoseg.image.components import Box, united
+from abdoseg.image.components import Box, grown_mm, united
 from abdoseg.image.lesions import Lesion
 from abdoseg.image.volume import Array, Geometry, Labelmap, labels_in
 from abdoseg.image.volumetry import boxes
@@ -94,9 +94,7 @@ def organ_box(labelmap: Labelmap, margin_mm: float) -> tuple[tuple[int, int], ..
 
 def with_margin(box: Box, geometry: Geometry, margin_mm: float) -> tuple[tuple[int, int], ...]:
     """A box of a grid, wider by a margin on all sides within it, as (start, stop) an axis."""
-    margins = np.ceil(margin_mm / geometry.spacing_mm).astype(int).tolist()
-    sides = zip(box, geometry.shape, margins, strict=True)
-    return tuple((max(0, side.start - margin), min(size, side.stop + margin)) for side, size, margin in sides)
+    return tuple((side.start, side.stop) for side in grown_mm(box, margin_mm, geometry.spacing_mm, geometry.shape))
 
 
 def fit_view(

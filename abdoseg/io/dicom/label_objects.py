@@ -15,10 +15,10 @@ from abdoseg.errors import AbdosegError, ScanError, SeriesError
 from abdoseg.image.volume import Stored
 from abdoseg.io.archive import Entry, entries
 from abdoseg.io.dicom.headers import NotASliceError, is_dicom, read_dataset
-from abdoseg.io.dicom.organ_codes import NOTHING
+from abdoseg.io.dicom.organ_codes import NOTHING, name_segments
 from abdoseg.io.dicom.reader import series_grid
-from abdoseg.io.dicom.segmentation import own_grid, place_segments, segment_names
-from abdoseg.io.dicom.structures import draw_structures, structure_names
+from abdoseg.io.dicom.segmentation import describe_segments, own_grid, place_segments
+from abdoseg.io.dicom.structures import describe_structures, draw_structures
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -103,13 +103,9 @@ def label_object_organs(path: Path) -> tuple[str, ...]:
 def _organ_names(path: Path, dataset: Dataset, known: Mapping[str, str]) -> dict[int, str]:
     """Number to organ name. Says which count as one organ. Raises ScanError, with the names, when none is ours."""
     is_seg = str(dataset.get("Modality", "")) == "SEG"
-    names = (segment_names if is_seg else structure_names)(dataset, known)
-    stated = {
-        int(item.get("SegmentNumber" if is_seg else "ROINumber", 0)): str(
-            item.get("SegmentLabel" if is_seg else "ROIName", "")
-        )
-        for item in dataset.get("SegmentSequence" if is_seg else "StructureSetROISequence") or ()
-    }
+    described = (describe_segments if is_seg else describe_structures)(dataset)
+    names = name_segments(described, known)
+    stated = {number: label for number, (label, *_) in described.items()}
     if names and not _label_numbers(names):
         listed = ", ".join(sorted(stated[number] or "one without a name" for number in names))
         raise ScanError(

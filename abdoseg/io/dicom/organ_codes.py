@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from abdoseg.anatomy.label_schemes import organ_name
+from abdoseg.anatomy.label_schemes import KNOWN_NAMES, organ_name
 from abdoseg.anatomy.organs import BY_NAME, LATERALITY, ORGANS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+# By number a segment's or structure's label, coded type and region; see `name_segment`.
+Described = Mapping[int, tuple[str, "Dataset | None", "Dataset | None"]]
 SIDED_CODES = {"9846003": "kidney_right", "18639004": "kidney_left"}  # SCT: right kidney, left kidney structure
 # SCT: neoplasm, mass, lesion, primary and secondary malignant neoplasm.
 LESION_CODES = ("108369006", "4147007", "52988006", "86049000", "14799000")
@@ -28,15 +30,13 @@ LOOSE_NAMES = {"a aorta": "aorta", "v venacava i": "inferior_vena_cava", "glnd a
                "kidneys": "kidney", "gall bladder": "gallbladder", "oesophagus": "esophagus"}  # fmt: skip
 
 
-def name_segments(
-    described: Mapping[int, tuple[str, Dataset | None, Dataset | None]], known: Mapping[str, str]
-) -> dict[int, str]:
-    """Number to organ name of a DICOM object's segments or structures.
+def name_segments(described: Described, known: Mapping[str, str]) -> dict[int, str]:
+    """Number to organ name of a DICOM object's segments or structures, in our spelling where the organ is ours.
 
     A name that only resembles an organ's, such as Liver_1 or kidney r, counts where no other is named for that organ.
 
     Args:
-        described: by number the label, coded type and region; see `name_segment`.
+        described: the segments or structures.
         known: organs of labels, as the user says.
     """
     names = {number: known.get(item[0]) or name_segment(*item) for number, item in described.items()}
@@ -60,7 +60,7 @@ def _resembled(label: str) -> str | None:
     organ = LOOSE_NAMES.get(bare, bare.replace(" ", "_"))
     if len(sides) == 1:
         organ = f"{organ}_{sides.pop()}"
-    return organ if organ in BY_NAME or organ == "kidney" else None
+    return organ if organ in KNOWN_NAMES else None
 
 
 def name_segment(label: str, kind: Dataset | None, region: Dataset | None = None) -> str:

@@ -17,12 +17,12 @@ from abdoseg.image.affines import lps_to_ras
 from abdoseg.image.volume import Array, Geometry
 from abdoseg.io.archive import Entry
 from abdoseg.io.dicom.headers import Slice, read_frames
-from abdoseg.io.dicom.organ_codes import NOTHING, name_segments
+from abdoseg.io.dicom.organ_codes import Described
 from abdoseg.io.dicom.series import SAME_PLACE_MM
 from abdoseg.io.dicom.stack import usual_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pydicom.dataset import Dataset
 
@@ -30,11 +30,8 @@ OFF_GRID = 0.05  # of a voxel: a pixel further off lies on another grid
 LEAST_FRACTION = 0.5  # from which a FRACTIONAL pixel belongs to its segment
 
 
-def segment_names(dataset: Dataset, known: Mapping[str, str] = NOTHING) -> dict[int, str]:
-    """Segment number to organ name, in our spelling where the organ is ours; a LABELMAP's background is left out.
-
-    known: organs of segment labels.
-    """
+def describe_segments(dataset: Dataset) -> Described:
+    """The segments by number; a LABELMAP's background is left out."""
     described = {}
     for segment in dataset.SegmentSequence:
         kind, region = (
@@ -43,7 +40,7 @@ def segment_names(dataset: Dataset, known: Mapping[str, str] = NOTHING) -> dict[
         )
         if int(segment.SegmentNumber) > 0:
             described[int(segment.SegmentNumber)] = (str(segment.get("SegmentLabel", "")), kind, region)
-    return name_segments(described, known)
+    return described
 
 
 def own_grid(entry: Entry, dataset: Dataset) -> Geometry:

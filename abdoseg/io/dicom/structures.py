@@ -5,7 +5,7 @@ Source: DICOM PS3.3, C.8.8.5 (Structure Set), C.8.8.6 (ROI Contour), C.8.8.8 (RT
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from abdoseg.errors import GeometryError
 from abdoseg.image.affines import lps_to_ras
 from abdoseg.image.volume import Geometry
-from abdoseg.io.dicom.organ_codes import NOTHING, name_segments
+from abdoseg.io.dicom.organ_codes import Described
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -24,17 +24,16 @@ FLAT = 0.3  # of a slice's distance: what a contour may leave its plane by
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 
-def structure_names(dataset: Dataset, known: Mapping[str, str] = NOTHING) -> dict[int, str]:
-    """ROI number to organ name, in our spelling where the organ is ours. known: organs of ROI names."""
+def describe_structures(dataset: Dataset) -> Described:
+    """The ROIs by number."""
     kinds = {}
     for observation in dataset.get("RTROIObservationsSequence") or ():
         for code in observation.get("RTROIIdentificationCodeSequence") or ():
             kinds[int(observation.ReferencedROINumber)] = code
-    described = {
+    return {
         int(roi.ROINumber): (str(roi.get("ROIName", "")), kinds.get(int(roi.ROINumber)), None)
         for roi in dataset.StructureSetROISequence
     }
-    return name_segments(described, known)
 
 
 def draw_structures(dataset: Dataset, grid: Geometry, numbers: dict[int, int]) -> npt.NDArray[np.uint8]:
