@@ -8,7 +8,6 @@ what it is on a large disk. Called again when there is room, it must end as if t
 
 from __future__ import annotations
 
-import argparse
 import resource
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from soak_runs import (
     Command,
+    arguments,
     as_words,
     check_whole,
     content,
@@ -30,9 +30,9 @@ from soak_runs import (
     files_of,
     hidden,
     import_all,
+    log_text,
     make_commands,
     start,
-    told,
 )
 
 PAGE = 4096
@@ -76,10 +76,10 @@ def pages(folder: Path) -> int:
 
 def check(folder: Path, reference: Path, code: int, words: str) -> list[str]:
     """What is wrong after a command that was refused room."""
-    said = told(folder)
+    text = log_text(folder)
     found = [*check_whole(folder), *(f"a temporary file is left: {name}" for name in hidden(list(files_of(folder))))]
-    if code != 8 or "Traceback" in said or not (words in said or (words == TOO_LARGE and UNTOLD in said)):
-        found.append(f"exit code {code}: {said[-1500:]}")
+    if code != 8 or "Traceback" in text or not (words in text or (words == TOO_LARGE and UNTOLD in text)):
+        found.append(f"exit code {code}: {text[-1500:]}")
     theirs = files_of(reference)
     found += [
         f"{name}: other bytes"
@@ -103,13 +103,13 @@ def on_small_disks(command: Command, work: Path, reference: Path, steps: int) ->
             if code == 0:
                 continue
             found = check(folder, reference, code, FULL)
-            said = told(folder).strip().splitlines()
+            text = log_text(folder).strip().splitlines()
             mount("-o", "remount,size=64M", str(folder))
             code = ended(start(command.again, folder))
             if code:
-                found.append(f"again, with room: exit code {code}: {told(folder)[-1500:]}")
+                found.append(f"again, with room: exit code {code}: {log_text(folder)[-1500:]}")
             found += [f"again, with room: {wrong}" for wrong in differences(folder, reference)]
-            yield f"a disk of {size} bytes: {said[-1] if said else ''}", found
+            yield f"a disk of {size} bytes: {text[-1] if text else ''}", found
 
 
 def under_limits(command: Command, work: Path, reference: Path, steps: int) -> Iterator[tuple[str, list[str]]]:
@@ -131,7 +131,7 @@ def run(name: str, command: Command, work: Path, trial: Trial, steps: int, verbo
     reference = filled(command, work / name / "reference")
     code = ended(start(command.words, reference))
     if code or (wrong := check_whole(reference)):
-        print(f"{name}: FINDING with room, exit code {code}: {wrong if not code else told(reference)[-2000:]}")
+        print(f"{name}: FINDING with room, exit code {code}: {wrong if not code else log_text(reference)[-2000:]}")
         return 1
     findings = tried = 0
     for where, found in trial(command, work / name, reference, steps):
@@ -146,13 +146,8 @@ def run(name: str, command: Command, work: Path, trial: Trial, steps: int, verbo
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--only")
-    parser.add_argument("--limit-files", action="store_true")
-    parser.add_argument("--verbose", action="store_true")
-    parser.add_argument("--light", action="store_true", help="fewer cases, formats and epochs")
-    args = parser.parse_args(words)
+    switches = [(name, {"action": "store_true"}) for name in ("--limit-files", "--verbose")]
+    args = arguments(__doc__, ("--steps", {"type": int, "default": 40}), ("--only", {}), *switches).parse_args(words)
     import_all()
     trial = under_limits if args.limit_files else on_small_disks
     with tempfile.TemporaryDirectory() as folder:

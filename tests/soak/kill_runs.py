@@ -8,29 +8,25 @@ out, and with no temporary file beside them.
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from soak_runs import (
-    WRITERS,
     Command,
     check_whole,
     differences,
     ended,
     files_of,
     hidden,
-    import_all,
     killed_after,
-    make_commands,
+    log_text,
+    soak,
     start,
-    told,
 )
 
 KILLED_AGAIN = 0.4  # of the runs after a kill
@@ -51,8 +47,8 @@ def one_run(command: Command, folder: Path, reference: Path, longest_s: float, r
             continue
         words = command.again
     code = ended(start(words, folder))
-    if code or "Traceback" in told(folder):
-        found.append(f"the last run ended with {code}: {told(folder)[-800:]}")
+    if code or "Traceback" in log_text(folder):
+        found.append(f"the last run ended with {code}: {log_text(folder)[-800:]}")
     found += [f"at the end: {wrong}" for wrong in check_whole(folder)]
     found += [f"a temporary file is left: {name}" for name in hidden(list(files_of(folder)))]
     found += [f"at the end: {wrong}" for wrong in differences(folder, reference)]
@@ -68,7 +64,7 @@ def run(name: str, command: Command, work: Path, kills: int, seed: int) -> int:
     longest_s = time.monotonic() - begun
     wrong = [*check_whole(reference), *hidden(list(files_of(reference)))]
     if code or wrong:
-        print(f"{name}: FINDING without a kill, exit code {code}: {wrong} {told(reference)[-2000:]}")
+        print(f"{name}: FINDING without a kill, exit code {code}: {wrong} {log_text(reference)[-2000:]}")
         return 1
     done = findings = number = 0
     while done < kills:
@@ -85,18 +81,7 @@ def run(name: str, command: Command, work: Path, kills: int, seed: int) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=WRITERS)
-    parser.add_argument("--light", action="store_true", help="fewer cases, formats and epochs")
-    args = parser.parse_args(words)
-    import_all()
-    with tempfile.TemporaryDirectory() as folder:
-        commands = make_commands(Path(folder) / "data", args.light)
-        chosen = [args.only] if args.only else WRITERS
-        findings = sum(run(name, commands[name], Path(folder), args.kills, args.seed) for name in chosen)
-    return 1 if findings else 0
+    return soak(__doc__, "--kills", 50, run, words)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Processes are forked from one that has imported everything, so that a run takes 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import csv
 import importlib
@@ -17,6 +18,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -111,6 +113,31 @@ def make_commands(folder: Path, light: bool = False) -> dict[str, Command]:
         "convert": Command(convert, (*convert, "--overwrite")),
         "report": Command(report, report, folder / "results"),
     }
+
+
+def arguments(description: str | None, *flags: tuple[str, dict]) -> argparse.ArgumentParser:
+    """The parser of a soak program: its own flags, and those that all have."""
+    parser = argparse.ArgumentParser(description=description)
+    for name, settings in flags:
+        parser.add_argument(name, **settings)
+    parser.add_argument("--light", action="store_true", help="fewer cases, formats and epochs")
+    return parser
+
+
+def soak(description: str | None, counted: str, default: int, run: Callable, words: Sequence[str] | None) -> int:
+    """A soak program whose runs are seeded: its exit code, after `run` has tried each command that writes many files.
+
+    run: called with a command's name, itself, a folder, how often (the flag `counted`) and the seed; gives how much was
+    found.
+    """
+    flags = (counted, {"type": int, "default": default, "dest": "count"}), ("--seed", {"type": int, "default": 0})
+    args = arguments(description, *flags, ("--only", {"choices": WRITERS})).parse_args(words)
+    import_all()
+    with tempfile.TemporaryDirectory() as folder:
+        commands = make_commands(Path(folder) / "data", args.light)
+        chosen = [args.only] if args.only else WRITERS
+        findings = sum(run(name, commands[name], Path(folder), args.count, args.seed) for name in chosen)
+    return 1 if findings else 0
 
 
 def import_all() -> None:
@@ -304,8 +331,8 @@ def differences(folder: Path, reference: Path) -> list[str]:
     return found + [f"{name}: other bytes" for name in both if content(ours[name]) != content(theirs[name])]
 
 
-def told(folder: Path) -> str:
-    """What the last run in a folder said."""
+def log_text(folder: Path) -> str:
+    """What the last run in a folder wrote to stderr and stdout."""
     return log_of(folder).read_text(errors="replace")
 
 

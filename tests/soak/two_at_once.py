@@ -7,11 +7,9 @@ with --overwrite).
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,17 +17,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from soak_runs import (
-    WRITERS,
     Command,
     check_whole,
     differences,
     ended,
     files_of,
     hidden,
-    import_all,
-    make_commands,
+    log_text,
+    soak,
     start,
-    told,
 )
 
 TABLES = ("out/volumes_long.csv", "out/volumes_wide.csv")
@@ -53,9 +49,9 @@ def one_pair(calls: Sequence[Sequence[str]], folder: Path, reference: Path, dela
     codes = [ended(process) for process in processes]
     found = []
     for code, place in zip(codes, places, strict=True):
-        said = told(place)
-        if "Traceback" in said or code not in (0, 8) or (code == 8 and not any(words in said for words in TOLD)):
-            found.append(f"exit code {code}: {said[-1500:]}")
+        text = log_text(place)
+        if "Traceback" in text or code not in (0, 8) or (code == 8 and not any(words in text for words in TOLD)):
+            found.append(f"exit code {code}: {text[-1500:]}")
     found += check_whole(folder) + [f"left: {name}" for name in hidden(list(files_of(folder)))]
     apart = TABLES if 0 not in codes and calls[0][0] == "export" else ()  # of the cases that each of them wrote
     found += [wrong for wrong in differences(folder, reference) if not wrong.startswith(apart or ("-",))]
@@ -68,7 +64,7 @@ def run(name: str, command: Command, work: Path, pairs: int, seed: int) -> int:
     reference.mkdir()
     begun = time.monotonic()
     if code := ended(start(command.words, reference)):
-        print(f"{name}: FINDING alone, exit code {code}: {told(reference)[-2000:]}")
+        print(f"{name}: FINDING alone, exit code {code}: {log_text(reference)[-2000:]}")
         return 1
     longest_s = time.monotonic() - begun
     calls = {"": command.words, " again": command.again}
@@ -89,18 +85,7 @@ def run(name: str, command: Command, work: Path, pairs: int, seed: int) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=WRITERS)
-    parser.add_argument("--light", action="store_true", help="fewer cases, formats and epochs")
-    args = parser.parse_args(words)
-    import_all()
-    with tempfile.TemporaryDirectory() as folder:
-        commands = make_commands(Path(folder) / "data", args.light)
-        chosen = [args.only] if args.only else WRITERS
-        findings = sum(run(name, commands[name], Path(folder), args.pairs, args.seed) for name in chosen)
-    return 1 if findings else 0
+    return soak(__doc__, "--pairs", 20, run, words)
 
 
 if __name__ == "__main__":
