@@ -16,7 +16,7 @@ from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.resample import upsample_labels
 from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, measure
-from abdoseg.inference.backend import precision
+from abdoseg.inference.backend import precision_name
 from abdoseg.inference.coarse_to_fine import coarse_to_fine
 from abdoseg.inference.lesions import merge_lesions, probability_of, split_lesions, with_lesions
 from abdoseg.inference.network_grid import network_grid, resample_to_network_grid
@@ -112,7 +112,7 @@ def segment(
         versions=versions(),
         model={"digest": model.digest, "organs": list(names)},
         device=str(model.device),
-        precision=str(precision(model)).removeprefix("torch."),
+        precision=precision_name(model),
         threads=torch.get_num_threads(),
         seconds=watch.seconds,
         peak_memory_bytes=peak_memory(),
@@ -141,8 +141,8 @@ def to_labelmap(maps: OrganMaps, onto: Volume, organs: Sequence[str]) -> tuple[L
 
 def tile_for(geometry: Geometry, model: Model, max_memory: int | None) -> int:
     """How many voxels a tile may have for a scan. Raises ResourceError when even the smallest does not fit."""
-    dtype = str(precision(model)).removeprefix("torch.")
-    return largest_tile(geometry, network_grid(geometry, model.plan), model.plan.patch, max_memory, dtype)
+    grid, models = network_grid(geometry, model.plan), len(model.ensemble) or 1
+    return largest_tile(geometry, grid, model.plan.patch, max_memory, precision_name(model), models)
 
 
 def known_organs(plan: Plan, organs: Sequence[str] | None) -> tuple[str, ...]:

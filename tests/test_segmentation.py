@@ -185,6 +185,16 @@ def test_a_larger_scan_is_expected_to_take_more():
     assert expected_bytes(*small) < expected_bytes(*large)
 
 
+def test_an_ensemble_is_expected_to_take_its_further_networks_time_and_weights():
+    scan = Geometry((512, 512, 300), np.eye(4))
+    grid = scan.resampled((1.5, 1.5, 2.25))
+    alone, one, three = (expected_seconds(scan, grid, models=n) for n in (0, 1, 3))
+    assert three - alone == pytest.approx(3 * (one - alone))
+    mb = [expected_bytes(scan, grid, models=n) / 2**20 for n in (1, 2, 3)]
+    assert mb[1] - mb[0] == pytest.approx(mb[2] - mb[1], abs=1)
+    assert 40 < mb[1] - mb[0] < 120
+
+
 def test_segment_from_python_returns_the_labelmap(tmp_path, monkeypatch):
     from abdoseg.io import write_nifti
 

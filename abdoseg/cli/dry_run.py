@@ -23,12 +23,12 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
     """
     from abdoseg.cohort.find_scans import read_grid
     from abdoseg.errors import AbdosegError, ScanError
+    from abdoseg.inference.backend import precision_name
     from abdoseg.inference.network_grid import network_grid
     from abdoseg.inference.resources import START_SECONDS, expected_bytes, expected_seconds
-    from abdoseg.model.device import fastest_float
 
     model = load()
-    dtype = str(fastest_float(model.device)).removeprefix("torch.")
+    dtype, models = precision_name(model), len(model.ensemble) or 1
     total_s, most_bytes, failed = START_SECONDS, 0, 0
     writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -37,8 +37,8 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
         try:
             geometry = read_grid(case.source, **reading)
             grid = network_grid(geometry, model.plan)
-            seconds = expected_seconds(geometry, grid, dtype) - START_SECONDS
-            size = expected_bytes(geometry, grid, dtype)
+            seconds = expected_seconds(geometry, grid, dtype, models) - START_SECONDS
+            size = expected_bytes(geometry, grid, dtype, models=models)
             total_s, most_bytes = total_s + seconds, max(most_bytes, size)
             shape, needs = "x".join(map(str, geometry.shape)), (f"{seconds:.1f}", f"{size / 2**30:.2f}")
         except AbdosegError as error:

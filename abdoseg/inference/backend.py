@@ -1,13 +1,13 @@
-"""Inference backends: which precision a model runs in, and the network fused or quantized for a CPU."""
+"""Inference backends: which precision a model runs in, and its network or networks fused or quantized for a CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from abdoseg.inference.onednn import FusedVNet, fusable
+from abdoseg.inference.onednn import Finish, FusedVNet, finished, fusable
 from abdoseg.inference.quantized import ActivationRanges, QuantizedVNet, can_quantize
 from abdoseg.model.device import fastest_float
 from abdoseg.model.vnet import VNet
@@ -27,12 +27,18 @@ def precision(model: Model) -> torch.dtype:
     | AVX512 | .185 | .961 | .329 |
     | AVX2 | .198 | - | .328 |
 
-    With AMX bfloat16 takes half of what int8 takes without (weights/LOG.md, 1); int8 was not measured there.
+    With AMX bfloat16 takes half of what int8 takes without (weights/LOG.md, 1); int8 was not measured there. An
+    ensemble is quantized where each of its models can be.
     """
     faster = model.device.type == "cpu" and _has("avx2") and not _has("amx_tile")
-    if faster and can_quantize(model.network, model.plan.activation_ranges):
+    if faster and all(can_quantize(part.network, part.plan.activation_ranges) for part in model.ensemble or (model,)):
         return torch.int8
     return fastest_float(model.device)
+
+
+def precision_name(model: Model) -> str:
+    """Its precision as records and resources name it: int8, bfloat16 or float32."""
+    return str(precision(model)).removeprefix("torch.")
 
 
 def _has(instructions: str) -> bool:
@@ -72,3 +78,27 @@ def fuse(
     except (AttributeError, RuntimeError, KeyError):  # an operator or a range is missing, or the processor unknown
         return fuse(network, torch.float32, size, order) if dtype == torch.int8 else None
     return fused
+
+
+class FusedEnsemble:
+    """Networks of one shape, each fused or quantized; of all at once only what their heads take is kept."""
+
+    def __init__(self, networks: Sequence[FusedVNet | QuantizedVNet]) -> None:
+        self.networks = networks
+
+    def __call__(self, image: Tensor, finish: Finish = lambda logits: logits) -> Tensor:
+        """(1, 1, I, J, K) image -> (D, I, J, K) float16: what `finish` makes of the mean logits, as in FusedVNet."""
+        features = [network.features(image) for network in self.networks]
+        return finished([network.head for network in self.networks], features, finish)
+
+
+def fuse_model(
+    model: Model, dtype: torch.dtype, size: Sequence[int], order: Sequence[int] | None = None
+) -> FusedVNet | QuantizedVNet | FusedEnsemble | None:
+    """A model's network, or those of its ensemble, fused as `fuse` does; None where one of them cannot be."""
+    parts = model.ensemble or (model,)
+    fused = [fuse(part.network, dtype, size, order, part.plan.activation_ranges) for part in parts]
+    ready = [network for network in fused if network is not None]
+    if len(ready) < len(parts):
+        return None
+    return FusedEnsemble(ready) if model.ensemble else ready[0]

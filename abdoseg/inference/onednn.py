@@ -67,6 +67,10 @@ class FusedVNet:
         finish: (classes, N) logits of any N voxels -> (D, N). It is given as many voxels as stay in the cache: all
         logits at once never exist.
         """
+        return finished([self.head], [self.features(image)], finish)
+
+    def features(self, image: Tensor) -> Tensor:
+        """(1, 1, I, J, K) image -> (1, inputs, i, j, k): what the head takes."""
         x = image.to(self.dtype).contiguous(memory_format=CHANNELS_LAST)
         if self.stem is not None:
             x = self.stem(x)
@@ -79,7 +83,7 @@ class FusedVNet:
         for up, stage in zip(self.ups, self.decoder, strict=True):
             skip, x = skips.pop(), up(x)
             x = stage(x + skip if self.join == "add" else torch.cat((skip, x), dim=1))
-        return self.head(x, finish)
+        return x
 
 
 class Head:
@@ -95,20 +99,29 @@ class Head:
         self.weight = weight.flatten(1).t().contiguous().to(dtype)  # (classes * s^3, inputs)
         self.bias = bias.to(dtype).view(-1, 1)
 
-    def __call__(self, x: Tensor, finish: Finish) -> Tensor:
-        """(1, inputs, I, J, K) -> (D, s * I, s * J, s * K) float16."""
-        rows = x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1])  # (I * J * K, inputs), a view
-        parts = [self._finished(part, finish) for part in torch.split(rows, HEAD_ROWS)]
-        s, (i, j, k) = self.stride, x.shape[2:]
-        planes = torch.cat(parts, dim=2).view(-1, s, s, s, i, j, k)
-        return planes.permute(0, 4, 1, 5, 2, 6, 3).reshape(-1, i * s, j * s, k * s)
+    def logits(self, rows: Tensor) -> Tensor:
+        """(N, inputs) -> (classes, s^3 * N)."""
+        return torch.mm(self.weight, rows.t()).view(self.classes, -1).add_(self.bias)
 
-    def _finished(self, rows: Tensor, finish: Finish) -> Tensor:
-        """(N, inputs) -> (D, s^3, N) float16."""
-        logits = torch.mm(self.weight, rows.t()).view(self.classes, -1)  # (classes, s^3 * N)
-        logits += self.bias
+
+def finished(heads: Sequence[Head], features: Sequence[Tensor], finish: Finish) -> Tensor:
+    """What `finish` makes of the mean logits of one head or several of one shape: (D, s * I, s * J, s * K) float16.
+
+    features: (1, inputs, I, J, K) of each head.
+    """
+    s, (i, j, k) = heads[0].stride, features[0].shape[2:]
+    rows = [x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1]) for x in features]  # (I * J * K, inputs), views
+    parts = []
+    for taken in zip(*(torch.split(of_one, HEAD_ROWS) for of_one in rows), strict=True):
+        logits = heads[0].logits(taken[0])
+        for head, others in zip(heads[1:], taken[1:], strict=True):
+            logits += head.logits(others)
+        if len(heads) > 1:
+            logits /= len(heads)
         done = finish(logits).to(torch.float16)
-        return done.view(len(done), self.stride**3, len(rows))
+        parts.append(done.view(len(done), s**3, len(taken[0])))
+    planes = torch.cat(parts, dim=2).view(-1, s, s, s, i, j, k)
+    return planes.permute(0, 4, 1, 5, 2, 6, 3).reshape(-1, i * s, j * s, k * s)
 
 
 class FusedStage:

@@ -23,6 +23,7 @@ from abdoseg.inference.onednn import (
     Finish,
     Head,
     PackedConvolution,
+    finished,
     fold_norm,
     fusable,
     stage_sizes,
@@ -159,6 +160,10 @@ class QuantizedVNet:
 
     def __call__(self, image: Tensor, finish: Finish = lambda logits: logits) -> Tensor:
         """(1, 1, I, J, K) image -> (D, I, J, K) float16: what `finish` makes of the logits, as in FusedVNet."""
+        return finished([self.head], [self.features(image)], finish)
+
+    def features(self, image: Tensor) -> Tensor:
+        """(1, 1, I, J, K) image -> (1, inputs, i, j, k) float32: what the head takes."""
         convolve, activation = self.stem
         x = convolve(image.contiguous(memory_format=CHANNELS_LAST), activation)
         skips = []
@@ -170,7 +175,7 @@ class QuantizedVNet:
         for (up, activation), decode in zip(self.ups, self.decoder, strict=True):
             both = [part.permute(0, 2, 3, 4, 1) for part in (skips.pop(), _to_uint8(up(x, activation)))]
             x = decode(torch.cat(both, dim=4).permute(0, 4, 1, 2, 3))
-        return self.head(x, finish)
+        return x
 
 
 class EncoderStage:

@@ -13,9 +13,7 @@ from torch import Tensor
 
 from abdoseg.image.components import Box
 from abdoseg.image.organ_maps import Margins
-from abdoseg.inference.backend import fuse, precision
-from abdoseg.inference.onednn import FusedVNet
-from abdoseg.inference.quantized import QuantizedVNet
+from abdoseg.inference.backend import fuse_model, precision
 from abdoseg.inference.resources import MAX_TILE_VOXELS
 from abdoseg.inference.tiling import Shape, Tiling, cheapest_tiling
 from abdoseg.model.device import fastest_float
@@ -26,6 +24,9 @@ from abdoseg.runtime.progress import Track, silent
 OVERLAP = 0.25  # of neighbouring tiles, as a fraction of a patch
 CONTEXT = 8  # voxels around the body that the network sees
 SPARSE = 0.005  # fraction of voxels above the window's floor below which a plane or tile is air
+
+
+_fused = lru_cache(maxsize=4)(fuse_model)  # the next scan's tiles are often of the same size
 
 
 def sliding_window(
@@ -102,11 +103,6 @@ def _tile_function(model: Model, channels: list[int], size: Shape) -> Callable[[
         return margins_of(logits[list(order)], len(channels)).to(torch.float16)
 
     return run
-
-
-@lru_cache(maxsize=4)  # the next scan's tiles are often of the same size
-def _fused(model: Model, dtype: torch.dtype, size: Shape, order: tuple[int, ...]) -> FusedVNet | QuantizedVNet | None:
-    return fuse(model.network, dtype, size, order, model.plan.activation_ranges)
 
 
 def margins_of(logits: Tensor, count: int) -> Tensor:

@@ -38,8 +38,8 @@ class Ensemble(nn.Module):
 def load_models(names: Sequence[str | Path], device: str = "auto") -> Model:
     """The model of one name, the default one without, or the ensemble of several of one plan.
 
-    An ensemble is not quantized. What it takes is logged. Raises ModelError when a file is missing, twice there, or of
-    another plan than the first.
+    What an ensemble takes is logged. Raises ModelError when a file is missing, twice there, or of another plan than the
+    first.
     """
     if len(names) < 2:
         return weights.load_model(names[0] if names else None, device)
@@ -67,4 +67,5 @@ def load_models(names: Sequence[str | Path], device: str = "auto") -> Model:
         size / 2**20,
     )
     digest = hashlib.sha256("".join(model.digest for model in models).encode()).hexdigest()
-    return Model(plan, Ensemble([model.network for model in models]).eval(), first.device, digest)
+    network = Ensemble([model.network for model in models]).eval()
+    return Model(plan, network, first.device, digest, tuple(models))

@@ -26,12 +26,17 @@ NETWORKS: dict[str, tuple[type[nn.Module], Any]] = {"vnet": (VNet, VNetConfig), 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network ready to predict. digest: SHA-256 of the weights file, which names the model in records."""
+    """A network ready to predict.
+
+    digest: SHA-256 of the weights file, which names the model in records. ensemble: the models whose logits `network`
+    averages; empty for one model.
+    """
 
     plan: Plan
     network: nn.Module
     device: torch.device
     digest: str
+    ensemble: tuple[Model, ...] = ()
 
 
 def network_config(description: dict[str, Any]) -> VNetConfig | SliceNetConfig:
