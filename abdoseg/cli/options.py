@@ -55,7 +55,7 @@ recorded_labels = click.option(
     "scheme",
     metavar="SCHEME",
     shell_complete=complete_scheme,
-    help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.  [default: by CASE.json]",
+    help="Label numbers: abdoseg, flare22, totalseg, btcv, amos, msd-liver, kits.  [default: by CASE.json or header]",
 )
 paths = click.argument("paths", nargs=-1, metavar="[PATH]...")
 from_file = click.option(

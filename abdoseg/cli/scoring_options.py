@@ -49,7 +49,8 @@ def tolerances(ctx: click.Context, param: click.Parameter, values: Sequence[str]
 scoring_options = options.together(
     click.option("--pred-labels", callback=scheme, metavar="SCHEME",
                  shell_complete=param_types.complete_scheme,
-                 help=f"Label numbers of the predictions: {SCHEME_HELP}  [default: as CASE.json says, or abdoseg]"),
+                 help=f"Label numbers of the predictions: {SCHEME_HELP}  [default: as CASE.json or the header says, "
+                 "or abdoseg]"),
     click.option("--gt-labels", callback=scheme, metavar="SCHEME",
                  shell_complete=param_types.complete_scheme,
                  help="Label numbers of the truths, likewise."),

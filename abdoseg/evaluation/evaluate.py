@@ -19,7 +19,7 @@ from abdoseg.evaluation.summary import OrganSummary, Overall, overall, pooled_hi
 from abdoseg.image.volume import Labelmap
 from abdoseg.io import read_labels
 from abdoseg.io.dicom.label_objects import is_label_object
-from abdoseg.io.record import read_record
+from abdoseg.io.record import stated_scheme
 from abdoseg.metrics.overlap import Counts
 from abdoseg.runtime.progress import Track, silent
 from abdoseg.runtime.threads import cores
@@ -31,7 +31,7 @@ CASES_AT_ONCE = 2  # one is read while another is scored; more would only fill t
 class ReadOptions:
     """How files are read: label schemes, the tolerance of grids, and the method of resampling if any.
 
-    A scheme of None is what the file's CASE.json states, or ours.
+    A scheme of None is what the file's CASE.json or its own header states, or ours.
     """
 
     truth_scheme: str | Scheme | None = None
@@ -74,8 +74,9 @@ class Evaluation:
 
 
 def scheme_for(path: Path, given: str | Scheme | None) -> str | Scheme:
-    """The scheme of a label file: the one given, or that its CASE.json states, or ours."""
-    return given or str(read_record(path).get("labels", "abdoseg"))
+    """The scheme of a label file: the one given, or that its CASE.json or its own header states, or ours."""
+    stated = None if given else stated_scheme(path)
+    return given or (stated[1] if stated else "abdoseg")
 
 
 class _GridsDiffer(GeometryError):

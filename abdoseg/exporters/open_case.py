@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from abdoseg.anatomy.label_schemes import Scheme
 from abdoseg.anatomy.organs import BY_NAME, MAIN
 from abdoseg.errors import GeometryError, UsageError
 from abdoseg.exporters import EXPORTERS, SCAN
@@ -22,7 +23,7 @@ from abdoseg.io.dicom.label_objects import is_label_object
 from abdoseg.io.formats import format_of
 from abdoseg.io.labels import mask_of
 from abdoseg.io.read import read_grid
-from abdoseg.io.record import read_record, recorded_case
+from abdoseg.io.record import read_record, recorded_case, stated_scheme
 
 logger = logging.getLogger("abdoseg")
 READING = ("series", "gaps", "assume_axes")  # arguments of `read_scan` by which a scan is found as it was read
@@ -32,7 +33,7 @@ READING = ("series", "gaps", "assume_axes")  # arguments of `read_scan` by which
 class CaseFiles:
     """Paths of the files that belong to a labelmap. Each is one file, or a folder of files named by case.
 
-    scheme, truth_scheme: what the numbers in label files mean; None is what the record says, or ours.
+    scheme, truth_scheme: what the numbers in label files mean; None is what the record or the header says, or ours.
     several: more than one case shares these paths.
     """
 
@@ -80,10 +81,12 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
     """
     case = case_of(path)
     record = read_record(path)
-    scheme = files.scheme or record.get("labels")
+    stated = stated_scheme(path)
+    scheme = files.scheme or (stated[1] if stated else None)
     if scheme is None and not path.is_dir() and not is_label_object(path):
         logger.warning(
-            "%s: no %s.json beside it says what its numbers mean; taken as abdoseg's (%s). --labels names others",
+            "%s: neither its header nor %s.json beside it says what its numbers mean; taken as abdoseg's (%s). "
+            "--labels names others",
             path, case, ", ".join(f"{BY_NAME[organ].label} {organ}" for organ in MAIN),
         )  # fmt: skip
     source = _scan_source(path, record, files, options)
@@ -113,7 +116,7 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
     return job
 
 
-def _labelmap(path: Path, scheme: str | None, record: Mapping[str, Any], grid: Stored | None) -> Labelmap:
+def _labelmap(path: Path, scheme: str | Scheme | None, record: Mapping[str, Any], grid: Stored | None) -> Labelmap:
     """A label file. Its organs: those that are there, and those that were looked for as far as one can know."""
     labelmap = read_labels(path, scheme or "abdoseg", grid=grid)
     sought = record.get("model", {}).get("organs", MAIN)

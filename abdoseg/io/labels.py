@@ -72,12 +72,13 @@ def read_labels(
 
 
 def _warn_of_contradictions(path: Path, scheme: str, names: Scheme, present: Collection[int]) -> None:
-    """Says where a file beside the labels gives their numbers other organs than the scheme that was named."""
+    """Says where the labels' header or a file beside them gives their numbers other organs than the named scheme."""
     from abdoseg.io.record import stated_scheme
 
     stated = stated_scheme(path)
     if stated and (apart := contradictions(names, stated[1], present)):
-        logger.warning("%s: read as %s, but %s beside it says that %s", path, scheme, stated[0].name, apart)
+        source = "its own header" if stated[0] == path else f"{stated[0].name} beside it"
+        logger.warning("%s: read as %s, but %s says that %s", path, scheme, source, apart)
 
 
 def mask_of(organ: str) -> Scheme:

@@ -9,6 +9,7 @@ from typing import Any
 
 from abdoseg.anatomy.label_schemes import SCHEMES, Scheme, is_scheme, parse_scheme
 from abdoseg.errors import DatasetError
+from abdoseg.io.label_table import header_scheme
 from abdoseg.io.read import case_name
 
 logger = logging.getLogger("abdoseg")
@@ -38,10 +39,18 @@ def recorded_labelmaps(path: Path) -> list[Path]:
 
 
 def stated_scheme(labels: Path) -> tuple[Path, Scheme] | None:
-    """The file beside a label file that says what its numbers mean, and what it says; None when there is none.
+    """The file that says what a label file's numbers mean, and what it says; None when there is none.
 
-    CASE.json of ours beside CASE_seg.nii.gz, or a JSON file of the label file's name with organs and numbers.
+    CASE.json of ours beside CASE_seg.nii.gz, or a JSON file of the label file's name with organs and numbers, or the
+    label file itself in its header.
     """
+    if beside := _scheme_beside(labels):
+        return beside
+    own = header_scheme(labels)
+    return (labels, own) if own else None
+
+
+def _scheme_beside(labels: Path) -> tuple[Path, Scheme] | None:
     path = labels.parent / f"{recorded_case(labels)}.json"
     try:
         text = path.read_text(encoding="utf-8")

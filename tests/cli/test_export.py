@@ -256,6 +256,13 @@ def test_numbers_that_nobody_explains_are_warned_of(out):
     )
 
 
+def test_numbers_that_the_labelmaps_own_header_explains_are_taken_as_it_says(out):
+    run(out / "one_seg.nii.gz", "--nrrd", "-o", out / "slicer")
+    code, (table, *_), talk = run(out / "slicer" / "one.seg.nrrd", "--csv", "-o", out / "again")
+    assert code == 0 and "taken as" not in talk
+    assert Path(table).read_text().split()[1].startswith("liver,1,")
+
+
 def test_what_export_wrote_itself_is_passed_over_in_a_pipe(out):
     _, lines, _ = run(out / "one_seg.nii.gz", "--stl")
     code, more, _ = run("--ply", stdin="\n".join([str(out / "one_seg.nii.gz"), *lines]))

@@ -12,6 +12,7 @@ from abdoseg.errors import OutputError
 from abdoseg.exporters.job import Job, export
 from abdoseg.image.volume import Geometry, Labelmap, Stored
 from abdoseg.io import read_labels
+from abdoseg.io.label_table import header_scheme
 
 
 def stored_case(order, signs):
@@ -62,6 +63,7 @@ def test_seg_nrrd_carries_names_colours_numbers_and_codes(tmp_path):
     tags = image.GetMetaData(f"Segment{kidney}_Tags")
     assert "SCT^64033007^Kidney" in tags
     assert "SCT^24028007^Right" in tags
+    assert header_scheme(file) == ORGANS
 
 
 def test_split_writes_one_file_an_organ_with_that_organ_alone(tmp_path):

@@ -14,6 +14,8 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import DatasetError, ScanError
 from abdoseg.io import case_name
 from abdoseg.io.dicom.label_objects import label_object_organs
+from abdoseg.io.label_table import header_scheme
+from abdoseg.io.record import stated_scheme
 from abdoseg.training.data.file_tree import Tree, list_tree
 from abdoseg.training.data.layouts import ORGAN_NAMES, CaseFiles, detect_layout
 
@@ -83,10 +85,10 @@ def read_dataset(root: Path, labels: str = "auto", weight: float = 1.0) -> Datas
         own = _own_scheme(tree, found)
         scheme = shared if labels != "auto" else own or shared
         if own and scheme and (apart := contradictions(scheme, own)):
-            raise DatasetError(
-                f"{root}: --labels {labels}, but {found.sidecar} says that {apart}; leave --labels out, or move the "
-                "JSON files beside the labels away"
-            )
+            source, remedy = found.sidecar, ", or move the JSON files beside the labels away"
+            if source is None:
+                source, remedy = f"the header of {found.labels[0]}", ", or make a CSV of pairs, whose scheme counts"
+            raise DatasetError(f"{root}: --labels {labels}, but {source} says that {apart}; leave --labels out{remedy}")
         if scheme is None:
             left_out.append((found.labels[0], "its label numbers are unknown; state them with --labels"))
             continue
@@ -98,7 +100,7 @@ def read_dataset(root: Path, labels: str = "auto", weight: float = 1.0) -> Datas
         reasons = "; ".join(f"{what}: {why}" for what, why in left_out[:3])
         raise DatasetError(f"{root}: no case to train on among {len(tree.names)} files ({reasons or 'no scans'})")
     if name == "auto":
-        name = "the JSON beside each map"
+        name = "the JSON beside each map, or its header"
     return Dataset(root, layout.name, name, tuple(cases), tuple(left_out))
 
 
@@ -119,9 +121,13 @@ def _scheme_of(tree: Tree, layout_scheme: str | None, labels: str) -> tuple[str,
 
 
 def _own_scheme(tree: Tree, found: CaseFiles) -> Scheme | None:
-    if found.sidecar is None or not is_scheme(text := tree.text(found.sidecar)):
+    """What a JSON file beside the labels, or of a single file its own header, says of their numbers."""
+    if found.sidecar is not None and is_scheme(text := tree.text(found.sidecar)):
+        return parse_scheme(text, found.sidecar)
+    if len(found.labels) > 1:
         return None
-    return parse_scheme(text, found.sidecar)
+    with tree.opened(found.labels[0]) as path:
+        return header_scheme(path) or None
 
 
 def _case(tree: Tree, found: CaseFiles, scheme: Scheme, weight: float) -> DatasetCase:
@@ -184,7 +190,8 @@ def _from_csv(path: Path, labels: str, weight: float) -> Dataset:
         if missing or not row["labels"]:
             left_out.append((row["labels"] or row["image"], f"no such file: {', '.join(missing) or 'no labels named'}"))
             continue
-        chosen = row.get("scheme") or (labels if labels != "auto" else "abdoseg")
+        stated = stated_scheme(path.parent / row["labels"]) if labels == "auto" else None
+        chosen = row.get("scheme") or (labels if labels != "auto" else stated[1] if stated else "abdoseg")
         image = _as_folder(path.parent, row["image"])
         found = CaseFiles(row.get("case") or case_name(row["image"] or row["labels"]), image or None, (row["labels"],))
         tree = Tree(path.parent, _stamps(path.parent, [name for name in (image, row["labels"]) if name]))

@@ -4,6 +4,7 @@ import json
 import zipfile
 from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
 from tiny import FLARE, ORGANS, RECIPE, SHAPE, SPACING, flare, patient, renumbered, stored, write
@@ -197,6 +198,27 @@ def test_labels_that_the_json_beside_a_map_contradicts_are_refused(tmp_path):
         read_dataset(tmp_path, "totalseg")
     for labels in ("abdoseg", "auto"):
         assert read_dataset(tmp_path, labels).cases[0].annotated[:4] == MAIN
+
+
+def with_table(path, labels, names):
+    """Labels whose NIfTI header names their numbers, as TotalSegmentator writes them."""
+    image = nibabel.Nifti1Image(labels, np.diag([6.0, 6, 8, 1]))
+    table = "".join(f'<Label Key="{number}"><![CDATA[{name}]]></Label>' for name, number in names.items())
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(0, f"<LabelTable>{table}</LabelTable>".encode()))
+    nibabel.save(image, path)
+
+
+def test_the_header_of_labels_names_their_numbers_alone_and_in_a_csv(tmp_path):
+    names = {"liver": 7, "spleen": 9, "kidney_right": 1, "kidney_left": 2}
+    with_table(tmp_path / "s1.nii.gz", renumbered(patient(0)[1], names), names)
+    (tmp_path / "pairs.csv").write_text("image,labels\n,s1.nii.gz\n")
+    for root in (tmp_path, tmp_path / "pairs.csv"):
+        (case,) = read_dataset(root).cases
+        assert (read_case(case, PLAN).arrays["labels"][7:-7, 7:-7] == patient(0)[1]).all()
+    with pytest.raises(
+        DatasetError, match=r"--labels abdoseg, but the header of s1\.nii\.gz says that 1 is kidney_right"
+    ):
+        read_dataset(tmp_path, "abdoseg")
 
 
 def test_label_maps_without_known_numbers_are_refused(tmp_path):
