@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from abdoseg.anatomy.label_schemes import SCHEMES, Scheme, find_scheme
+from abdoseg.anatomy.label_schemes import Scheme, find_scheme
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.cli import options, param_types
 from abdoseg.cli.console import Talk
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 SCHEME_HELP = "abdoseg, flare22, totalseg, btcv, amos, msd-liver, ..., or a JSON file of number to organ name."
 
 
-def scheme(ctx: click.Context, param: click.Parameter, value: str | None) -> str | Scheme | None:
-    """A label scheme by name, or what a JSON file says of label numbers and organ names; None as it is."""
+def scheme(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The name or JSON file of a label scheme, which must be there and hold one; None as it is."""
     try:
-        return value if value is None or value in SCHEMES else find_scheme(value)
+        if value is not None:
+            find_scheme(value)
     except AbdosegError as error:
         raise click.BadParameter(str(error)) from error
+    return value
 
 
 def tolerances(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,12 @@ BOTH_KIDNEYS_MM = 100.0  # one kidney is at most 80 mm wide; two, with the spine
 
 
 def read_labels(
-    path: str | Path, scheme: str | Scheme = "abdoseg", *, warn: bool = True, grid: Stored | None = None
+    path: str | Path,
+    scheme: str | Scheme = "abdoseg",
+    *,
+    warn: bool = True,
+    grid: Stored | None = None,
+    structures: Mapping[str, str] | None = None,
 ) -> Labelmap:
     """Reads labels, NIfTI, .mha, .nrrd, DICOM SEG or RTSTRUCT, and gives their organs our numbers, by name.
 
@@ -31,6 +36,7 @@ def read_labels(
             become background.
         warn: log labels that the scheme does not have, which are left out.
         grid: for DICOM objects, the grid to draw on in place of that of their own series.
+        structures: organs of a DICOM object's names, in place of those in the scheme's JSON file.
 
     Raises:
         ScanError: when it cannot be read, or holds no labels.
@@ -45,7 +51,8 @@ def read_labels(
     if image is None:
         from abdoseg.io.dicom.label_objects import read_label_object
 
-        values, stored, names = read_label_object(path, grid, find_structures(scheme))
+        known = find_structures(scheme) if structures is None else structures
+        values, stored, names = read_label_object(path, grid, known)
     else:
         values, stored = _whole_numbers(path, image.voxels), image.stored
     present = labels_in(values)

@@ -88,11 +88,14 @@ def is_label_object(path: Path) -> bool:
     return _modality(entries(path)[0]) in MODALITIES
 
 
-def label_object_organs(path: Path) -> tuple[str, ...]:
-    """The organs of ours that a SEG or RTSTRUCT names, from its header alone, in our order. Raises ScanError."""
+def label_object_organs(path: Path, known: Mapping[str, str] = NOTHING) -> tuple[str, ...]:
+    """The organs of ours that a SEG or RTSTRUCT names, from its header alone, in our order. Raises ScanError.
+
+    known: organs of its names, as the user says.
+    """
     dataset = read_dataset(_find_object(path), pixels=False)
     try:
-        named = {*_organ_names(path, dataset, NOTHING).values()}
+        named = {*_organ_names(path, dataset, known).values()}
     except AttributeError as error:
         raise ScanError(f"{path}: damaged DICOM object ({error}); export it again") from error
     if "kidney" in named:
@@ -111,7 +114,8 @@ def _organ_names(path: Path, dataset: Dataset, known: Mapping[str, str]) -> dict
         raise ScanError(
             f"{path}: none of its {len(names)} {'segments' if is_seg else 'ROIs'} is named or coded as an organ known "
             f"here: {listed}; say which is which in a JSON file, such as "
-            f'{{"{next(iter(stated.values()))}": "liver"}}, and pass it to abdoseg convert --labels'
+            f'{{"{next(iter(stated.values()))}": "liver"}}, and pass it as --labels, '
+            "in eval as --pred-labels or --gt-labels"
         )
     for organ in sorted({*names.values()} - {*LESIONS}):
         alike = [stated[number] for number, name in names.items() if name == organ]

@@ -5,11 +5,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from abdoseg.anatomy.label_schemes import Scheme, contradictions, find_scheme, is_scheme, organ_name, parse_scheme
+from abdoseg.anatomy.label_schemes import (
+    Scheme,
+    contradictions,
+    find_scheme,
+    find_structures,
+    is_scheme,
+    organ_name,
+    parse_scheme,
+)
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import DatasetError, ScanError
 from abdoseg.io import case_name
@@ -24,6 +32,7 @@ from abdoseg.training.data.layouts import ORGAN_NAMES, CaseFiles, detect_layout
 class DatasetCase:
     """A scan with labels, or labels alone (image None): files of `tree`, and their label scheme.
 
+    structures: organs of a DICOM object's names, as the user says; see `find_structures`.
     annotated: organs that the annotator looked for. declared: the dataset states them itself; otherwise they follow
     from the scheme, and organs that no case of the dataset shows count as not annotated.
     patient: cases of one patient are never on both sides of a split.
@@ -38,11 +47,13 @@ class DatasetCase:
     declared: bool = False
     patient: str = ""
     weight: float = 1.0
+    structures: Mapping[str, str] = field(default_factory=dict)
 
     def stamp(self) -> str:
         """A digest of the case's files and label scheme."""
         parts = [self.tree.stamp(name) for name in (self.image, *self.labels) if name]
-        return hashlib.sha256(repr((parts, sorted(self.scheme.items()))).encode()).hexdigest()[:16]
+        meanings = sorted(self.scheme.items()), *sorted(self.structures.items())
+        return hashlib.sha256(repr((parts, *meanings)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ def read_dataset(root: Path, labels: str = "auto", weight: float = 1.0) -> Datas
             left_out.append((found.labels[0], "its label numbers are unknown; state them with --labels"))
             continue
         try:
-            cases.append(_case(tree, found, scheme, weight))
+            cases.append(_case(tree, found, scheme, weight, find_structures(labels)))
         except ScanError as error:
             left_out.append((found.labels[0], str(error)))
     if not cases:
@@ -130,17 +141,17 @@ def _own_scheme(tree: Tree, found: CaseFiles) -> Scheme | None:
         return header_scheme(path) or None
 
 
-def _case(tree: Tree, found: CaseFiles, scheme: Scheme, weight: float) -> DatasetCase:
+def _case(tree: Tree, found: CaseFiles, scheme: Scheme, weight: float, structures: Mapping[str, str]) -> DatasetCase:
     annotated: tuple[str, ...] | None = None
     if found.labels[0].endswith("/") or found.labels[0].lower().endswith(".dcm"):
         with tree.opened(found.labels[0]) as path:
-            annotated = label_object_organs(path)
+            annotated = label_object_organs(path, structures)
     elif len(found.labels) > 1 or not scheme:  # a mask an organ: numbers follow the files
         scheme = {number: organ_name(case_name(name)) for number, name in enumerate(found.labels, start=1)}
     return DatasetCase(
         found.case, tree, found.image, found.labels, scheme,
         annotated_by(scheme) if annotated is None else annotated, declared=annotated is not None,
-        patient=_patient(tree, found.image) or found.case, weight=weight,
+        patient=_patient(tree, found.image) or found.case, weight=weight, structures=structures,
     )  # fmt: skip
 
 
@@ -195,7 +206,8 @@ def _from_csv(path: Path, labels: str, weight: float) -> Dataset:
         image = _as_folder(path.parent, row["image"])
         found = CaseFiles(row.get("case") or case_name(row["image"] or row["labels"]), image or None, (row["labels"],))
         tree = Tree(path.parent, _stamps(path.parent, [name for name in (image, row["labels"]) if name]))
-        case = _case(tree, found, find_scheme(chosen), _weight(path, row.get("weight"), weight))
+        weighed = _weight(path, row.get("weight"), weight)
+        case = _case(tree, found, find_scheme(chosen), weighed, find_structures(chosen))
         if row.get("annotated"):
             named = tuple(organ_name(name) for name in row["annotated"].split())
             if unknown := [name for name in named if name not in BY_NAME]:

@@ -108,7 +108,7 @@ def _read_labels(case: DatasetCase, grid: Stored) -> Labelmap:
     """The labels of a case; a DICOM SEG or RTSTRUCT is drawn on the image's grid, where it fits that."""
     if len(case.labels) == 1:
         with case.tree.opened(case.labels[0]) as path:
-            return read_labels(path, case.scheme, warn=False, grid=grid)
+            return read_labels(path, case.scheme, warn=False, grid=grid, structures=case.structures)
     merged: Labelmap | None = None
     for number, name in enumerate(case.labels, start=1):
         organ = case.scheme[number]

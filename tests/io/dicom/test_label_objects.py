@@ -12,8 +12,9 @@ import pytest
 from phantom_dicom import AXIAL, body, labelled_series, tilted, write_series
 from pydicom.sr.coding import Code
 
+from abdoseg.cli.scoring_options import scheme
 from abdoseg.errors import GeometryError, ScanError
-from abdoseg.evaluation import evaluate, find_pairs
+from abdoseg.evaluation import ReadOptions, evaluate, find_pairs
 from abdoseg.exporters.job import ExportOptions, Job, export
 from abdoseg.exporters.open_case import CaseFiles, open_case
 from abdoseg.image.volume import Stored
@@ -252,7 +253,7 @@ def test_an_object_without_an_organ_known_lists_its_names_and_a_file_maps_them(t
         read_labels(path, grid=volume.stored)
     what = "segments" if kind == "dicom-seg" else "ROIs"
     assert f"none of its 5 {what} is named or coded as an organ known here: PTV, ROI-1, ROI-2" in str(raised.value)
-    assert '{"ROI-1": "liver"}, and pass it to abdoseg convert --labels' in str(raised.value)
+    assert '{"ROI-1": "liver"}, and pass it as --labels' in str(raised.value)
     with pytest.raises(ScanError, match="none of its 5"):
         label_object_organs(path)
     (tmp_path / "names.json").write_text('{"ROI-1": "liver", "ROI-2": "Right Kidney", "ROI-4": "spleen"}')
@@ -283,6 +284,30 @@ def test_training_takes_objects_from_a_zip_as_from_a_folder(tmp_path, kind, in_f
     assert case.declared and case.annotated == tuple(ORGANS.values())
     plan = replace(next(iter(RECIPES.values())).plan(), spacing_mm=tuple(volume.geometry.spacing_mm.tolist()))
     assert np.array_equal(read_case(case, plan).arrays["labels"], job.labelmap.labels)
+
+
+@pytest.mark.parametrize("in_csv", [True, False])
+def test_training_and_eval_take_the_organs_of_names_from_a_file(tmp_path, in_csv):
+    volume, job = scan_and_job(tmp_path / "data" / "images" / "a")
+    path = exported(job, tmp_path / "data" / "labels" / "a", "rtstruct")
+    renamed(path, "rtstruct", ["ROI-1", "ROI-2", "PTV", "ROI-4", "Couch"])
+    names = tmp_path / "names.json"
+    names.write_text('{"ROI-1": "liver", "ROI-2": "kidney_right", "ROI-4": "spleen"}')
+    root = tmp_path / "data"
+    if in_csv:
+        root = tmp_path / "pairs.csv"
+        root.write_text(f"image,labels\n{path.parents[2]}/images/a,{path}\n")
+    (case,) = read_dataset(root, str(names)).cases
+    assert case.declared and case.annotated == ("liver", "kidney_right", "spleen")
+    plan = replace(next(iter(RECIPES.values())).plan(), spacing_mm=tuple(volume.geometry.spacing_mm.tolist()))
+    known = np.where(np.isin(job.labelmap.labels, (1, 2, 4)), job.labelmap.labels, 0)
+    assert np.array_equal(read_case(case, plan).arrays["labels"] * (known > 0), known)
+    assert case.stamp() != replace(case, structures={}).stamp()
+    truth = tmp_path / "truth.nii.gz"
+    write_nifti(job.labelmap.labels, job.labelmap.stored, truth)
+    given = scheme(None, None, str(names))  # as `eval --pred-labels` takes it
+    (score, *_) = evaluate(find_pairs(path, truth), reading=ReadOptions(prediction_scheme=given)).cases[0].scores
+    assert score.organ == "liver" and score.confusion.dice > 0.99
 
 
 def test_one_segment_of_both_kidneys_is_split_by_side(tmp_path):
