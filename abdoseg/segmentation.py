@@ -18,7 +18,7 @@ from abdoseg.image.volume import Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, measure
 from abdoseg.inference.backend import precision_name
 from abdoseg.inference.coarse_to_fine import coarse_to_fine
-from abdoseg.inference.lesions import merge_lesions, probability_of, split_lesions, with_lesions
+from abdoseg.inference.lesions import merge_crumbs, merge_lesions, probability_of, split_lesions, with_lesions
 from abdoseg.inference.network_grid import network_grid, resample_to_network_grid
 from abdoseg.inference.postprocess import Changes, body_middle, postprocess, split_channels
 from abdoseg.inference.resources import largest_tile
@@ -97,6 +97,7 @@ def segment(
         evidence = {organ: evidence[organ] for organ in maps.organs}
     with watch("labels"):
         labelmap, boxes = to_labelmap(maps, volume, names)
+        merge_crumbs(labelmap, boxes)
     with watch("measure"):
         rows = measure(labelmap, volume.voxels, boxes)
         lesions = {

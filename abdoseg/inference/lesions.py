@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy.organs import BY_NAME, ORGANS, host_of
-from abdoseg.image.components import Mask, grown, positive
+from abdoseg.image.components import Box, Mask, grown, positive, united
 from abdoseg.image.lesions import ProbabilityAt, lesion_boxes, number_lesions
 from abdoseg.image.organ_maps import Margins, OrganMaps
+from abdoseg.image.volume import Labelmap
 
 MIN_ML = 0.1  # a ball of 5.8 mm: of what is smaller on a CT, nobody can say what it is
 # Of a piece's surface, what must border the organ. Set by looking at what the bundled weights find: tumours that bulge
@@ -81,6 +82,31 @@ def split_lesions(maps: OrganMaps, apart: SetApart, organs: Sequence[str]) -> Or
         return maps
     stacked = np.concatenate([maps.margins, np.stack(added)])
     return replace(maps, margins=stacked, organs=(*maps.organs, *names))
+
+
+def merge_crumbs(labelmap: Labelmap, boxes: dict[int, Box]) -> None:
+    """Makes pieces of a lesion below MIN_ML part of its organ, in place.
+
+    On the scan's own grid a lesion of the network's may fall into a piece and crumbs.
+
+    Args:
+        labelmap: organs and lesions on the scan's grid.
+        boxes: that hold each label; an organ's grows with what it gains.
+    """
+    numbers = {name: label for label, name in labelmap.organs.items()}
+    for lesion, label in numbers.items():
+        if not BY_NAME[lesion].is_lesion or label not in boxes:
+            continue
+        host = BY_NAME[host_of(lesion)].label
+        labels = labelmap.labels[boxes[label]]
+        pieces = number_lesions(np.asarray(labels == label))
+        large = np.bincount(pieces.ravel()) * labelmap.geometry.voxel_ml >= MIN_ML
+        large[0] = True
+        if large.all():
+            continue
+        labels[~large[pieces]] = host if host in labelmap.organs else 0
+        if host in labelmap.organs:
+            boxes[host] = united([boxes[number] for number in (label, host) if number in boxes])
 
 
 def probability_of(maps: OrganMaps, organ: str) -> ProbabilityAt:

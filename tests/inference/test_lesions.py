@@ -5,8 +5,8 @@ import pytest
 
 from abdoseg.image.components import positive
 from abdoseg.image.organ_maps import OrganMaps
-from abdoseg.image.volume import Geometry
-from abdoseg.inference.lesions import contact, merge_lesions, probability_of, split_lesions, with_lesions
+from abdoseg.image.volume import Geometry, Labelmap, Stored
+from abdoseg.inference.lesions import contact, merge_crumbs, merge_lesions, probability_of, split_lesions, with_lesions
 from abdoseg.inference.postprocess import postprocess
 
 ORGANS = ("liver", "spleen", "liver_tumour")
@@ -73,6 +73,19 @@ def test_islands_below_a_tenth_of_a_millilitre_are_liver():
     found, _ = ruled(maps_of(island, lesion))
     assert found["liver_tumour"].sum() == 18
     assert found["liver"][island].all()
+
+
+@pytest.mark.parametrize("liver", [True, False])
+def test_crumbs_on_the_scans_own_grid_are_liver(liver):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[LIVER] = 1
+    labels[20:23, 10:13, 7:9], labels[29:31, 10:13, 7:9] = 5, 5  # 18 voxels, and 12 at the liver's border
+    organs = {1: "liver", 5: "liver_tumour"} if liver else {5: "liver_tumour"}
+    boxes = {1: LIVER, 5: np.s_[20:31, 10:13, 7:9]} if liver else {5: np.s_[20:31, 10:13, 7:9]}
+    merge_crumbs(Labelmap(labels, GRID, Stored(GRID), organs), boxes)
+    assert (labels == 5).sum() == (labels[20:23, 10:13, 7:9] == 5).sum() == 18
+    assert (labels[29:31, 10:13, 7:9] == liver).all()
+    assert boxes.get(1) == (np.s_[10:31, 5:25, 5:15] if liver else None)
 
 
 def test_a_tumour_that_parts_the_liver_costs_neither_half():
