@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from abdoseg.evaluation.follow import FollowUp
     from abdoseg.rendering.html import Value
 
+TIMES = "before", "after"
 FILE = click.Path(path_type=Path, dir_okay=False)
 STYLES = {"bad": "bold red", "warn": "yellow", "good": "green", "": ""}
 
@@ -34,6 +35,7 @@ class FollowOptions:
     report: Path | None
     scheme: str | None
     scan: tuple[Path, Path] | None
+    searched: tuple[str, ...]
     as_json: bool
     overwrite: bool
     quiet: bool
@@ -57,6 +59,12 @@ class FollowOptions:
     type=click.Path(path_type=Path),
     metavar="BEFORE AFTER",
     help="The scans, or for several cases folders of scans by case name.  [default: by CASE.json]",
+)
+@click.option(
+    "--searched",
+    type=click.Choice(TIMES),
+    multiple=True,
+    help="These labelmaps were searched for lesions: where they show none, there are none. May be given again.",
 )
 @options.as_json
 @options.overwrite
@@ -95,8 +103,8 @@ def follow(given: FollowOptions) -> int:
     for pair in talk.track(pairs, "follow"):
         try:
             before, after = (
-                open_time_point(path, named, with_scan=report is not None)
-                for path, named in zip((pair.before, pair.after), files, strict=True)
+                open_time_point(path, named, with_scan=report is not None, searched=when in given.searched)
+                for when, path, named in zip(TIMES, (pair.before, pair.after), files, strict=True)
             )
             one = run(pair.case, before, after)
         except AbdosegError as error:
@@ -124,7 +132,7 @@ def follow(given: FollowOptions) -> int:
     if given.as_json:
         click.echo(json.dumps({"cases": [as_json(one) for one in found]}, indent=1, allow_nan=False))
     else:
-        print_tables([table for one in found for table in _tables(one)])
+        print_tables(_tables(found))
     if unmatched := [one.case for one in found if one.misfits]:
         raise GeometryError(
             f"the volumes are complete, but the lesions of {', '.join(unmatched)} are not matched: "
@@ -133,14 +141,26 @@ def follow(given: FollowOptions) -> int:
     return failures[0].exit_code if failures else 0
 
 
-def _tables(found: FollowUp) -> list[Table]:
-    """A patient's volumes and, where there are any, lesions."""
-    from abdoseg.evaluation.follow_page import diameters_text, lesion_table, registration_text, volume_table
+def _tables(cases: Sequence[FollowUp]) -> list[Table]:
+    """One patient's volumes and, where there are any, lesions; of several patients a row each."""
+    from abdoseg.evaluation.follow_page import (
+        cases_table,
+        diameters_text,
+        lesion_table,
+        registration_text,
+        volume_table,
+    )
 
-    tables = [_rich(f"{found.case}: volumes", *volume_table(found))]
-    if found.lesions:
-        tables.append(_rich(f"{found.case}: lesions", *lesion_table(found)))
-        tables[-1].caption = f"{registration_text(found)} {diameters_text(found)}"
+    if len(cases) > 1:
+        table = _rich("two time points", *cases_table(cases))
+        table.caption = "-o and --report have each organ's and each lesion's rows."
+        return [table]
+    tables = []
+    for found in cases:
+        tables.append(_rich(f"{found.case}: volumes", *volume_table(found)))
+        if found.lesions:
+            tables.append(_rich(f"{found.case}: lesions", *lesion_table(found)))
+            tables[-1].caption = f"{registration_text(found)} {diameters_text(found)}"
     return tables
 
 

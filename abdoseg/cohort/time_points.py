@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from abdoseg.anatomy.organs import LESION
+from abdoseg.anatomy.organs import BY_NAME, LESION
 from abdoseg.errors import DatasetError
 from abdoseg.evaluation.follow import TimePoint
 from abdoseg.evaluation.pairs import by_case, first_names, label_files
-from abdoseg.exporters.job import ExportOptions
+from abdoseg.exporters.job import ExportOptions, Job
 from abdoseg.exporters.open_case import CaseFiles, open_case
 from abdoseg.io.record import recorded_labelmaps
 
@@ -50,14 +50,19 @@ def pair_cases(before: Path, after: Path) -> tuple[list[CasePair], list[str]]:
     return pairs, alone
 
 
-def open_time_point(labelmap: Path, files: CaseFiles, *, with_scan: bool = False) -> TimePoint:
+def open_time_point(labelmap: Path, files: CaseFiles, *, with_scan: bool = False, searched: bool = False) -> TimePoint:
     """A labelmap measured, with its scan where that is wanted and there.
 
-    Raises ScanError, GeometryError when the scan lies on another grid, UsageError.
+    searched: for lesions, whatever its record says and although it may show none. Raises ScanError, GeometryError when
+    the scan lies on another grid, UsageError.
     """
-    job = open_case(labelmap, files, ("report",) if with_scan else (), ExportOptions()).with_lesions()
-    searched = LESION in job.labelmap.organs.values()
-    return TimePoint(job.case, job.labelmap, job.rows, job.lesions if searched else None, job.scan)
+    job = open_case(labelmap, files, ("report",) if with_scan else (), ExportOptions())
+    if searched and LESION not in job.labelmap.organs.values():
+        organs = job.labelmap.organs | {BY_NAME[LESION].label: LESION}
+        job = Job.measured(job.case, replace(job.labelmap, organs=organs), job.scan)
+    job = job.with_lesions()
+    known = LESION in job.labelmap.organs.values()
+    return TimePoint(job.case, job.labelmap, job.rows, job.lesions if known else None, job.scan)
 
 
 def _labelmaps(place: Path) -> dict[str, Path]:

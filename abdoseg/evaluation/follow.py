@@ -232,7 +232,8 @@ def follow(case: str, before: TimePoint, after: TimePoint) -> FollowUp:
     unsearched = [when for when, point in points.items() if point.lesions is None]
     if unsearched:
         warnings.append(
-            f"lesions were not looked for {' and '.join(unsearched)}: none is matched; segment with --tumour"
+            f"lesions were not looked for {' and '.join(unsearched)}: none is matched; segment with --tumour, or "
+            "say with --searched that a labelmap without lesions shows that there are none"
         )
     if not before.lesions and not after.lesions:
         return FollowUp(case, before.case, after.case, volumes, warnings=tuple(warnings))

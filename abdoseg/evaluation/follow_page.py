@@ -81,6 +81,8 @@ def follow_page(sections: Sequence[CaseSection]) -> str:
         lead="Volumes and liver lesions, before and after. For research; not a medical device.",
         foot="Made by abdoseg follow.",
         sections=sections,
+        cases=cases_table([one.found for one in sections]) if len(sections) > 1 else None,
+        shown=SHOWN,
         reach_mm=REACH_MM,
         measurable_mm=MEASURABLE_MM,
         glossary=[(status.replace("_", " "), meaning) for status, meaning in STATUS.items()],
@@ -98,6 +100,27 @@ def case_section(found: FollowUp, before: TimePoint, after: TimePoint) -> CaseSe
         facts.append(("sum of longest diameters", f"{_percent(diameters.percent)} %"))
     tables, texts = (volume_table(found), lesion_table(found)), (registration_text(found), diameters_text(found))
     return CaseSection(found, facts, *tables, *texts, _pictures(found, before, after))
+
+
+def cases_table(cases: Sequence[FollowUp]) -> Table:
+    """Several patients, a row each: the liver, its lesions, and the sum of their longest diameters."""
+    rows: list[list[Value]] = []
+    for found in cases:
+        liver, diameters = found.volumes[0], found.diameters_mm
+        counts = (
+            sum(len(one.before) for one in found.lesions),
+            sum(len(one.after) for one in found.lesions),
+            *((found.count("new"), found.count("vanished")) if found.compared else (None, None)),
+        )
+        lesions = [None if count is None else Cell(str(count), count) for count in counts]
+        note = None if found.compared else Cell("lesions not matched", tone="warn")
+        changes = _cells(liver.change, liver.percent), lesions, _cells(diameters, diameters.percent)
+        rows.append([found.case, *(value for part in changes for value in part), note])
+    headers = [
+        "case", f"{cases[0].volumes[0].title}, before", "after", "difference", "%", "lesions before", "after", "new",
+        "vanished", "longest, mm, before", "after", "difference", "%", "note",
+    ]  # fmt: skip
+    return (headers, rows) if any(row[-1] for row in rows) else (headers[:-1], [row[:-1] for row in rows])
 
 
 def volume_table(found: FollowUp) -> Table:

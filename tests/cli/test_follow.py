@@ -80,6 +80,31 @@ def test_livers_that_do_not_fit_are_said_after_all_else_is_done(patients):
     assert "warning: two: after registration the livers overlap by a Dice of" in done.stderr
 
 
+def test_several_patients_have_a_row_each_and_their_own_tables_in_files(patients, tmp_path):
+    page = tmp_path / "both.html"
+    done = run(patients / "before", patients / "after", "--report", page)
+    assert "one: volumes" not in done.stdout and "two time points" in done.stdout
+    rows = {line.split()[1]: line for line in done.stdout.splitlines() if line.count("│") > 5}
+    assert "lesions not matched" not in rows["one"] and "not" in rows["two"]
+    html = page.read_text(encoding="utf-8")
+    assert "<h2>Patients" in html and html.count("lesions not matched") == 1
+
+
+def test_a_labelmap_that_was_searched_and_shows_no_lesion_has_none(patients, tmp_path):
+    before = segmented(tmp_path / "baseline", "one", [], MOVED)
+    (before / "one.json").unlink()
+    before /= "one_seg.nii.gz"
+    done = run(before, patients / "after" / "one.json", "--json")
+    assert {row["status"] for row in json.loads(done.stdout)["cases"][0]["lesions"]} == {"not_compared"}
+    assert "say with --searched" in done.stderr
+    (found,) = json.loads(run(before, patients / "after" / "one.json", "--searched", "before", "--json").stdout)[
+        "cases"
+    ]
+    assert [row["status"] for row in found["lesions"]] == ["new", "new"]
+    burden = next(row for row in found["volumes"] if row["quantity"] == "burden_percent")
+    assert burden["before"] == 0 and burden["after"] > 0
+
+
 def test_a_patient_with_two_names_is_compared_where_both_are_named(patients):
     done = run(patients / "before" / "one_seg.nii.gz", patients / "single", "--json")
     assert done.exception is None
