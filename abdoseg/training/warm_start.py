@@ -9,18 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from abdoseg.anatomy.organs import BY_NAME, host_of
 from abdoseg.errors import ModelError
 from abdoseg.model.plan import Plan
 from abdoseg.model.weights import load_model
 
 LOG = logging.getLogger("abdoseg")
+# How much less likely than its organ a new lesion begins, in logits: 12 % of the organ's probability. At random it
+# begins some 9 below, where 1,200 steps of two patches at 5e-4 taught nothing: no voxel, not of the training cases.
+LESION_LOGIT = 2.0
 
 
 def warm_start(network: nn.Module, plan: Plan, name: str) -> str:
     """Puts the tensors of a weights file, or of a bundled model, into a network that `plan` describes.
 
-    Of the head, the channels of organs that both know are taken over; new organs start at random. The grid in mm may
-    be another than the weights were trained on; the log says both.
+    Of the head, the channels of organs that both know are taken over; a new lesion begins as its organ, LESION_LOGIT
+    below, and other new organs at random. The grid in mm may be another than the weights were trained on; the log says
+    both.
 
     Returns:
         The weights' name and SHA-256, for the model card.
@@ -35,9 +40,11 @@ def warm_start(network: nn.Module, plan: Plan, name: str) -> str:
     if apart:
         remedy = "leave --recipe out, or give the one they had"
         raise ModelError(f"{name}: these weights do not fit the recipe: {'; '.join(apart)}; {remedy}")
-    shared = [organ for organ in plan.organs if organ in model.plan.organs]
+    # What each channel of ours is there, of lesions their organ's.
+    there = {organ: organ if organ in model.plan.organs else _organ_of(organ) for organ in plan.organs}
+    shared = [organ for organ in plan.organs if there[organ] in model.plan.organs]
     rows = [0, *(plan.organs.index(organ) + 1 for organ in shared)]
-    their_rows = [0, *(model.plan.organs.index(organ) + 1 for organ in shared)]
+    their_rows = [0, *(model.plan.organs.index(there[organ]) + 1 for organ in shared)]
     given = model.network.state_dict()
     for key, tensor in network.state_dict().items():
         if not key.startswith("head."):
@@ -45,11 +52,21 @@ def warm_start(network: nn.Module, plan: Plan, name: str) -> str:
             continue
         axis = 1 if tensor.ndim > 1 and isinstance(network.head, nn.ConvTranspose3d) else 0
         _put(tensor, rows, given[key], their_rows, axis)
+        if key == "head.bias":
+            tensor[[row for row, organ in zip(rows[1:], shared, strict=True) if there[organ] != organ]] -= LESION_LOGIT
     if model.plan.spacing_mm != plan.spacing_mm:
         LOG.info("%s: of a grid of %s mm, goes on on one of %s mm", name, _by(model.plan), _by(plan))
     if anew := [organ for organ in plan.organs if organ not in shared]:
         LOG.info("%s: knows nothing of %s, which begin anew", name, ", ".join(anew))
+    for organ in shared:
+        if there[organ] != organ:
+            LOG.info("%s: knows nothing of %s, which begins as the %s it lies in", name, organ, there[organ])
     return f"{name}, SHA-256 `{model.digest}`"
+
+
+def _organ_of(organ: str) -> str:
+    """The organ that a lesion lies in; any other organ itself."""
+    return host_of(organ) if organ in BY_NAME and BY_NAME[organ].is_lesion else organ
 
 
 def _put(tensor: Tensor, rows: list[int], given: Tensor, their_rows: list[int], axis: int) -> None:

@@ -9,7 +9,7 @@ from tiny import RECIPE
 
 from abdoseg.errors import ModelError
 from abdoseg.model.weights import build_network, to_bytes
-from abdoseg.training.warm_start import warm_start
+from abdoseg.training.warm_start import LESION_LOGIT, warm_start
 
 THEIRS = replace(RECIPE, organs=("liver", "spleen", "aorta"), output_organs=("liver",))
 
@@ -45,6 +45,19 @@ def test_organs_that_both_know_keep_their_channels_and_new_ones_begin_anew(stem,
     assert torch.equal(channel[2], before.select(axis, 2))
     rest = given.state_dict()
     assert all(torch.equal(t, rest[k]) for k, t in network.state_dict().items() if not k.startswith("head."))
+
+
+def test_a_new_lesion_begins_as_its_organ_and_less_likely(stem, tmp_path, caplog):
+    theirs = replace(THEIRS, network={**RECIPE.network, "stem": stem})
+    path, given = saved(tmp_path, theirs)
+    plan = replace(theirs, organs=("liver_tumour", "spleen", "liver"), output_organs=("liver",)).plan()
+    network, image = build_network(plan.network).eval(), torch.randn(1, 1, 16, 16, 16)
+    with caplog.at_level(logging.INFO, "abdoseg"), torch.no_grad():
+        warm_start(network, plan, str(path))
+        lesion, liver, of = network(image)[0, 1], network(image)[0, 3], given.eval()(image)[0, 1]
+    assert "liver_tumour, which begins as the liver it lies in" in caplog.text
+    torch.testing.assert_close(liver, of)
+    torch.testing.assert_close(lesion, liver - LESION_LOGIT)
 
 
 @pytest.mark.parametrize(
