@@ -278,14 +278,14 @@ def _text(reason: str, row: OrganVolume, found: Quality, kidneys: Sequence[Organ
     low, high = found.expected_ml or (0.0, 0.0)
     dark, bright = found.expected_hu or (0.0, 0.0)
 
-    def part(ml: float) -> str:
-        return f" ({ml / row.volume_ml:.0%} of it)" if row.volume_ml else ""
+    def part(ml: float, of_ml: float = row.volume_ml) -> str:
+        return f" ({ml / of_ml:.0%} of it)" if of_ml else ""
 
     def size(what: str) -> str:
         return f"{row.volume_ml:.0f} ml is {what} for an adult (healthy: {low:.0f} to {high:.0f} ml)"
 
     odd = found.odd_part or OddPart(0.0, 0.0, 0.0)
-    odd_ml = f"about {odd.ml:.0f} ml{part(odd.ml)}"
+    odd_ml = f"about {odd.ml:.0f} ml{part(odd.ml, odd.organ_ml or row.volume_ml)}"
     enlarged = f"enlarged, more than {ENLARGED_ML.get(row.organ, 0.0):.0f} ml,"
     return {
         "not_found": "not found in this scan",

@@ -97,7 +97,7 @@ def test_what_was_dropped_is_reported_in_millilitres_and_percent():
 def test_disease_is_told_by_its_numbers():
     found = replace(
         findings(spleen={"volume_ml": 450.0}, kidney_left={"volume_ml": 60.0}),
-        odd_parts={"liver": OddPart(375.0, 29.4, 118.0), "kidney_right": OddPart(45.0, 7.0, 130.0)},
+        odd_parts={"liver": OddPart(375.0, 29.4, 118.0, 1875.0), "kidney_right": OddPart(45.0, 7.0, 130.0)},
     )
     quality = assess(found)
     assert {organ: one.reasons for organ, one in quality.items()} == {
@@ -108,7 +108,7 @@ def test_disease_is_told_by_its_numbers():
     }
     assert sentences(found.rows, quality, {}) == [
         (
-            "liver: about 375 ml (25% of it) have 29 HU, the rest about 118: "
+            "liver: about 375 ml (20% of it) have 29 HU, the rest about 118: "
             "a tumour, a cyst, or a mass or fluid beside it?"
         ),
         "kidney right: about 45 ml (30% of it) of fluid (7 HU) in it or at it: a dilated pelvis or a cyst?",

@@ -12,7 +12,7 @@ from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.volume import Geometry
 from abdoseg.phantom import phantom_tissues
 from abdoseg.quality.odd_parts import find_fluid, find_mass, odd_parts
-from abdoseg.training.augment.diseases import Anatomy, hydronephrosis, nephrectomy, outside_mass
+from abdoseg.training.augment.diseases import Anatomy, hydronephrosis, mottled_spleen, nephrectomy, outside_mass
 from abdoseg.training.augment.rng import Rng
 
 GRID = Geometry((96, 96, 96), np.diag([1.5, 1.5, 1.5, 1.0]))
@@ -83,7 +83,7 @@ def test_sinus_fat_bowel_beside_a_kidney_and_ascites_are_no_fluid_of_it():
 phantom_of = cache(phantom_tissues)
 
 
-def painted(disease, seed=2, mistaken=()):
+def painted(disease, seed=2, mistaken=(), phase="portal"):
     """The odd parts of a phantom with a disease. mistaken: tissues that are called liver; all else is called right."""
     spacing_mm = (1.5, 1.5, 2.25)
     tissues, labelmap = phantom_of(seed, (200, 160, 120), spacing_mm)
@@ -91,7 +91,7 @@ def painted(disease, seed=2, mistaken=()):
     after = disease(before, Rng(seed))
     tissues, labels = after.tissues.numpy(), after.labels.numpy()
     noise = np.random.default_rng(seed).normal(0, 15, tissues.shape)
-    image = np.asfortranarray(MEAN_HU["portal"][tissues] + noise, dtype=np.float32)
+    image = np.asfortranarray(MEAN_HU[phase][tissues] + noise, dtype=np.float32)
     labels = np.where(np.isin(tissues, mistaken), 1, labels)
     margins = np.stack([np.where(labels == label, 3, -3) for label in (1, 2, 3, 4)]).astype(np.float16)
     return odd_parts(OrganMaps(margins, MAIN, Geometry(labels.shape, np.diag([*spacing_mm, 1.0]))), image)
@@ -112,3 +112,8 @@ def test_a_painted_hydronephrosis_is_told():
 def test_a_painted_mass_that_is_called_liver_is_told():
     assert set(painted(outside_mass, mistaken=[Tissue.TUMOUR])) == {"liver"}
     assert painted(outside_mass) == {}
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_a_spleen_mottled_by_an_arterial_phase_has_no_mass(seed):
+    assert painted(mottled_spleen, seed, phase="arterial") == {}
