@@ -286,13 +286,17 @@ def _text(reason: str, row: OrganVolume, found: Quality, kidneys: Sequence[Organ
 
     odd = found.odd_part or OddPart(0.0, 0.0, 0.0)
     odd_ml = f"about {odd.ml:.0f} ml{part(odd.ml, odd.organ_ml or row.volume_ml)}"
+    told_ml = found.fluid_ml + (found.largest_dropped_ml if "rival" in found.reasons else 0.0)
+    untold = found.corrected_ml - told_ml > CORRECTED * row.volume_ml
     enlarged = f"enlarged, more than {ENLARGED_ML.get(row.organ, 0.0):.0f} ml,"
     return {
         "not_found": "not found in this scan",
         "doubtful": f"the network is in doubt (confidence {found.confidence or 0:.2f})",
         "uncertain": f"its Dice may be below .85 (probability {found.p_below_85 or 0:.2f}; "
         f"expected Dice {found.predicted_dice or 0:.2f})",
-        "corrected": f"{found.corrected_ml:.0f} ml{part(found.corrected_ml)} were changed by post-processing",
+        "corrected": f"{found.corrected_ml:.0f} ml{part(found.corrected_ml)} were changed by post-processing"
+        if untold
+        else None,
         "rival": f"a piece of {found.largest_dropped_ml:.0f} ml{part(found.largest_dropped_ml)} was dropped",
         "ascites": f"{found.fluid_ml:.0f} ml{part(found.fluid_ml)} of fluid lay on it and were cut off: ascites?",
         "mass": f"{odd_ml} have {odd.hu:.0f} HU, the rest about {odd.usual_hu:.0f}: a tumour, a cyst, "

@@ -94,6 +94,16 @@ def test_what_was_dropped_is_reported_in_millilitres_and_percent():
     assert reasons("spleen", spleen=spleen | {"largest_ml": 49.0, "fluid_ml": 0.0}) == ("corrected", "uncertain")
 
 
+def test_what_a_dropped_piece_and_fluid_explain_is_told_once():
+    spleen = {"volume_ml": 250.0, "dropped_ml": 360.0, "largest_ml": 305.0, "fluid_ml": 50.0}
+    found = findings(spleen=spleen)
+    quality = assess(found)
+    assert quality["spleen"].reasons[0] == "corrected"
+    lines = sentences(found.rows, quality, {})
+    assert lines[0].startswith("spleen: a piece of 305 ml") and lines[1].startswith("spleen: 50 ml")
+    assert not any("post-processing" in line for line in lines)
+
+
 def test_disease_is_told_by_its_numbers():
     found = replace(
         findings(spleen={"volume_ml": 450.0}, kidney_left={"volume_ml": 60.0}),
