@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import statistics
@@ -14,7 +13,7 @@ from typing import Any
 from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import OutputError
 from abdoseg.image.volumetry import read_volumes
-from abdoseg.runtime.files import writing
+from abdoseg.runtime.files import write_csv, writing
 from abdoseg.runtime.ledger import Ledger
 
 TABLE = "cohort.csv"
@@ -102,16 +101,16 @@ def write_table(rows: Sequence[CohortRow], path: Path) -> None:
     organs = organs_of(rows)
     measured = [f"{organ}_{what}" for what in ("ml", "predicted_dice", "confidence") for organ in organs]
     names = ["case", "status", "reasons", "warnings", *measured, "seconds", "exit_code", "error"]
-    with writing(path, overwrite=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        for row in rows:
-            reasons = "; ".join(f"{organ}: {' '.join(reasons)}" for organ, reasons in row.reasons.items())
-            measures = (row.volumes_ml, row.predicted_dice, row.confidence)
-            numbers = [measure.get(organ, "") for measure in measures for organ in organs]
-            seconds = "" if row.seconds is None else row.seconds
-            ended = [seconds, row.exit_code, row.error or ""]
-            writer.writerow([row.case, row.status, reasons, "; ".join(row.warnings), *numbers, *ended])
+    with writing(path, overwrite=True) as temporary:
+        write_csv(temporary, names, (_table_row(row, organs) for row in rows))
+
+
+def _table_row(row: CohortRow, organs: Sequence[str]) -> list[object]:
+    reasons = "; ".join(f"{organ}: {' '.join(reasons)}" for organ, reasons in row.reasons.items())
+    measures = (row.volumes_ml, row.predicted_dice, row.confidence)
+    numbers = [measure.get(organ, "") for measure in measures for organ in organs]
+    ended = ["" if row.seconds is None else row.seconds, row.exit_code, row.error or ""]
+    return [row.case, row.status, reasons, "; ".join(row.warnings), *numbers, *ended]
 
 
 def summary(rows: Sequence[CohortRow]) -> list[str]:
