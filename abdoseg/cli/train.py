@@ -320,6 +320,8 @@ def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
             recipe = replace(recipe, progressive=())
         else:
             recipe = recipe.for_weights(load_model(given.warm_start, "cpu").plan)
+    elif recipe.frozen_statistics:
+        raise click.UsageError(f"{given.recipe}: frozen_statistics keeps those of other weights; name them with --from")
     check_recipe(recipe)
     return replace(recipe, **changed)
 

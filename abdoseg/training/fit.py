@@ -34,7 +34,7 @@ from abdoseg.training.prefetch import auto_workers, prefetch
 from abdoseg.training.recipes import TrainingConfig
 from abdoseg.training.schedule import RunClock, RunLimits, learning_rate
 from abdoseg.training.validation import mean_dice, mean_of, pooled, validate
-from abdoseg.training.warm_start import warm_start
+from abdoseg.training.warm_start import freeze_statistics, warm_start
 
 LOG = logging.getLogger("abdoseg")
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
@@ -201,6 +201,8 @@ def _begin(
     """A new run's state, or where the one in `run` was; and the epochs that it has behind it."""
     torch.manual_seed(config.seed)
     network = to_device(build_network(config.plan().network), options.device).train()
+    if config.frozen_statistics:
+        freeze_statistics(network)
     optimiser = make_optimiser(config, network)
     data, epochs = split.cache.digest(), []
     if options.resume and (run / CHECKPOINT).is_file():

@@ -39,6 +39,8 @@ class TrainingConfig:
         synthetic: fraction of patches whose HU are synthesised from a label map.
         diseases: fraction of the synthetic patches that show a disease.
         tumours: fraction of the patches of healthy livers that get synthetic tumours.
+        frozen_statistics: batch norms keep the statistics of the weights that --from names, not each batch's own,
+            which two patches are too few to measure; their scale and shift are trained as ever.
         inference_spacing_mm, presence_threshold, roi_downsampling: the plan's own. Training does not measure them.
     """
 
@@ -72,6 +74,7 @@ class TrainingConfig:
     synthetic: float = 0.0
     diseases: float = 0.0
     tumours: float = 0.0
+    frozen_statistics: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     inference_spacing_mm: tuple[float, float, float] | None = None
     presence_threshold: float | None = None
@@ -312,6 +315,7 @@ _ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("weight_decay", "clip"), "a number, 0 or more", _is_number),
     (("ema", "foreground", "synthetic", "diseases", "tumours"), "a number from 0 to 1", lambda v: _is_number(v, 0, 1)),
     (("loss_weights",), "three numbers, 0 or more", lambda v: _are(3, v, _is_number)),
+    (("frozen_statistics",), "true or false", lambda v: isinstance(v, bool)),
     (("patch",), "three whole numbers above 0", lambda v: _are(3, v, _is_count)),
     (("spacing_mm",), "null or three numbers above 0",
      lambda v: v is None or _are(3, v, lambda n: _is_number(n) and n > 0)),

@@ -64,6 +64,13 @@ def warm_start(network: nn.Module, plan: Plan, name: str) -> str:
     return f"{name}, SHA-256 `{model.digest}`"
 
 
+def freeze_statistics(network: nn.Module) -> None:
+    """Batch norms of a network in training use the running statistics that they have, and leave them as they are."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            module.eval()
+
+
 def _organ_of(organ: str) -> str:
     """The organ that a lesion lies in; any other organ itself."""
     return host_of(organ) if organ in BY_NAME and BY_NAME[organ].is_lesion else organ

@@ -137,6 +137,12 @@ def test_validation_cases_may_be_named(here):
         run(*TRAIN, "--val-cases", "case9", "--overwrite", "-q")
 
 
+def test_frozen_statistics_need_weights_to_take_them_from(here):
+    (here / "frozen.json").write_text('{"recipe": "default", "frozen_statistics": true}')
+    with pytest.raises(click.UsageError, match=r"frozen\.json: .* name them with --from"):
+        run(*TRAIN, "--recipe", "frozen.json", "-q")
+
+
 def test_folds_leave_an_ensemble_and_a_table(here):
     result = run(*TRAIN, "--folds", "3", "-q")
     assert result.stdout.split() == [f"run/fold{n}/best.safetensors" for n in (1, 2, 3)]

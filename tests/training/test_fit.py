@@ -306,6 +306,21 @@ def test_a_run_may_begin_with_the_weights_of_another_and_resumes_from_its_own(sp
     assert result.progress.extra["warm_start"].startswith(f"{first}, SHA-256")
 
 
+def test_frozen_statistics_stay_those_of_the_first_weights_while_all_else_is_trained(split, tmp_path):
+    first = fit.fit(split, RECIPE, tmp_path / "first", RunOptions(CPU)).weights
+    options = RunOptions(CPU, warm_start=str(first))
+    fit.fit(split, replace(RECIPE, frozen_statistics=True), tmp_path / "frozen", options)
+    fit.fit(split, RECIPE, tmp_path / "free", options)
+    kept, frozen, free = (
+        load_model(path, "cpu").network.state_dict()
+        for path in (first, tmp_path / "frozen" / LAST, tmp_path / "free" / LAST)
+    )
+    running = [name for name in kept if name.endswith(("running_mean", "running_var"))]
+    assert running and all(torch.equal(kept[name], frozen[name]) for name in running)
+    assert not any(torch.equal(kept[name], free[name]) for name in running)
+    assert not torch.equal(kept["head.weight"], frozen["head.weight"])
+
+
 def test_the_average_of_weights_is_what_is_kept(split, tmp_path):
     from safetensors.torch import load_file
 
