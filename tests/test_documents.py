@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def commands(page):
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory):
+def tidy_desk(tmp_path_factory):
     """A folder with the files that the documents name, made from two phantoms."""
     folder = tmp_path_factory.mktemp("desk")
     for name in (
@@ -66,6 +67,12 @@ def desk(tmp_path_factory):
     as_scanned[:3, :2] *= -1
     write_series(folder / "ct_folder", scan.voxels[::-1, ::-1], as_scanned)
     return folder
+
+
+@pytest.fixture
+def desk(tidy_desk, tmp_path):
+    """A page's own: what another page's commands have left does not lie there."""
+    return Path(shutil.copytree(tidy_desk, tmp_path / "desk"))
 
 
 def renumbered(labelmap, scheme):
