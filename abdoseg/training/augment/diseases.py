@@ -24,6 +24,7 @@ from abdoseg.training.augment.tensor_filters import gaussian_blur
 from abdoseg.training.augment.tissue_maps import SCANNED, SCANNED_START_HU, SCANNED_STEP_HU
 
 LIVER, RIGHT, LEFT, SPLEEN = (BY_NAME[organ].label for organ in MAIN)
+AORTA, CAVA = (BY_NAME[organ].label for organ in ("aorta", "inferior_vena_cava"))
 KIDNEYS = (RIGHT, LEFT)
 MAIN_LABELS = (LIVER, SPLEEN, RIGHT, LEFT)
 MIN_VOXELS = 200  # of an organ in a patch; what is less is left as it is
@@ -45,9 +46,11 @@ _LUMENS = [lumen + tier for lumen in (Tissue.STOMACH_LUMEN, Tissue.SMALL_BOWEL_L
 # What gives way to an organ that grows, to a cyst or a mass. Vessels, bones, muscles and the body wall stay.
 _SOFT = _table([
     Tissue.GAP, Tissue.KIDNEY_SINUS, Tissue.BOWEL_WALL, Tissue.PANCREAS, Tissue.ADRENAL, Tissue.BILE,
-    Tissue.GAS, *_LUMENS, *range(SCANNED, 256),
+    Tissue.GAS, *_LUMENS,
 ])  # fmt: skip
-_FAT = _table([Tissue.GAP, *range(SCANNED, SCANNED + (-30 - SCANNED_START_HU) // SCANNED_STEP_HU)])
+_SCANNED_FAT, _SCANNED_BONE = (SCANNED + (hu - SCANNED_START_HU) // SCANNED_STEP_HU for hu in (-30, 180))
+_FAT = _table([Tissue.GAP, *range(SCANNED, _SCANNED_FAT)])
+_SCANNED_SOFT = _table(range(_SCANNED_FAT, _SCANNED_BONE))
 _CHEST = _table([Tissue.LUNG, Tissue.GAP, *range(SCANNED, 256)])  # what gives way to a heart
 
 
@@ -91,6 +94,20 @@ class Anatomy:
             rows = air.movedim(axis, -1)
             air = F.max_pool1d(rows.flatten(0, 1), 2 * reach + 1, 1, reach).view(rows.shape).movedim(-1, axis)
         return air == 0
+
+    @cached_property
+    def yielding(self) -> Tensor:
+        """(I, J, K) bool: what gives way to an organ that grows, to a cyst or a mass.
+
+        Where a scan shows what is not labelled, that is fat, and soft tissue in front of the great vessels, where it
+        is bowel; behind them, and where a patch shows none of them, it may be muscle.
+        """
+        soft = self.are(_SOFT) | self.are(_FAT)
+        vessels = torch.nonzero(((self.on_host == AORTA) | (self.on_host == CAVA)).any(dim=2).any(dim=0))
+        if len(vessels):
+            in_front = torch.arange(self.labels.shape[1], device=self.labels.device) > float(vessels.double().mean())
+            soft = soft | (self.are(_SCANNED_SOFT) & in_front[:, None])
+        return soft & self.cavity & ~_is_main(self.labels)
 
     def are(self, table: Tensor) -> Tensor:
         """(I, J, K) bool: voxels whose tissue a table (256,) holds."""
@@ -307,11 +324,20 @@ def _enlarged_spleen(anatomy: Anatomy, spleen: Organ, base: float, rng: Rng) -> 
     """A larger spleen; its outer, posterior and upper side stays where it is, at the ribs and the diaphragm."""
     base = min(base, (MAX_SPLEEN_ML / (len(spleen.voxels) * anatomy.voxel_ml)) ** (1 / 3) / 1.08)
     factors = _factors(max(1.0, base), rng)
-    return _resized(anatomy, spleen, factors, spleen.at((0.05, 0.2, 0.8)), Tissue.FAT)
+    room = anatomy.yielding.clone()
+    if (kidney := anatomy.organ(LEFT)) is not None:  # a spleen grows before the kidney, not behind it to the spine
+        i, j, _ = kidney.at((0.5, 1.0, 0.5))
+        room[int(i) :, : int(j) + 1] = False
+    return _resized(anatomy, spleen, factors, spleen.at((0.05, 0.2, 0.8)), Tissue.FAT, room)
 
 
-def _resized(anatomy: Anatomy, organ: Organ, factors: Triple, fixed: Triple, filling: Tissue) -> Anatomy:
-    """An organ scaled along the axes about a fixed point: what it leaves is filled, what it meets gives way if soft."""
+def _resized(
+    anatomy: Anatomy, organ: Organ, factors: Triple, fixed: Triple, filling: Tissue, room: Tensor | None = None
+) -> Anatomy:
+    """An organ scaled along the axes about a fixed point: what it leaves is filled, it grows into what yields.
+
+    room: (I, J, K) bool, where it may grow; all that yields if not given.
+    """
     old = organ.with_sinus(anatomy)
     rows, inside = [], torch.ones((), dtype=torch.bool, device=old.device)
     for axis, (n, factor, at) in enumerate(zip(old.shape, factors, fixed, strict=True)):
@@ -322,7 +348,7 @@ def _resized(anatomy: Anatomy, organ: Organ, factors: Triple, fixed: Triple, fil
     def scaled(values: Tensor) -> Tensor:
         return values.index_select(0, rows[0]).index_select(1, rows[1]).index_select(2, rows[2])
 
-    new = scaled(old) & inside & (old | (anatomy.are(_SOFT) & anatomy.cavity & ~_is_main(anatomy.labels)))
+    new = scaled(old) & inside & (old | (anatomy.yielding if room is None else room))
     emptied = anatomy.filled(old & ~new, filling)
     return replace(
         emptied,
@@ -349,7 +375,7 @@ def _with_blob(
     box, distance = uneven_ellipsoid(
         anatomy.labels.shape, centre, radius_mm, anatomy.spacing_mm, rng, (0.01, 0.05 if label else 0.15)
     )
-    gives_way = (anatomy.are(_SOFT) & anatomy.cavity)[box] & ~_is_main(anatomy.labels[box])
+    gives_way = anatomy.yielding[box]
     if label:
         gives_way = gives_way | (anatomy.labels[box] == label)
     blob = torch.zeros_like(anatomy.labels, dtype=torch.bool)

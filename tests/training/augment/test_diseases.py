@@ -9,8 +9,10 @@ from abdoseg.anatomy.tissues import Tissue
 from abdoseg.phantom import phantom_tissues
 from abdoseg.training.augment import diseases, rng
 from abdoseg.training.augment.diseases import (
+    AORTA,
     DISEASES,
     KIDNEYS,
+    LEFT,
     LIVER,
     SPLEEN,
     Anatomy,
@@ -28,6 +30,7 @@ from abdoseg.training.augment.diseases import (
     splenomegaly,
 )
 from abdoseg.training.augment.rng import Rng
+from abdoseg.training.augment.tissue_maps import SCANNED, SCANNED_START_HU, SCANNED_STEP_HU
 
 SPACING_MM = (4.0, 4.0, 5.0)
 VOXEL_ML = 0.08
@@ -192,3 +195,28 @@ def test_what_lies_right_under_the_skin_is_no_cavity():
     tissues[:5] = Tissue.AIR
     cavity = Anatomy(tissues, torch.zeros_like(tissues), (2.0, 2.0, 2.0)).cavity
     assert not cavity[: 5 + 11].any() and cavity[5 + 11 :].all()
+
+
+def scanned(hu: int) -> int:
+    """The code of what a scan shows of such HU and nobody labelled."""
+    return SCANNED + (hu - SCANNED_START_HU) // SCANNED_STEP_HU
+
+
+def test_in_a_map_from_a_scan_fat_gives_way_everywhere_and_soft_tissue_before_the_great_vessels_alone():
+    tissues = torch.full((40, 40, 20), scanned(-90), dtype=torch.uint8)
+    labels = torch.zeros_like(tissues)
+    tissues[10:20], tissues[20:22] = scanned(50), scanned(220)
+    assert not Anatomy(tissues, labels, SPACING_MM).yielding[10:22].any()
+    labels[30, 18:21] = AORTA
+    yielding = Anatomy(tissues, labels, SPACING_MM).yielding
+    assert yielding[:10].all() and yielding[22:30].all()
+    assert yielding[10:20, 20:].all() and not yielding[10:20, :20].any()
+    assert not yielding[20:22].any()  # bone
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_spleen_grows_before_the_left_kidney_and_not_behind_it(seed, healthy):
+    grown = (splenomegaly(healthy, Rng(seed)).labels == SPLEEN) & (healthy.labels != SPLEEN)
+    kidney = healthy.organ(LEFT).voxels
+    middle, front = kidney[:, 0].double().mean().ceil().int() + 1, kidney[:, 1].max()
+    assert grown.any() and not grown[middle:, : front + 1].any()
