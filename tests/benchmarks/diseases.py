@@ -62,13 +62,14 @@ def main() -> None:
     parser.add_argument("--cases", required=True, help="names, commas between")
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--diseases", default=",".join(("none", *DISEASES)), help="names, commas between")
     arguments = parser.parse_args()
     tune_process()
     models = [load_model(name, "cpu") for name in arguments.model or [None]]
     wanted = arguments.cases.split(",")
     cases = [case for folder in arguments.prepared for case in load_prepared(folder) if case.case in wanted]
     print("| disease | " + " | ".join(MAIN) + " |")
-    for disease in ("none", *DISEASES):
+    for disease in arguments.diseases.split(","):
         found: dict[str, list[list[float]]] = {}
         for case in cases:
             for seed in range(arguments.draws):
