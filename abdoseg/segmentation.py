@@ -142,7 +142,7 @@ def to_labelmap(maps: OrganMaps, onto: Volume, organs: Sequence[str]) -> tuple[L
 
 def tile_for(geometry: Geometry, model: Model, max_memory: int | None) -> int:
     """How many voxels a tile may have for a scan. Raises ResourceError when even the smallest does not fit."""
-    grid, models = network_grid(geometry, model.plan), len(model.ensemble) or 1
+    grid, models = network_grid(geometry, model.plan), len(model.parts)
     return largest_tile(geometry, grid, model.plan.patch, max_memory, precision_name(model), models)
 
 

@@ -28,7 +28,7 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
     from abdoseg.inference.resources import START_SECONDS, expected_bytes, expected_seconds
 
     model = load()
-    dtype, models = precision_name(model), len(model.ensemble) or 1
+    dtype, models = precision_name(model), len(model.parts)
     total_s, most_bytes, failed = START_SECONDS, 0, 0
     writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -31,7 +31,7 @@ def precision(model: Model) -> torch.dtype:
     ensemble is quantized where each of its models can be.
     """
     faster = model.device.type == "cpu" and _has("avx2") and not _has("amx_tile")
-    if faster and all(can_quantize(part.network, part.plan.activation_ranges) for part in model.ensemble or (model,)):
+    if faster and all(can_quantize(part.network, part.plan.activation_ranges) for part in model.parts):
         return torch.int8
     return fastest_float(model.device)
 
@@ -96,9 +96,8 @@ def fuse_model(
     model: Model, dtype: torch.dtype, size: Sequence[int], order: Sequence[int] | None = None
 ) -> FusedVNet | QuantizedVNet | FusedEnsemble | None:
     """A model's network, or those of its ensemble, fused as `fuse` does; None where one of them cannot be."""
-    parts = model.ensemble or (model,)
-    fused = [fuse(part.network, dtype, size, order, part.plan.activation_ranges) for part in parts]
+    fused = [fuse(part.network, dtype, size, order, part.plan.activation_ranges) for part in model.parts]
     ready = [network for network in fused if network is not None]
-    if len(ready) < len(parts):
+    if len(ready) < len(fused):
         return None
     return FusedEnsemble(ready) if model.ensemble else ready[0]

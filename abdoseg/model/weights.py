@@ -38,6 +38,11 @@ class Model:
     digest: str
     ensemble: tuple[Model, ...] = ()
 
+    @property
+    def parts(self) -> tuple[Model, ...]:
+        """The models of an ensemble, or this one."""
+        return self.ensemble or (self,)
+
 
 def network_config(description: dict[str, Any]) -> VNetConfig | SliceNetConfig:
     """The shape of the network that a plan's `network` describes; nothing is built. Raises ModelError."""
