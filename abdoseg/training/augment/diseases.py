@@ -21,7 +21,7 @@ from abdoseg.anatomy.tissues import LUMEN_TIERS, Phase, Tissue
 from abdoseg.training.augment.rng import Rng, host_to_device
 from abdoseg.training.augment.shapes import smooth_noise, uneven_ellipsoid
 from abdoseg.training.augment.tensor_filters import gaussian_blur
-from abdoseg.training.augment.tissue_maps import SCANNED, SCANNED_START_HU, SCANNED_STEP_HU
+from abdoseg.training.augment.tissue_maps import SCANNED, SCANNED_START_HU, SCANNED_STEP_HU, WALL, WALL_COUNT
 
 LIVER, RIGHT, LEFT, SPLEEN = (BY_NAME[organ].label for organ in MAIN)
 AORTA, CAVA = (BY_NAME[organ].label for organ in ("aorta", "inferior_vena_cava"))
@@ -30,7 +30,9 @@ MAIN_LABELS = (LIVER, SPLEEN, RIGHT, LEFT)
 MIN_VOXELS = 200  # of an organ in a patch; what is less is left as it is
 MAX_SPLEEN_ML = 3000.0
 MAX_CYST_MM = 75.0  # radius
+PLACES = 4  # that are tried for a cyst or a mass
 WALL_MM = 22.0  # skin, fat and muscle in front of the cavity, where a scan shows what is not labelled
+PUSHED_MM, FIRM_MM = 15.0, 8.0  # deviation of the blur that says how far off tissue is pushed, and stays
 Triple = tuple[float, float, float]
 
 
@@ -43,7 +45,7 @@ def _table(tissues: Sequence[int]) -> Tensor:
 
 _LUMENS = [lumen + tier for lumen in (Tissue.STOMACH_LUMEN, Tissue.SMALL_BOWEL_LUMEN, Tissue.COLON_LUMEN)
            for tier in range(LUMEN_TIERS)]  # fmt: skip
-# What gives way to an organ that grows, to a cyst or a mass. Vessels, bones, muscles and the body wall stay.
+# What gives way to a cyst or a mass. Vessels, bones, muscles and the body wall stay.
 _SOFT = _table([
     Tissue.GAP, Tissue.KIDNEY_SINUS, Tissue.BOWEL_WALL, Tissue.PANCREAS, Tissue.ADRENAL, Tissue.BILE,
     Tissue.GAS, *_LUMENS,
@@ -52,6 +54,11 @@ _SCANNED_FAT, _SCANNED_BONE = (SCANNED + (hu - SCANNED_START_HU) // SCANNED_STEP
 _FAT = _table([Tissue.GAP, *range(SCANNED, _SCANNED_FAT)])
 _SCANNED_SOFT = _table(range(_SCANNED_FAT, _SCANNED_BONE))
 _CHEST = _table([Tissue.LUNG, Tissue.GAP, *range(SCANNED, 256)])  # what gives way to a heart
+# What stays where it is when an organ grows.
+_FIRM = _table([
+    Tissue.AIR, Tissue.SKIN, Tissue.BONE_MARROW, Tissue.BONE_CORTEX, Tissue.CARTILAGE, Tissue.MUSCLE, Tissue.NERVE,
+    Tissue.ARTERY, Tissue.VEIN, *range(WALL, WALL + WALL_COUNT),
+])  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +104,7 @@ class Anatomy:
 
     @cached_property
     def yielding(self) -> Tensor:
-        """(I, J, K) bool: what gives way to an organ that grows, to a cyst or a mass.
+        """(I, J, K) bool: what gives way to a cyst or a mass.
 
         Where a scan shows what is not labelled, that is fat, and soft tissue in front of the great vessels, where it
         is bowel; behind them, and where a patch shows none of them, it may be muscle.
@@ -162,7 +169,7 @@ def atrophic_kidney(anatomy: Anatomy, rng: Rng) -> Anatomy:
     """One kidney or both shrunken to 5 to 60 percent of their volume, fat around them."""
     base = rng.uniform(0.4, 0.8)
     for kidney in _one_or_all(anatomy, KIDNEYS, 0.6, rng):
-        anatomy = _resized(anatomy, kidney, _factors(base, rng), kidney.at((0.5, 0.5, 0.5)), Tissue.FAT)
+        anatomy = _shrunken(anatomy, kidney, _factors(base, rng), Tissue.FAT)
     return anatomy
 
 
@@ -210,7 +217,7 @@ def cirrhosis(anatomy: Anatomy, rng: Rng) -> Anatomy:
         return anatomy
     if (spleen := anatomy.organ(SPLEEN)) and rng.bernoulli(0.6):
         anatomy = _enlarged_spleen(anatomy, spleen, rng.uniform(1.1, 1.5), rng)
-    anatomy = _resized(anatomy, liver, _factors(rng.uniform(0.78, 0.98), rng), liver.at((0.5, 0.5, 0.5)), Tissue.WATER)
+    anatomy = _shrunken(anatomy, liver, _factors(rng.uniform(0.78, 0.98), rng), Tissue.WATER)
     mask = anatomy.labels == LIVER
     nodules = smooth_noise(mask.shape, anatomy.spacing_mm, rng.uniform(9.0, 20.0), rng)
     depth = _depth(mask, anatomy.spacing_mm)
@@ -317,44 +324,73 @@ def _factors(base: float, rng: Rng) -> Triple:
 
 def _grown(anatomy: Anatomy, kidney: Organ, base: float, rng: Rng) -> Anatomy:
     """A larger kidney; the muscles behind it stay where they are."""
-    return _resized(anatomy, kidney, _factors(base, rng), kidney.at((0.5, 0.15, 0.6)), Tissue.FAT)
+    return _enlarged(anatomy, kidney, _factors(base, rng), kidney.at((0.5, 0.15, 0.6)))
 
 
 def _enlarged_spleen(anatomy: Anatomy, spleen: Organ, base: float, rng: Rng) -> Anatomy:
-    """A larger spleen; its outer, posterior and upper side stays where it is, at the ribs and the diaphragm."""
+    """A larger spleen; its outer, posterior and upper side stays where it is, at the ribs and the diaphragm.
+
+    It grows before the left kidney, not behind it, and as far as the midline.
+    """
     base = min(base, (MAX_SPLEEN_ML / (len(spleen.voxels) * anatomy.voxel_ml)) ** (1 / 3) / 1.08)
-    factors = _factors(max(1.0, base), rng)
-    room = anatomy.yielding.clone()
-    if (kidney := anatomy.organ(LEFT)) is not None:  # a spleen grows before the kidney, not behind it to the spine
-        i, j, _ = kidney.at((0.5, 1.0, 0.5))
-        room[int(i) :, : int(j) + 1] = False
-    return _resized(anatomy, spleen, factors, spleen.at((0.05, 0.2, 0.8)), Tissue.FAT, room)
+    closed = torch.zeros_like(anatomy.labels, dtype=torch.bool)
+    if (kidney := anatomy.organ(LEFT)) is not None:
+        i, j, k = kidney.at((0.5, 1.0, 1.0))
+        closed[int(i) :, : int(j) + 1, : int(k) + 1] = True
+    if (aorta := anatomy.organ(AORTA)) is not None:
+        closed[aorta.high[0] :] = True
+    return _enlarged(anatomy, spleen, _factors(max(1.0, base), rng), spleen.at((0.0, 0.0, 0.8)), closed)
 
 
-def _resized(
-    anatomy: Anatomy, organ: Organ, factors: Triple, fixed: Triple, filling: Tissue, room: Tensor | None = None
-) -> Anatomy:
-    """An organ scaled along the axes about a fixed point: what it leaves is filled, it grows into what yields.
+def _enlarged(anatomy: Anatomy, organ: Organ, factors: Triple, fixed: Triple, closed: Tensor | None = None) -> Anatomy:
+    """An organ scaled about a fixed point, its neighbours pushed aside and squeezed.
 
-    room: (I, J, K) bool, where it may grow; all that yields if not given.
+    The wall, bones, muscles, great vessels and the other main organs but the liver stay, and so does what is closed,
+    (I, J, K) bool: near them nothing moves.
     """
     old = organ.with_sinus(anatomy)
-    rows, inside = [], torch.ones((), dtype=torch.bool, device=old.device)
+    new = _scaled(old, factors, fixed)
+    firm = anatomy.are(_FIRM) | ~anatomy.cavity
+    if closed is not None:
+        firm |= closed & ~old
+    for label in {*KIDNEYS, SPLEEN} - {organ.label}:
+        firm |= anatomy.labels == label
+    follows = (2.0 * _blurred(new, PUSHED_MM, anatomy)).clamp(max=1.0)
+    follows *= (1.0 - 2.5 * _blurred(firm, FIRM_MM, anatomy)).clamp(min=0.0)
+    source = torch.zeros((), dtype=torch.int64, device=old.device)
     for axis, (n, factor, at) in enumerate(zip(old.shape, factors, fixed, strict=True)):
-        source = torch.round(at + (torch.arange(n, device=old.device) - at) / factor).long()
-        inside = inside & ((source >= 0) & (source < n)).view([-1 if a == axis else 1 for a in range(3)])
-        rows.append(source.clamp(0, n - 1))
+        here = torch.arange(n, device=old.device).view([-1 if a == axis else 1 for a in range(3)])
+        source = source * n + torch.round(here - (1.0 - 1.0 / factor) * (here - at) * follows).long().clamp(0, n - 1)
+    stays = firm | firm.take(source)  # nor is any of it drawn along
+    return replace(
+        anatomy, tissues=torch.where(stays, anatomy.tissues, anatomy.tissues.take(source)),
+        labels=torch.where(stays, anatomy.labels, anatomy.labels.take(source)),
+    )  # fmt: skip
 
-    def scaled(values: Tensor) -> Tensor:
-        return values.index_select(0, rows[0]).index_select(1, rows[1]).index_select(2, rows[2])
 
-    new = scaled(old) & inside & (old | (anatomy.yielding if room is None else room))
+def _shrunken(anatomy: Anatomy, organ: Organ, factors: Triple, filling: Tissue) -> Anatomy:
+    """An organ scaled down about its middle; what it leaves is filled."""
+    old, middle = organ.with_sinus(anatomy), organ.at((0.5, 0.5, 0.5))
+    new = _scaled(old, factors, middle) & old
     emptied = anatomy.filled(old & ~new, filling)
     return replace(
         emptied,
-        tissues=torch.where(new, scaled(anatomy.tissues), emptied.tissues),
-        labels=torch.where(new, scaled(anatomy.labels), emptied.labels),
+        tissues=torch.where(new, _scaled(anatomy.tissues, factors, middle), emptied.tissues),
+        labels=torch.where(new, _scaled(anatomy.labels, factors, middle), emptied.labels),
     )
+
+
+def _scaled(values: Tensor, factors: Triple, fixed: Triple) -> Tensor:
+    """Values (I, J, K) scaled along the axes about a fixed point, by nearest neighbour; zeros from beyond the patch."""
+    for axis, (n, factor, at) in enumerate(zip(values.shape, factors, fixed, strict=True)):
+        source = torch.round(at + (torch.arange(n, device=values.device) - at) / factor).long()
+        inside = ((source >= 0) & (source < n)).view([-1 if a == axis else 1 for a in range(3)])
+        values = values.index_select(axis, source.clamp(0, n - 1)) * inside
+    return values
+
+
+def _blurred(mask: Tensor, sigma_mm: float, anatomy: Anatomy) -> Tensor:
+    return gaussian_blur(mask.float(), [sigma_mm / step for step in anatomy.spacing_mm])
 
 
 def _removed(anatomy: Anatomy, organ: Organ) -> Anatomy:
@@ -364,25 +400,41 @@ def _removed(anatomy: Anatomy, organ: Organ) -> Anatomy:
 def _with_blob(
     anatomy: Anatomy, organ: Organ, radius_mm: float, tissue: Tissue, label: int, rng: Rng, core: float = 0.0
 ) -> Anatomy:
-    """A cyst (label of the organ) or a mass (label 0) at an organ's surface; soft tissue and, for a cyst, the organ
-    give way. core: the part of the radius within which a mass is necrotic."""
+    """A cyst (label of the organ) at an organ's surface or below it, or a mass (label 0) beside it.
+
+    Of PLACES that are drawn it takes the one with the most room: soft tissue gives way, and to a cyst the organ.
+    core: the part of the radius within which a mass is necrotic.
+    """
+    gives_way = anatomy.yielding | ((anatomy.labels == label) & bool(label))
+    places = []
+    for _ in range(PLACES):
+        depth_mm = radius_mm * (rng.uniform(-0.5, 1.0) if label else -0.9)
+        centre = _below_surface(anatomy, organ, depth_mm, rng)
+        box, distance = uneven_ellipsoid(
+            anatomy.labels.shape, centre, radius_mm, anatomy.spacing_mm, rng, (0.01, 0.05 if label else 0.15)
+        )
+        places.append(torch.full_like(anatomy.labels, math.inf, dtype=torch.float32))
+        places[-1][box] = distance
+    distances = torch.stack(places)
+    room = ((distances < 1) & gives_way).flatten(1).sum(dim=1)
+    distance = distances.index_select(0, room.argmax()[None])[0]
+    blob = (distance < 1) & gives_way
+    return anatomy.filled(blob, tissue, label).filled(blob & (distance < core), Tissue.WATER, label)
+
+
+def _below_surface(anatomy: Anatomy, organ: Organ, depth_mm: float, rng: Rng) -> list[int]:
+    """A voxel so far below the surface of an organ, or above it where negative, on a ray from within to the front."""
     start = organ.voxels[rng.integers(len(organ.voxels))]
-    away = rng.normals(3) * radius_mm * (0.5 if label else 0.9) / torch.tensor(anatomy.spacing_mm)
-    away[1].abs_()  # in front there is room
-    centre = [
-        min(max(round(at), 0), n - 1) for at, n in zip((start + away).tolist(), anatomy.labels.shape, strict=True)
-    ]
-    box, distance = uneven_ellipsoid(
-        anatomy.labels.shape, centre, radius_mm, anatomy.spacing_mm, rng, (0.01, 0.05 if label else 0.15)
-    )
-    gives_way = anatomy.yielding[box]
-    if label:
-        gives_way = gives_way | (anatomy.labels[box] == label)
-    blob = torch.zeros_like(anatomy.labels, dtype=torch.bool)
-    blob[box] = (distance < 1) & gives_way
-    anatomy = anatomy.filled(blob, tissue, label)
-    blob[box] &= distance < core
-    return anatomy.filled(blob, Tissue.WATER, label)
+    direction = rng.normals(3)
+    direction = direction / direction.norm()
+    direction[1].abs_()  # in front there is room
+    high = torch.tensor(anatomy.labels.shape) - 1
+    ray_mm = torch.arange(0.0, 400.0, min(anatomy.spacing_mm))
+    step = direction / torch.tensor(anatomy.spacing_mm)  # voxels per mm
+    i, j, k = torch.round(start + ray_mm[:, None] * step).long().clamp(torch.zeros(3).long(), high).unbind(dim=1)
+    surface_mm = float(ray_mm[(anatomy.on_host[i, j, k] == organ.label).nonzero().amax()])
+    centre = torch.round(start + (surface_mm - depth_mm) * step).long()
+    return [int(at) for at in centre.clamp(torch.zeros(3).long(), high)]
 
 
 def _is_main(labels: Tensor) -> Tensor:

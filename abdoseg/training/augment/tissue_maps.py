@@ -21,6 +21,7 @@ from abdoseg.anatomy.tissues import LUMEN_TIERS, Tissue
 
 WALL, WALL_COUNT, WALL_STEP_MM, WALL_START_MM = 64, 64, 2.0, -16.0
 SCANNED, SCANNED_COUNT, SCANNED_STEP_HU, SCANNED_START_HU = 128, 51, 8, -128
+VERSION = 2  # to be raised when the same labels give another map, so that caches are filled anew
 
 Map = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -146,11 +147,9 @@ def _tier(lumen: Mask) -> npt.NDArray[np.uint8]:
 
 
 def _add_sinus(tissues: Map, kidneys: Mask, spacing_mm: Sequence[float]) -> None:
-    """The sinus of each kidney: its hollow, where no other tissue is known."""
+    """The sinus of each kidney, fat, vessels and pelvis alike: its hollow, where no label says what it is."""
     hollow = _closed(kidneys, 12.0, spacing_mm) & ~kidneys
-    enhanced = tissues >= SCANNED + (60 - SCANNED_START_HU) // SCANNED_STEP_HU  # vessels, or urine with contrast
-    unknown = (tissues == Tissue.GAP) | enhanced
-    tissues[hollow & unknown] = Tissue.KIDNEY_SINUS
+    tissues[hollow & ((tissues == Tissue.GAP) | (tissues >= SCANNED))] = Tissue.KIDNEY_SINUS
 
 
 def _closed(mask: Mask, radius_mm: float, spacing_mm: Sequence[float]) -> Mask:

@@ -16,6 +16,7 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import AbdosegError, DatasetError
 from abdoseg.image.volume import labels_in
 from abdoseg.model.plan import members
+from abdoseg.training.augment import tissue_maps
 from abdoseg.training.data.cache import MANIFEST, Cache, CaseSource, PreparedCase, load_prepared, prepare_cases
 from abdoseg.training.data.datasets import Dataset, DatasetCase, read_dataset
 from abdoseg.training.data.layouts import ORGAN_NAMES
@@ -212,7 +213,8 @@ def _prepared_grids(root: Path) -> list[str]:
 
 
 def _stamp(case: DatasetCase, grid: str, with_tissues: bool, realign: bool) -> str:
-    return f"{case.stamp()}-{grid}{'-tissues' if with_tissues and case.image else ''}{'-realigned' if realign else ''}"
+    tissues = f"-tissues{tissue_maps.VERSION}" if with_tissues or not case.image else ""
+    return f"{case.stamp()}-{grid}{tissues}{'-realigned' if realign else ''}"
 
 
 def _limit_annotated(prepared: Sequence[PreparedCase], declared: set[str]) -> list[PreparedCase]:
