@@ -323,7 +323,8 @@ _ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
      lambda v: _are(2, v, lambda n: _is_number(n, -math.inf)) and v[0] < v[1]),
     (("schedule",), "cosine, poly or constant", lambda v: v in ("cosine", "poly", "constant")),
     (("optimiser",), "adamw, adam or sgd", lambda v: v in ("adamw", "adam", "sgd")),
-    (("organs", "output_organs"), "a list of names", lambda v: bool(v) and all(isinstance(n, str) for n in v)),
+    (("organs", "output_organs"), "a list of names",
+     lambda v: isinstance(v, tuple) and bool(v) and all(isinstance(n, str) for n in v)),
 )  # fmt: skip
 
 
@@ -333,6 +334,11 @@ def check_recipe(recipe: TrainingConfig) -> None:
         for name in names:
             if not holds(value := getattr(recipe, name)):
                 raise UsageError(f"{recipe.recipe}: {name} is {value!r}, but must be {allowed}")
+    if recipe.class_weights and len(recipe.class_weights) != len(recipe.organs) + 1:
+        raise UsageError(
+            f"{recipe.recipe}: class_weights are {len(recipe.class_weights)} numbers, but must be "
+            f"{len(recipe.organs) + 1}: of the background and of each of its organs"
+        )
     build_network(recipe.plan().network)
     if any(n % multiple for n, multiple in zip(recipe.patch, recipe.multiples, strict=True)):
         size, wanted = (" x ".join(map(str, numbers)) for numbers in (recipe.patch, recipe.multiples))
@@ -349,6 +355,8 @@ def from_json(text: str) -> TrainingConfig:
     unknown = set(values) - {f.name for f in fields(TrainingConfig)}
     if unknown:
         raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
+    if "organs" in values:
+        base = base.for_organs(_tuples(values["organs"]))
     if "augmentation" in values:
         values["augmentation"] = replace(base.augmentation, **_tuples(values["augmentation"]))
     return replace(base, **_tuples(values))

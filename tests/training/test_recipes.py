@@ -85,6 +85,8 @@ def test_a_patch_that_the_network_cannot_halve_is_reported():
         ("loss_weights", [1, 2], "must be three numbers, 0 or more"),
         ("schedule", "step", "must be cosine, poly or constant"),
         ("window_hu", [300, -100], "two numbers, the lower first"),
+        ("organs", "liver", "organs is 'liver', but must be a list of names"),
+        ("class_weights", [0, 1, 1], "class_weights are 3 numbers, but must be 5: of the background"),
     ],
 )
 def test_a_value_that_cannot_be_is_reported_with_what_may(field, value, message, tmp_path):
@@ -188,6 +190,14 @@ def test_a_file_that_is_no_recipe_is_refused(text, tmp_path):
     path.write_text(text)
     with pytest.raises(UsageError, match="no recipe"):
         find_recipe(path)
+
+
+def test_a_file_that_states_its_organs_alone_writes_those(tmp_path):
+    (tmp_path / "few.json").write_text('{"recipe": "organs", "organs": ["liver", "pancreas", "liver_tumour"]}')
+    recipe = find_recipe(tmp_path / "few.json")
+    assert (recipe.output_organs, recipe.class_weights) == (("liver", "liver_tumour"), None)
+    (tmp_path / "other.json").write_text('{"organs": ["pancreas"]}')
+    assert find_recipe(tmp_path / "other.json").output_organs == ("pancreas",)
 
 
 def test_an_unknown_recipe_is_reported_with_the_known_ones():
