@@ -35,7 +35,8 @@ from abdoseg.rendering import WINDOWS, SliceStyle
 from abdoseg.rendering.captions import DIM, GROUND, INK, font
 from abdoseg.rendering.rasterizer import make_scene, render
 from abdoseg.rendering.slices import ACROSS, draw_slice, fit_view, title_of, windowed
-from abdoseg.training.augment.diseases import DISEASES, Anatomy
+from abdoseg.training.augment.diseases import DISEASES
+from abdoseg.training.augment.patch_anatomy import Anatomy
 from abdoseg.training.augment.rng import Rng
 from abdoseg.training.augment.synthesis import synthesize_ct
 from abdoseg.training.augment.tumours import add_tumours

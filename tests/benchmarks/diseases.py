@@ -24,7 +24,8 @@ from abdoseg.image.volume import Geometry, Stored, Volume
 from abdoseg.metrics import dice
 from abdoseg.model.weights import Model, load_model
 from abdoseg.segmentation import segment
-from abdoseg.training.augment.diseases import DISEASES, Anatomy
+from abdoseg.training.augment.diseases import DISEASES
+from abdoseg.training.augment.patch_anatomy import Anatomy
 from abdoseg.training.augment.rng import Rng
 from abdoseg.training.augment.synthesis import synthesize_ct
 from abdoseg.training.data.cache import PreparedCase, load_prepared

@@ -12,7 +12,8 @@ from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.volume import Geometry
 from abdoseg.phantom import phantom_tissues
 from abdoseg.quality.odd_parts import find_fluid, find_mass, odd_parts
-from abdoseg.training.augment.diseases import Anatomy, hydronephrosis, mottled_spleen, nephrectomy, outside_mass
+from abdoseg.training.augment.diseases import hydronephrosis, mottled_spleen, nephrectomy, outside_mass
+from abdoseg.training.augment.patch_anatomy import Anatomy
 from abdoseg.training.augment.rng import Rng
 
 GRID = Geometry((96, 96, 96), np.diag([1.5, 1.5, 1.5, 1.0]))

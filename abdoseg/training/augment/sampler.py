@@ -15,7 +15,8 @@ from abdoseg.anatomy.organs import BY_NAME, LESIONS, MIRRORED, host_of
 from abdoseg.errors import DatasetError
 from abdoseg.model.plan import members
 from abdoseg.training.augment import transforms
-from abdoseg.training.augment.diseases import Anatomy, add_disease
+from abdoseg.training.augment.diseases import add_disease
+from abdoseg.training.augment.patch_anatomy import Anatomy
 from abdoseg.training.augment.rng import CPU, Rng, host_to_device
 from abdoseg.training.augment.synthesis import synthesize_ct
 from abdoseg.training.augment.tumours import add_tumours

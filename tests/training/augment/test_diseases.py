@@ -10,13 +10,7 @@ from abdoseg.anatomy.tissues import Tissue
 from abdoseg.phantom import phantom_tissues
 from abdoseg.training.augment import diseases, rng
 from abdoseg.training.augment.diseases import (
-    AORTA,
     DISEASES,
-    KIDNEYS,
-    LEFT,
-    LIVER,
-    SPLEEN,
-    Anatomy,
     add_disease,
     arterial_heart,
     atrophic_kidney,
@@ -30,6 +24,8 @@ from abdoseg.training.augment.diseases import (
     splenectomy,
     splenomegaly,
 )
+from abdoseg.training.augment.organ_changes import depth_mm
+from abdoseg.training.augment.patch_anatomy import AORTA, KIDNEYS, LEFT, LIVER, SPLEEN, Anatomy
 from abdoseg.training.augment.rng import Rng
 from abdoseg.training.augment.tissue_maps import SCANNED, SCANNED_START_HU, SCANNED_STEP_HU
 
@@ -197,7 +193,7 @@ def test_diseases_are_drawn_by_their_weights(healthy, monkeypatch):
 def test_the_depth_below_a_plane_is_its_distance():
     mask = torch.zeros(40, 30, 24, dtype=torch.bool)
     mask[20:] = True  # its surface lies at 19.5 voxels of 2 mm
-    depth = diseases._depth(mask, (2.0, 2.0, 3.0))[:, 15, 12]
+    depth = depth_mm(mask, (2.0, 2.0, 3.0))[:, 15, 12]
     np.testing.assert_allclose(depth[16:24], 2.0 * (torch.arange(16, 24) - 19.5), atol=0.3)
 
 
