@@ -21,7 +21,8 @@ import numpy as np
 
 from abdoseg.anatomy.label_schemes import Scheme
 from abdoseg.anatomy.organs import LESION
-from abdoseg.batch import BatchOptions, ScanCase, write_case
+from abdoseg.batch import BatchOptions, write_case
+from abdoseg.cohort.scan_cases import ScanCase
 from abdoseg.cohort.time_points import open_time_point, pair_cases
 from abdoseg.errors import UsageError
 from abdoseg.evaluation.evaluate import Evaluation, ReadOptions

@@ -14,7 +14,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from abdoseg.batch import RELEASE_EVERY, BatchOptions, CaseResult, Export, ScanCase, run
+from abdoseg.batch import RELEASE_EVERY, BatchOptions, CaseResult, Export, run
+from abdoseg.cohort.scan_cases import ScanCase
 from abdoseg.errors import ResourceError, UsageError
 from abdoseg.runtime.files import remove_leftovers
 from abdoseg.runtime.memory import release_freed_memory

@@ -10,7 +10,8 @@ import pytest
 import torch
 from phantom_balls import WITH_TUMOUR, model, scan
 
-from abdoseg.batch import BatchOptions, ScanCase, check_outputs, plan_cases, run, sharded
+from abdoseg.batch import BatchOptions, check_outputs, run
+from abdoseg.cohort.scan_cases import ScanCase, plan_cases, sharded
 from abdoseg.errors import ModelError, OutputError, ScanError, UsageError
 from abdoseg.io import read_labels, read_scan, write_nifti
 from abdoseg.runtime.ledger import Ledger

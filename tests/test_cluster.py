@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 from phantom_balls import model, scan
 
-from abdoseg.batch import plan_cases, run
+from abdoseg.batch import run
 from abdoseg.cli import commands
 from abdoseg.cluster import run_on_cluster
+from abdoseg.cohort.scan_cases import plan_cases
 from abdoseg.errors import ResourceError, ScanError, UsageError
 from abdoseg.io import write_nifti
 

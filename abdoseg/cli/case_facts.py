@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from abdoseg.batch import CaseResult, ScanCase
+    from abdoseg.batch import CaseResult
+    from abdoseg.cohort.scan_cases import ScanCase
 
 
 def case_facts(result: CaseResult) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def demo(
     """  # fmt: skip
     from dataclasses import replace
 
-    from abdoseg.batch import BatchOptions, check_outputs, plan_cases, run
+    from abdoseg.batch import BatchOptions, check_outputs, run
+    from abdoseg.cohort.scan_cases import plan_cases
     from abdoseg.io import read_labels, write_nifti
     from abdoseg.metrics import dice
     from abdoseg.phantom import phantom

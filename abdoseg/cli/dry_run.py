@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from abdoseg.cli.console import Talk, duration
 
 if TYPE_CHECKING:
-    from abdoseg.batch import ScanCase
+    from abdoseg.cohort.scan_cases import ScanCase
     from abdoseg.model.weights import Model
 
 COLUMNS = ("path", "case", "series", "member", "shape", "seconds", "gb")

@@ -17,7 +17,8 @@ from abdoseg.errors import OvertakenError, UsageError
 from abdoseg.runtime.ledger import Ledger, relative
 
 if TYPE_CHECKING:
-    from abdoseg.batch import CaseResult, ScanCase
+    from abdoseg.batch import CaseResult
+    from abdoseg.cohort.scan_cases import ScanCase
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from abdoseg.exporters import EXPORTERS
 from abdoseg.runtime.progress import silent
 
 if TYPE_CHECKING:
-    from abdoseg.batch import CaseResult, Export, ScanCase
+    from abdoseg.batch import CaseResult, Export
+    from abdoseg.cohort.scan_cases import ScanCase
     from abdoseg.image.volume import Volume
     from abdoseg.segmentation import Segmentation
 
@@ -173,7 +174,8 @@ def segment(given: SegmentOptions) -> int:
         abdoseg segment scan.nii.gz -o liver.nii.gz --organs liver
         abdoseg segment scan.nii.gz -o out/ --tumour
     """  # fmt: skip
-    from abdoseg.batch import BatchOptions, check_outputs, plan_cases, run, sharded
+    from abdoseg.batch import BatchOptions, check_outputs, run
+    from abdoseg.cohort.scan_cases import plan_cases, sharded
     from abdoseg.runtime.files import ensure_writable
     from abdoseg.runtime.ledger import Ledger
 

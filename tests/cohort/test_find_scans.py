@@ -10,8 +10,8 @@ import phantom_balls
 import pytest
 from phantom_dicom import AXIAL, body, write_series
 
-from abdoseg.batch import plan_cases
 from abdoseg.cohort.find_scans import FoundScan, find_scans, read_grid, without_duplicates
+from abdoseg.cohort.scan_cases import plan_cases
 from abdoseg.errors import ScanError
 from abdoseg.io import read_scan, write_nifti
 from abdoseg.io.archive import Entry
