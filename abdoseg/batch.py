@@ -20,7 +20,7 @@ from abdoseg.anatomy.label_schemes import numbers_in
 from abdoseg.cohort.scan_cases import ScanCase
 from abdoseg.errors import AbdosegError, OutputError, OvertakenError, ResourceError, UsageError
 from abdoseg.image.lesions import write_lesions
-from abdoseg.image.volume import Geometry, Labelmap, Volume
+from abdoseg.image.volume import Labelmap, Stored, Volume
 from abdoseg.image.volumetry import write_volumes
 from abdoseg.io import write_nifti
 from abdoseg.io.image_file import GridCheck, accept_any_grid
@@ -157,9 +157,9 @@ def _grid_check(case: ScanCase, model: Model | None, options: BatchOptions) -> G
         return accept_any_grid
     from abdoseg.segmentation import tile_for
 
-    def check(geometry: Geometry) -> None:
+    def check(stored: Stored) -> None:
         try:
-            tile_for(geometry, model, options.max_memory)
+            tile_for(stored.geometry, model, options.max_memory)
         except ResourceError as error:
             raise ResourceError(f"{case.scan}: {error}") from error
 

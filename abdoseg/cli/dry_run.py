@@ -21,7 +21,6 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
 
     A case whose grid cannot be read has no shape, and its error is said; voxels are not read.
     """
-    from abdoseg.cohort.find_scans import read_grid
     from abdoseg.errors import AbdosegError, ScanError
     from abdoseg.inference.backend import precision_name
     from abdoseg.inference.network_grid import network_grid
@@ -35,7 +34,7 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
     for case in talk.track(cases, "looking"):
         shape, needs = "", ("", "")
         try:
-            geometry = read_grid(case.source, **reading)
+            geometry = case.source.grid(**reading).geometry
             grid = network_grid(geometry, model.plan)
             seconds = expected_seconds(geometry, grid, dtype, models) - START_SECONDS
             size = expected_bytes(geometry, grid, dtype, models=models)

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from abdoseg.errors import AbdosegError, ScanError
-from abdoseg.image.volume import Geometry, Volume
-from abdoseg.io import case_name, read_scan
-from abdoseg.io.archive import Entry, entries, extracted
+from abdoseg.io import case_name
+from abdoseg.io.archive import Entry, entries
+from abdoseg.io.scan_source import ScanSource
 from abdoseg.runtime.threads import cores
 from abdoseg.training.data.layouts import detect_layout
 
@@ -53,10 +53,10 @@ class FoundScan:
     series_uid: str | None = None
     case: str | None = None
 
-    def read(self, **reading: Any) -> Volume:
-        """The scan's volume. reading: further arguments of `read_scan`. Raises what that raises."""
-        with extracted(self.path, self.member) as path:
-            return read_scan(path, **reading | ({"series": self.series} if self.series else {}))
+    @property
+    def source(self) -> ScanSource:
+        """How it is read."""
+        return ScanSource(self.path, self.member, {"series": self.series} if self.series else {})
 
 
 def find_scans(path: Path, all_series: bool = False, skip: Path | None = None) -> list[FoundScan]:
@@ -114,7 +114,7 @@ def without_duplicates(scans: Sequence[FoundScan]) -> tuple[list[FoundScan], lis
     for number, scan in enumerate(scans):
         if scan.series_uid is None:
             with suppress(AbdosegError):  # what cannot be read will say why when it is its turn
-                geometry = read_grid(scan, assume_axes=True)
+                geometry = scan.source.grid(assume_axes=True).geometry
                 grids[(geometry.shape, geometry.affine.round(3).tobytes())].append(number)
     for numbers in grids.values():
         if len(numbers) > 1:
@@ -128,25 +128,6 @@ def without_duplicates(scans: Sequence[FoundScan]) -> tuple[list[FoundScan], lis
             repeated.append((scan, other))
     again = {id(scan) for scan, _ in repeated}
     return [scan for scan in scans if id(scan) not in again], repeated
-
-
-class _GridFoundError(Exception):
-    """Ends the reading of a scan when its grid is known."""
-
-    def __init__(self, geometry: Geometry) -> None:
-        self.geometry = geometry
-
-
-def read_grid(scan: FoundScan, **reading: Any) -> Geometry:
-    """The scan's grid, without reading its voxels. reading: further arguments of `read_scan`. Raises AbdosegError."""
-
-    def stop(geometry: Geometry) -> None:
-        raise _GridFoundError(geometry)
-
-    try:
-        return scan.read(check_grid=stop, **reading).geometry
-    except _GridFoundError as found:
-        return found.geometry
 
 
 def _walk(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[Path] | None]]:
@@ -346,5 +327,5 @@ def _folder(slices: Sequence[Slice]) -> PurePosixPath:
 def _voxel_digest(scan: FoundScan) -> str | None:
     """SHA-256 of the voxels in HU; None where they cannot be read."""
     with suppress(AbdosegError):
-        return hashlib.sha256(scan.read(assume_axes=True).voxels.tobytes(order="A")).hexdigest()
+        return hashlib.sha256(scan.source.read(assume_axes=True).voxels.tobytes(order="A")).hexdigest()
     return None

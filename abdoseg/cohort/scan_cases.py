@@ -12,6 +12,7 @@ from pathlib import Path
 from abdoseg.cohort.find_scans import FoundScan, find_scans, without_duplicates
 from abdoseg.errors import UsageError
 from abdoseg.io import case_name
+from abdoseg.io.scan_source import ScanSource
 
 LOG = logging.getLogger("abdoseg")
 NOT_OURS = (".mha", ".mhd", ".nrrd", ".nhdr", ".dcm", ".stl", ".csv", ".json")
@@ -33,9 +34,9 @@ class ScanCase:
     member: str | None = None
 
     @property
-    def source(self) -> FoundScan:
+    def source(self) -> ScanSource:
         """How the scan is read."""
-        return FoundScan(self.scan, self.scan, self.member, self.series)
+        return ScanSource(self.scan, self.member, {"series": self.series} if self.series else {})
 
     @classmethod
     def in_folder(cls, name: str, scan: Path, folder: Path) -> ScanCase:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,11 @@ from abdoseg.exporters import EXPORTERS, SCAN
 from abdoseg.exporters.job import ExportOptions, Job
 from abdoseg.image.volume import Labelmap, Stored, Volume
 from abdoseg.image.volumetry import boxes
-from abdoseg.io import read_labels, read_scan
-from abdoseg.io.archive import extracted
+from abdoseg.io import read_labels
 from abdoseg.io.dicom.label_objects import is_label_object
-from abdoseg.io.formats import format_of
 from abdoseg.io.labels import mask_of
-from abdoseg.io.read import read_grid
 from abdoseg.io.record import read_record, recorded_case, stated_scheme
+from abdoseg.io.scan_source import ScanSource
 
 logger = logging.getLogger("abdoseg")
 READING = ("series", "gaps", "assume_axes")  # arguments of `read_scan` by which a scan is found as it was read
@@ -43,30 +41,6 @@ class CaseFiles:
     truth_scheme: str = "abdoseg"
     reference: Path | None = None
     several: bool = False
-
-
-@dataclass(frozen=True)
-class ScanSource:
-    """A scan on disk and how it is read. member: the file in a zip. reading: further arguments of `read_scan`."""
-
-    path: Path
-    member: str | None = None
-    reading: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_dicom(self) -> bool:
-        """Whether DICOM outputs can lie on it."""
-        return self.member is None and format_of(self.path) == "DICOM"
-
-    def read(self) -> Volume:
-        """The scan's volume. Raises what `read_scan` raises."""
-        with extracted(self.path, self.member) as path:
-            return read_scan(path, **self.reading)
-
-    def grid(self) -> Stored:
-        """The scan's grid, by its headers. Raises what `read_scan` raises."""
-        with extracted(self.path, self.member) as path:
-            return read_grid(path, **self.reading)
 
 
 def case_of(path: Path) -> str:

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from abdoseg.image.hounsfield import AIR_HU
-from abdoseg.image.volume import Array, Geometry, Stored
+from abdoseg.image.volume import Array, Stored
 
-GridCheck = Callable[[Geometry], object]  # called before any voxel is read; raises when such a grid is not to be read
+GridCheck = Callable[[Stored], object]  # called before any voxel is read; raises when such a grid is not to be read
 
 
-def accept_any_grid(geometry: Geometry) -> None:
+def accept_any_grid(stored: Stored) -> None:
     """The GridCheck that accepts every grid."""
 
 

@@ -75,17 +75,23 @@ def with_checked_hu(name: str, volume: Volume) -> Volume:
     )
 
 
-def read_grid(path: Path, *, series: str | None = None, gaps: str = "auto", assume_axes: bool = False) -> Stored:
-    """The grid that `read_scan` reads a scan on; of NIfTI and DICOM the headers alone are read. Raises as it does."""
-    if not is_folder(path):
-        with open_decompressed(path) as file:
-            if detect_format(file) == "NIfTI":
-                return read_layout(file, assume_axes).stored
-    if image := read_image(path, assume_axes):
-        return image.stored
-    from abdoseg.io.dicom.reader import series_grid
+class _GridFoundError(Exception):
+    """Ends the reading of a scan when its grid is known."""
 
-    return series_grid(path, series=series, gaps=gaps)
+    def __init__(self, stored: Stored) -> None:
+        self.stored = stored
+
+
+def read_grid(path: Path, *, series: str | None = None, gaps: str = "auto", assume_axes: bool = False) -> Stored:
+    """The grid that `read_scan` reads a scan on, from its headers alone. Raises as it does."""
+
+    def stop(stored: Stored) -> None:
+        raise _GridFoundError(stored)
+
+    try:
+        return read_scan(path, series=series, gaps=gaps, assume_axes=assume_axes, check_grid=stop).stored
+    except _GridFoundError as found:
+        return found.stored
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,7 @@ def read_voxels(file: OpenedFile, header: TextHeader, name: str, check_grid: Gri
         raise ScanError(f"{file.path}: its axes and spacing are impossible: the geometry is damaged; convert it again")
     affine, _ = straightened(header.affine, header.shape)
     stored = Stored(Geometry(header.shape, affine))
-    check_grid(stored.geometry)
+    check_grid(stored)
     if header.data == file.path:
         raw = _read_array(header, file.stream, file.stored_bytes, file.is_gzip)
     else:

@@ -10,7 +10,7 @@ import phantom_balls
 import pytest
 from phantom_dicom import AXIAL, body, write_series
 
-from abdoseg.cohort.find_scans import FoundScan, find_scans, read_grid, without_duplicates
+from abdoseg.cohort.find_scans import FoundScan, find_scans, without_duplicates
 from abdoseg.cohort.scan_cases import plan_cases
 from abdoseg.errors import ScanError
 from abdoseg.io import read_scan, write_nifti
@@ -153,7 +153,7 @@ def test_zips_of_dicom_and_of_nifti_are_looked_into(tmp_path):
     assert [(case.name, case.member, case.series) for case in cases] == [
         ("dicom", None, None), ("two", "two.nii.gz", None), ("one", "x/one.nii.gz", None),
     ]  # fmt: skip
-    voxels = FoundScan(cases[2].scan, cases[2].scan, cases[2].member).read().voxels
+    voxels = FoundScan(cases[2].scan, cases[2].scan, cases[2].member).source.read().voxels
     np.testing.assert_array_equal(voxels, phantom_balls.scan()[0].voxels)
 
 
@@ -165,8 +165,8 @@ def test_what_cannot_be_looked_into_stands_for_itself(tmp_path):
     assert [scan.path.name for scan in found] == ["bad.nii.gz", "bad.zip", "good.nii.gz"]
     assert without_duplicates(found) == (found, [])
     with pytest.raises(ScanError, match=r"bad.nii.gz"):
-        read_grid(found[0])
-    assert read_grid(found[2]).shape == (80, 60, 40)
+        found[0].source.grid()
+    assert found[2].source.grid().geometry.shape == (80, 60, 40)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may enter any folder")
@@ -185,7 +185,7 @@ def test_a_damaged_member_of_a_zip_is_named_with_its_zip(tmp_path):
     path.write_bytes(data)
     for member, message in (("one.nii", "one.nii: damaged member"), ("two.nii", "holds no two.nii")):
         with pytest.raises(ScanError, match=f"f.zip: {message}"):
-            FoundScan(path, path, member).read()
+            FoundScan(path, path, member).source.read()
 
 
 def test_an_empty_folder_is_left_to_the_reader_to_refuse(tmp_path):
@@ -232,7 +232,7 @@ def test_a_link_that_leads_nowhere_is_a_case_that_fails(tmp_path):
     found = find_scans(tmp_path)
     assert [scan.path.name for scan in found] == ["good.nii.gz", "share"]
     with pytest.raises(ScanError, match=r"share: no such file or folder \(a link that leads nowhere\)"):
-        found[1].read()
+        found[1].source.read()
 
 
 def gone(path):
@@ -253,7 +253,7 @@ def test_a_share_that_goes_while_headers_are_read_costs_its_folders_alone(tmp_pa
     found = find_scans(tmp_path)
     assert [scan.path.relative_to(tmp_path).as_posix() for scan in found] == ["good.nii.gz", "local/p2", "share/p1"]
     with pytest.raises(ScanError, match=r"share/p1: IM\d+.dcm: cannot be read \(Stale file handle\)"):
-        found[2].read()
+        found[2].source.read()
 
 
 def test_a_folder_that_goes_after_it_was_listed_is_a_case_that_fails(tmp_path):

@@ -49,7 +49,7 @@ def read_dicom(
     check_decodable(path, chosen.slices)
     stack = stack_slices(f"{path}", chosen.slices, gaps, same_pixels, found.strangers(chosen))
     stored = _stored(stack)
-    check_grid(stored.geometry)
+    check_grid(stored)
     try:
         array, padding = _read_voxels(path, stack)
         sign_bits = 0

@@ -72,7 +72,7 @@ def read_nifti(file: OpenedFile, assume_axes: bool = False, check_grid: GridChec
         ResourceError: when memory is not enough.
     """
     layout = read_layout(file, assume_axes)
-    check_grid(layout.stored.geometry)
+    check_grid(layout.stored)
     with nullcontext(file) if layout.path == file.path else open_decompressed(layout.path) as data:
         [(_, raw)] = read_planes(layout, data, layout.shape[2])
     voxels, bad = apply_scale(raw, *layout.scale)
