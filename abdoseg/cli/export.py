@@ -166,8 +166,8 @@ def _tables(cohort: Mapping[str, Sequence[OrganVolume]], folder: Path, overwrite
     from abdoseg.exporters.volumes_table import write_long, write_wide
     from abdoseg.runtime.files import writing
 
-    made = {folder / "volumes_long.csv": write_long, folder / "volumes_wide.csv": write_wide}
-    for target, write in made.items():
-        with writing(target, overwrite) as temporary:
-            write(cohort, temporary)
-    return list(made)
+    long, wide = folder / "volumes_long.csv", folder / "volumes_wide.csv"
+    with writing(long, overwrite) as temporary_long, writing(wide, overwrite) as temporary_wide:
+        write_long(cohort, temporary_long)
+        write_wide(cohort, temporary_wide)
+    return [long, wide]
