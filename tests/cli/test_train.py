@@ -9,10 +9,13 @@ import threading
 from pathlib import Path
 
 import click
+import nibabel
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from abdoseg.anatomy.label_schemes import SCHEMES
 from abdoseg.anatomy.organs import MAIN
 from abdoseg.cli import commands
 from abdoseg.cli.param_types import auto_or_from, counts, duration
@@ -135,6 +138,17 @@ def test_validation_cases_may_be_named(here):
     assert json.loads((here / "run" / "split.json").read_text())["validate"] == ["case0", "case2"]
     with pytest.raises(DatasetError, match="no such validation case: case9"):
         run(*TRAIN, "--val-cases", "case9", "--overwrite", "-q")
+
+
+def test_an_organ_that_no_validation_case_shows_is_said(here):
+    path = here / "FLARE22" / "labels" / "case0.nii.gz"
+    image = nibabel.load(path)
+    labels = np.asarray(image.dataobj).copy()
+    labels[labels == {organ: number for number, organ in SCHEMES["flare22"].items()}["spleen"]] = 0
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine, image.header), path)
+    said = run(*TRAIN, "--val-cases", "case0").stderr
+    assert "no case that validates shows spleen: best.safetensors is chosen by the other organs" in said
+    assert "validates shows" not in run(*TRAIN, "--val-cases", "case1", "--overwrite").stderr
 
 
 def test_frozen_statistics_need_weights_to_take_them_from(here):

@@ -60,6 +60,11 @@ class TrainingData:
         """Case to patient, of the cases with an image: those that can validate."""
         return {p.case: self.patients[p.case] for p in self.cache.cases if p.has_image}
 
+    def shows(self, names: Sequence[str], channel: str) -> bool:
+        """Whether the labels of one of these cases hold an organ of a channel."""
+        cases = [self.cache.by_name[name] for name in names]
+        return not _organs_seen(cases).isdisjoint(members(channel))
+
 
 def collect_datasets(
     requests: Sequence[DatasetRequest],
