@@ -168,7 +168,7 @@ def test_a_dry_run_lists_what_would_be_done_as_a_list_that_segment_reads(path, t
 
 def test_an_output_that_exists_is_an_error_before_any_work(path, tmp_path, monkeypatch):
     run(path, "-o", tmp_path / "out")
-    monkeypatch.setattr("abdoseg.cohort.find_scans.read_scan", lambda *a, **k: pytest.fail("work was begun"))
+    monkeypatch.setattr("abdoseg.io.scan_source.read_scan", lambda *a, **k: pytest.fail("work was begun"))
     result = run(path, "-o", tmp_path / "out")
     assert isinstance(result.exception, OutputError)
     monkeypatch.undo()
@@ -177,7 +177,7 @@ def test_an_output_that_exists_is_an_error_before_any_work(path, tmp_path, monke
 def test_so_is_an_export_that_exists(path, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "scan_liver.stl").write_text("mine")
-    monkeypatch.setattr("abdoseg.cohort.find_scans.read_scan", lambda *a, **k: pytest.fail("work was begun"))
+    monkeypatch.setattr("abdoseg.io.scan_source.read_scan", lambda *a, **k: pytest.fail("work was begun"))
     result = run(path, "-o", tmp_path / "out", "--stl")
     assert isinstance(result.exception, OutputError)
     assert "scan_liver.stl" in str(result.exception)
