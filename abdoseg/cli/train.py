@@ -215,13 +215,13 @@ def _run(given: TrainOptions, where: torch.device, world: World, talk: Talk) -> 
     split = _split(kept, data, config, given)
     if not given.curve:
         talk.say(f"{len(split.train)} cases train, {len(split.validate)} validate ({split.how})")
-    if not split.validate and not given.curve:
-        talk.warn("no case validates: nothing will say how good the weights are, and the last ones are kept")
-    elif unjudged := [organ for organ in config.output_organs if not data.shows(split.validate, organ)]:
-        talk.warn(
-            f"no case that validates shows {', '.join(unjudged)}: best.safetensors is chosen by the other organs; "
-            "compare it with last.safetensors, or name other cases with --val-cases"
-        )
+        if not split.validate:
+            talk.warn("no case validates: nothing will say how good the weights are, and the last ones are kept")
+        elif unjudged := [organ for organ in config.output_organs if not data.shows(split.validate, organ)]:
+            talk.warn(
+                f"no case that validates shows {', '.join(unjudged)}: best.safetensors is chosen by the other organs; "
+                "compare it with last.safetensors, or name other cases with --val-cases"
+            )
     if given.dry_run:
         talk.say(f"validate: {', '.join(split.validate) or 'none'}")
         if world.leads:

@@ -56,7 +56,7 @@ class FoundScan:
     @property
     def source(self) -> ScanSource:
         """How it is read."""
-        return ScanSource(self.path, self.member, {"series": self.series} if self.series else {})
+        return ScanSource.one_of(self.path, self.member, self.series)
 
 
 def find_scans(path: Path, all_series: bool = False, skip: Path | None = None) -> list[FoundScan]:

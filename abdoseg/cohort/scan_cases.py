@@ -36,7 +36,7 @@ class ScanCase:
     @property
     def source(self) -> ScanSource:
         """How the scan is read."""
-        return ScanSource(self.scan, self.member, {"series": self.series} if self.series else {})
+        return ScanSource.one_of(self.scan, self.member, self.series)
 
     @classmethod
     def in_folder(cls, name: str, scan: Path, folder: Path) -> ScanCase:

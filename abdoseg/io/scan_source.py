@@ -21,6 +21,11 @@ class ScanSource:
     member: str | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def one_of(cls, path: Path, member: str | None, series: str | None) -> ScanSource:
+        """A scan of a path that may hold several, by its SeriesInstanceUID where that is given."""
+        return cls(path, member, {"series": series} if series else {})
+
     @property
     def is_dicom(self) -> bool:
         """Whether DICOM outputs can lie on it."""

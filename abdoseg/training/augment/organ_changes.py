@@ -38,8 +38,8 @@ def enlarged(anatomy: Anatomy, organ: Organ, factors: Triple, fixed: Triple, clo
         firm |= closed & ~old
     for label in {*KIDNEYS, SPLEEN} - {organ.label}:
         firm |= anatomy.labels == label
-    follows = (2.0 * _blurred(new, PUSHED_MM, anatomy)).clamp(max=1.0)
-    follows *= (1.0 - 2.5 * _blurred(firm, FIRM_MM, anatomy)).clamp(min=0.0)
+    follows = (2.0 * _blurred(new, PUSHED_MM, anatomy.spacing_mm)).clamp(max=1.0)
+    follows *= (1.0 - 2.5 * _blurred(firm, FIRM_MM, anatomy.spacing_mm)).clamp(min=0.0)
     source = torch.zeros((), dtype=torch.int64, device=old.device)
     for axis, (n, factor, at) in enumerate(zip(old.shape, factors, fixed, strict=True)):
         here = torch.arange(n, device=old.device).view([-1 if a == axis else 1 for a in range(3)])
@@ -99,8 +99,7 @@ def depth_mm(mask: Tensor, spacing_mm: Sequence[float]) -> Tensor:
     A blurred plane's value is the normal distribution's at its depth, so its quantile is the depth.
     """
     sigma_mm = 6.0
-    blurred = gaussian_blur(mask.float(), [sigma_mm / step for step in spacing_mm]).clamp(0.005, 0.995)
-    depth: Tensor = torch.special.ndtri(blurred) * sigma_mm
+    depth: Tensor = torch.special.ndtri(_blurred(mask, sigma_mm, spacing_mm).clamp(0.005, 0.995)) * sigma_mm
     return depth
 
 
@@ -113,8 +112,8 @@ def _scaled(values: Tensor, factors: Triple, fixed: Triple) -> Tensor:
     return values
 
 
-def _blurred(mask: Tensor, sigma_mm: float, anatomy: Anatomy) -> Tensor:
-    return gaussian_blur(mask.float(), [sigma_mm / step for step in anatomy.spacing_mm])
+def _blurred(mask: Tensor, sigma_mm: float, spacing_mm: Sequence[float]) -> Tensor:
+    return gaussian_blur(mask.float(), [sigma_mm / step for step in spacing_mm])
 
 
 def _below_surface(anatomy: Anatomy, organ: Organ, below_mm: float, rng: Rng) -> list[int]:
