@@ -14,11 +14,11 @@ from abdoseg.quality.evidence import Evidence
 
 POOR_DICE = 0.85
 REVIEW = 0.1  # probability of a poor Dice from which a person should look; its miss rate stands in the model card
-FEATURES = ("one", "doubt", "much_doubt", "least_sure", "displaced", "dropped")
+FEATURES = ("one", "doubt", "much_doubt", "least_sure", "displaced", "dropped", "unclaimed")
 # By `tests/benchmarks/confidence.py fit`, of samples by the weights with a liver tumour's channel: logistic regressions
 # of (Dice < .85), and of Dice.
-POOR_WEIGHTS = (-4.473, 2.684, 1.542, 0.981, 0.079, 0.357)
-DICE_WEIGHTS = (2.812, -0.760, -0.688, -0.163, -0.046, -0.163)
+POOR_WEIGHTS = (-4.591, 2.574, 1.514, 0.809, 0.194, 0.230, 0.918)
+DICE_WEIGHTS = (2.859, -0.728, -0.683, -0.127, -0.075, -0.123, -0.284)
 _USUAL_DOUBT = 0.05  # 1 less the mean probability of a whole organ in a good scan
 _MAX = 4.0  # that a feature may be, so that nothing is extrapolated far
 
@@ -54,8 +54,8 @@ def features(organ: str, evidence: Mapping[str, Evidence], dropped_ml: float) ->
 
     one: the intercept. doubt: logarithm of 1 less the mean probability, 0 for a usual organ. much_doubt: its square
     above 0. least_sure: that logarithm for the organ of the scan that is least sure. displaced: standard deviations
-    from where the other organs say that it lies. dropped: logarithm of what post-processing dropped, in tenths of what
-    is left.
+    from where the other organs say that it lies. dropped, unclaimed: logarithms of what post-processing dropped and of
+    tissue like it beyond its border, in tenths of what is left.
     """
     own = evidence[organ]
     doubt = _doubt(own)
@@ -67,7 +67,8 @@ def features(organ: str, evidence: Mapping[str, Evidence], dropped_ml: float) ->
         displaced = float(np.sqrt(np.square(off_mm / POSITION_SD_MM).mean()))
     least = max(_doubt(one) for other, one in evidence.items() if other in POSITION_MM)
     dropped = np.log1p(10 * dropped_ml / own.volume_ml)
-    return np.minimum([1.0, doubt, max(0.0, doubt) ** 2, least, displaced, dropped], _MAX)
+    unclaimed = np.log1p(10 * own.unclaimed_ml / own.volume_ml)
+    return np.minimum([1.0, doubt, max(0.0, doubt) ** 2, least, displaced, dropped, unclaimed], _MAX)
 
 
 def _doubt(evidence: Evidence) -> float:

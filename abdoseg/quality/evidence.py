@@ -9,9 +9,10 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.image.components import Box, Mask, interior, positive, positive_box
-from abdoseg.image.organ_maps import Margins, OrganMaps
-from abdoseg.image.volume import Geometry
+from abdoseg.anatomy.reference_ranges import POSITION_MM
+from abdoseg.image.components import Box, Mask, grown_mm, interior, positive, positive_box
+from abdoseg.image.organ_maps import OrganMaps
+from abdoseg.quality.unclaimed import REACH_MM, unclaimed_ml
 from abdoseg.runtime.threads import on_all_cores
 
 Points = npt.NDArray[np.float64]
@@ -24,7 +25,8 @@ class Evidence:
 
     confidence: mean probability over its voxels against the likeliest other organ. entropy: mean bits of that choice.
     hu: median. cut: it reaches the grid's border. points_mm: (N, 3) RAS, some APART_MM from each other. outer: (N,)
-    which of them are not enclosed by others.
+    which of them are not enclosed by others. unclaimed_ml: tissue like it beyond its border, see `unclaimed`; 0 for
+    organs without a reference position.
     """
 
     volume_ml: float
@@ -34,6 +36,7 @@ class Evidence:
     cut: bool
     points_mm: Points
     outer: Mask
+    unclaimed_ml: float = 0.0
 
     @property
     def centre_mm(self) -> Points:
@@ -43,18 +46,23 @@ class Evidence:
 def examine(maps: OrganMaps, image: npt.NDArray[np.float32]) -> dict[str, Evidence]:
     """The evidence for each organ that has a voxel. image: (I, J, K) HU on the maps' grid."""
     found: dict[str, Evidence] = {}
+    claimed = np.zeros(image.shape, bool, order="F")
+    for organ in maps.organs:
+        if box := maps.box(organ):
+            claimed[box] |= positive(maps.margin(organ)[box])
 
     def examine_one(n: int) -> None:
         organ = maps.organs[n]
         if box := maps.box(organ):
-            found[organ] = _evidence(maps.margin(organ), image, maps.grid, box)
+            found[organ] = _evidence(maps, organ, box, image, claimed)
 
     on_all_cores(examine_one, len(maps.organs))
     return {organ: found[organ] for organ in maps.organs if organ in found}
 
 
-def _evidence(margin: Margins, image: npt.NDArray[np.float32], grid: Geometry, within: Box) -> Evidence:
-    """The evidence for the organ of a margin (I, J, K) that is positive somewhere in a box."""
+def _evidence(maps: OrganMaps, organ: str, within: Box, image: npt.NDArray[np.float32], claimed: Mask) -> Evidence:
+    """The evidence for an organ that is somewhere in a box. claimed: (I, J, K) where any organ is."""
+    grid, margin = maps.grid, maps.margin(organ)
     box = positive_box(margin, within)
     assert box is not None
     mask = positive(margin[box])
@@ -66,6 +74,10 @@ def _evidence(margin: Margins, image: npt.NDArray[np.float32], grid: Geometry, w
     apart = mask[::i, ::j, ::k]
     if not apart.any():
         i, j, k, apart = 1, 1, 1, mask
+    beyond_ml = 0.0
+    if organ in POSITION_MM:
+        wide = grown_mm(box, REACH_MM, grid.spacing_mm, grid.shape)
+        beyond_ml = unclaimed_ml(positive(margin[wide]), claimed[wide], image[wide], grid)
     voxels = np.argwhere(apart) * (i, j, k) + [part.start for part in box]
     return Evidence(
         volume_ml=len(ahead) * grid.voxel_ml,
@@ -75,6 +87,7 @@ def _evidence(margin: Margins, image: npt.NDArray[np.float32], grid: Geometry, w
         cut=cut,
         points_mm=voxels @ grid.affine[:3, :3].T + grid.affine[:3, 3],
         outer=~interior(apart)[apart],
+        unclaimed_ml=beyond_ml,
     )
 
 

@@ -4,10 +4,11 @@
     python tests/benchmarks/confidence.py collect prepared/* -o samples/ [--model FILE] [--samples 250]
     python tests/benchmarks/confidence.py fit samples/ [--picture man/pictures/reliability.svg]
 
-A sample is a prepared case, turned, scaled and deformed, or a synthetic patient of its tissue map; then with one or two
-of CHANGES. `collect` keeps the network's answer before any post-processing; a second run goes on where the first was
-ended. `fit` post-processes it and prints the weights, and what they are worth in scans of patients that did not fit
-them: AUROC, a reliability table, and what a threshold for review misses and what it flags needlessly.
+A sample is a prepared case, turned, scaled and deformed, or a synthetic patient of its tissue map, every other with a
+painted disease; then with one or two of CHANGES. `collect` keeps the network's answer before any post-processing; a
+second run goes on where the first was ended. `fit` post-processes it and prints the weights, and what they are worth in
+scans of patients that did not fit them: AUROC, a reliability table, and what a threshold for review misses and what it
+flags needlessly.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch
 from scipy import ndimage
 from scipy.stats import rankdata
 
-from abdoseg.anatomy.organs import MAIN
+from abdoseg.anatomy.organs import BY_NAME, LESIONS, MAIN, host_of
 from abdoseg.cli.process import tune_process
 from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.volume import Geometry
@@ -36,6 +37,8 @@ from abdoseg.model.weights import Model, load_model
 from abdoseg.quality import examine, implausible
 from abdoseg.quality.confidence import POOR_DICE, features
 from abdoseg.rendering.charts import DataPoint, Series, line_chart, svg_file
+from abdoseg.training.augment.diseases import DISEASES
+from abdoseg.training.augment.patch_anatomy import Anatomy
 from abdoseg.training.augment.rng import Rng
 from abdoseg.training.augment.synthesis import synthesize_ct
 from abdoseg.training.augment.tensor_filters import gaussian_blur, thick_slices
@@ -52,6 +55,7 @@ Labels = npt.NDArray[np.uint8]
 Spacing = Sequence[float]
 DEFORMED = Augmentation(rotate_degrees=18.0, scale=(0.75, 1.3), stretch=0.08, elastic_mm=6.0)
 STOMACH = 13
+SYNTHETIC = 0.4  # of the samples of cases that have a tissue map
 AROUND_MM = 60.0  # of the scan that is kept above and below the organs
 HU_START, HU_STEP, MARGIN_STEPS = -200, 2, 8  # images and margins are kept in bytes
 
@@ -138,10 +142,21 @@ CHANGES: dict[str, Callable[[HU, Labels, Spacing, Rng], HU]] = {
 }  # fmt: skip
 
 
+def organ_labels(prepared: PreparedCase) -> Labels:
+    """(I, J, K) the case's labels; lesions are part of their organ."""
+    labels = np.array(prepared.array("labels"))
+    for lesion in LESIONS:
+        labels[labels == BY_NAME[lesion].label] = BY_NAME[host_of(lesion)].label
+    return labels
+
+
 def drawn(prepared: PreparedCase, seed: int) -> Sample:
-    """The sample of a number: the case deformed, or a synthetic patient, cut off in some, with some of CHANGES."""
+    """The sample of a number: the case deformed, or a synthetic patient, cut off in some, with some of CHANGES.
+
+    Half of the synthetic patients have a disease.
+    """
     rng = Rng(seed)
-    labels = prepared.array("labels")
+    labels = organ_labels(prepared)
     planes = np.flatnonzero(np.isin(labels, (1, 2, 3, 4)).any(axis=(0, 1)))
     around = round(AROUND_MM / prepared.spacing_mm[2])
     low, high = max(0, int(planes[0]) - around), min(labels.shape[2], int(planes[-1]) + 1 + around)
@@ -150,13 +165,16 @@ def drawn(prepared: PreparedCase, seed: int) -> Sample:
     coordinates, _ = random_coordinates(centre, shape, prepared.spacing_mm, DEFORMED, rng)
     region = PatchRegion.around(coordinates, labels.shape)
     truth = region.sample(labels, 0.0, nearest=True).numpy().astype(np.uint8)
-    synthetic = "tissues" in prepared.digests and (not prepared.has_image or rng.bernoulli(0.3))
-    if synthetic:
+    if "tissues" in prepared.digests and (not prepared.has_image or rng.bernoulli(SYNTHETIC)):
         tissues = region.sample(prepared.array("tissues"), 0.0, nearest=True).to(torch.uint8)
-        image = synthesize_ct(tissues, prepared.spacing_mm, rng).numpy()
+        anatomy, names = Anatomy(tissues, torch.from_numpy(truth), prepared.spacing_mm), ["synthetic"]
+        if rng.bernoulli(0.5):
+            disease = list(DISEASES)[rng.integers(len(DISEASES))]
+            anatomy, names = DISEASES[disease][1](anatomy, rng), [*names, disease]
+        truth = anatomy.labels.numpy()
+        image = synthesize_ct(anatomy.tissues, prepared.spacing_mm, rng, anatomy.phase).numpy()
     else:
-        image = region.sample(prepared.array("image"), -1000.0).numpy()
-    names = ["synthetic"] if synthetic else ["deformed"]
+        image, names = region.sample(prepared.array("image"), -1000.0).numpy(), ["deformed"]
     for name in [list(CHANGES)[n] for n in rng.permutation(len(CHANGES))][: rng.integers(3)]:
         image, names = CHANGES[name](image, truth, prepared.spacing_mm, rng), [*names, name]
     if rng.bernoulli(0.25):
@@ -171,7 +189,7 @@ def drawn(prepared: PreparedCase, seed: int) -> Sample:
 def unchanged(prepared: PreparedCase) -> Sample:
     """The case as it is."""
     image = np.asfortranarray(prepared.array("image"), np.float32)
-    return Sample(image, np.array(prepared.array("labels")), ())
+    return Sample(image, organ_labels(prepared), ())
 
 
 def collect(model: Model, cases: Sequence[PreparedCase], count: int, folder: Path) -> Iterator[Path]:
@@ -231,9 +249,8 @@ def outcomes(file: Path, presence_threshold: float) -> Iterator[Outcome]:
     evidence = {organ: found for organ, found in evidence.items() if organ not in removed}
     for label, organ in enumerate(MAIN, start=1):
         if organ in evidence and organ in facts["annotated"]:
-            truth = np.isin(labels, (1, 5)) if organ == "liver" else labels == label
             values = features(organ, evidence, changes[organ].dropped_ml)
-            yield Outcome(facts["patient"], organ, values, dice(truth, maps.mask(organ)))
+            yield Outcome(facts["patient"], organ, values, dice(labels == label, maps.mask(organ)))
 
 
 def logistic_fit(features_: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -55,8 +55,8 @@ def test_a_cohort_is_a_long_table_and_a_wide_one(tmp_path):
 def test_the_quality_in_the_runs_record_stays_in_the_table(tmp_path):
     quality = {
         "confidence": 0.9, "entropy": 0.2, "predicted_dice": 0.93, "p_below_85": 0.02, "pieces_dropped": 1,
-        "dropped_ml": 0.5, "largest_dropped_ml": 0.5, "fluid_ml": 0.0, "corrected_ml": 0.5, "odd_part": None,
-        "expected_ml": [825.0, 2010.0],
+        "dropped_ml": 0.5, "largest_dropped_ml": 0.5, "fluid_ml": 0.0, "corrected_ml": 0.5, "unclaimed_ml": 0.0,
+        "odd_part": None, "expected_ml": [825.0, 2010.0],
         "expected_hu": None, "side": "right", "neighbours": ["kidney_right"], "reasons": ["doubtful", "small"],
     }  # fmt: skip
     job = replace(make(), record={"quality": {"liver": quality | {"review": True}}})

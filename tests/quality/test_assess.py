@@ -32,13 +32,15 @@ def findings(middle=MIDDLE, removed=None, places=None, **rows):
         changed = {"volume_ml": 0.0} if changed is None else dict(changed)
         confidence, dropped = changed.pop("confidence", 0.95), changed.pop("dropped_ml", 0.0)
         largest, fluid = changed.pop("largest_ml", 0.0), changed.pop("fluid_ml", 0.0)
+        unclaimed = changed.pop("unclaimed_ml", 0.0)
         row = replace(OrganVolume(organ, label, 1000, volume_ml, 100.0, 20.0, ()), **changed)
         row = row if row.volume_ml else replace(row, voxels=0, mean_hu=None)
         listed.append(row)
         corrections[organ] = Changes(int(dropped > 0), dropped_ml=dropped, largest_ml=largest, fluid_ml=fluid)
         if row.voxels:
             points = np.array((places or {}).get(organ, PLACES[organ]), float)
-            evidence[organ] = Evidence(row.volume_ml, confidence, 0.2, 100.0, False, points, np.ones(len(points), bool))
+            outer = np.ones(len(points), bool)
+            evidence[organ] = Evidence(row.volume_ml, confidence, 0.2, 100.0, False, points, outer, unclaimed)
     return replace(found, rows=listed, evidence=evidence, corrections=corrections)
 
 
@@ -62,6 +64,7 @@ def test_four_healthy_organs_need_no_look():
     [
         ({"confidence": 0.8}, "doubtful"),
         ({"dropped_ml": 100.0}, "corrected"),
+        ({"unclaimed_ml": 150.0}, "unclaimed"),
         ({"volume_ml": 400.0}, "small"),
         ({"volume_ml": 2600.0}, "hepatomegaly"),
         ({"mean_hu": -30.0}, "unusual_hu"),
@@ -189,6 +192,7 @@ def test_columns_are_text_for_a_csv():
         "p_below_85": predicted.p_poor,
         "pieces_dropped": 1,
         "dropped_ml": 90.0,
+        "unclaimed_ml": 0.0,
         "expected_ml": "825..2010",
         "expected_hu": "-10..170",
         "side": "right",

@@ -48,14 +48,20 @@ def test_displacement_is_that_from_the_median_of_what_the_others_say():
     assert named("spleen", {"spleen": USUAL["spleen"]})["displaced"] == 0
 
 
-def test_what_was_dropped_counts_by_its_part_of_the_organ_and_nothing_beyond_a_limit():
+def test_dropped_and_unclaimed_tissue_count_by_their_part_of_the_organ_and_nothing_beyond_a_limit():
     assert named("spleen", USUAL, dropped_ml=15.0)["dropped"] == pytest.approx(np.log(2))
+    assert named("spleen", seen("spleen", unclaimed_ml=30.0))["unclaimed"] == pytest.approx(np.log(3))
     assert named("spleen", USUAL, dropped_ml=1e6)["dropped"] == 4
 
 
 @pytest.mark.parametrize(
     ("evidence", "dropped_ml"),
-    [(seen("spleen", confidence=0.8), 0.0), (USUAL, 2000.0), (seen("liver", confidence=0.7), 0)],
+    [
+        (seen("spleen", confidence=0.8), 0.0),
+        (USUAL, 2000.0),
+        (seen("liver", confidence=0.7), 0.0),
+        (seen("spleen", unclaimed_ml=75.0), 0.0),
+    ],
 )
 def test_doubt_and_dropped_pieces_lower_the_expectation(evidence, dropped_ml):
     found, usual = predict("spleen", evidence, Changes(dropped_ml=dropped_ml)), predict("spleen", USUAL, Changes())
