@@ -172,7 +172,7 @@ def assess(found: Findings) -> dict[str, Quality]:
         prediction = predict(organ, found.evidence, corrections) if evidence else None
         reasons = _itself(row, evidence, corrections, organ in found.removed)
         if odd_part:
-            reasons.append("hydronephrosis_or_cyst" if organ in KIDNEYS else "mass")
+            reasons.append("hydronephrosis_or_cyst" if odd_part.fluid else "mass")
         if prediction and prediction.p_poor >= REVIEW and "doubtful" not in reasons:
             reasons.append("uncertain")
         if evidence:

@@ -116,7 +116,7 @@ def test_what_a_dropped_piece_and_fluid_explain_is_told_once():
 def test_disease_is_told_by_its_numbers():
     found = replace(
         findings(spleen={"volume_ml": 450.0}, kidney_left={"volume_ml": 60.0}),
-        odd_parts={"liver": OddPart(375.0, 29.4, 118.0, 1875.0), "kidney_right": OddPart(45.0, 7.0, 130.0)},
+        odd_parts={"liver": OddPart(375.0, 29.4, 118.0, 1875.0), "kidney_right": OddPart(45.0, 7.0, 130.0, fluid=True)},
     )
     quality = assess(found)
     assert {organ: one.reasons for organ, one in quality.items()} == {

@@ -11,7 +11,7 @@ from abdoseg.anatomy.tissues import MEAN_HU, Tissue
 from abdoseg.image.organ_maps import OrganMaps
 from abdoseg.image.volume import Geometry
 from abdoseg.phantom import phantom_tissues
-from abdoseg.quality.odd_parts import find_fluid, find_mass, odd_parts
+from abdoseg.quality.odd_parts import find_fluid, find_kidney_mass, find_mass, odd_parts
 from abdoseg.training.augment.diseases import hydronephrosis, mottled_spleen, nephrectomy, outside_mass
 from abdoseg.training.augment.patch_anatomy import Anatomy
 from abdoseg.training.augment.rng import Rng
@@ -96,6 +96,24 @@ def painted(disease, seed=2, mistaken=(), phase="portal"):
     labels = np.where(np.isin(tissues, mistaken), 1, labels)
     margins = np.stack([np.where(labels == label, 3, -3) for label in (1, 2, 3, 4)]).astype(np.float16)
     return odd_parts(OrganMaps(margins, MAIN, Geometry(labels.shape, np.diag([*spacing_mm, 1.0]))), image)
+
+
+@pytest.mark.parametrize("noise_hu", [0, 25])
+def test_a_mass_called_kidney_is_told_even_where_it_is_most_of_it(noise_hu):
+    mass, kidney = ball(38, x_mm=-16), ball(26, x_mm=34)
+    found = find_kidney_mass(mass | kidney, scan((kidney, 180), (mass, 35), noise_hu=noise_hu), GRID)
+    assert found.ml == pytest.approx(mass.sum() * GRID.voxel_ml, rel=0.25)
+    assert (found.hu, found.usual_hu) == (pytest.approx(35, abs=5), pytest.approx(180, abs=12))
+    assert not found.fluid
+
+
+def test_pyramids_a_sinus_and_a_kidney_without_contrast_are_no_mass_of_it():
+    pyramids = KIDNEY & (abs(X % 16 - 8) < 4) & (abs(Y % 16 - 8) < 4)
+    assert find_kidney_mass(KIDNEY, scan((KIDNEY, 200), (pyramids, 90)), GRID) is None
+    sinus = KIDNEY & (abs(Y) < 5)
+    assert find_kidney_mass(KIDNEY, scan((KIDNEY, 180), (sinus, -40)), GRID) is None
+    assert find_kidney_mass(KIDNEY, scan((KIDNEY, 32), noise_hu=25), GRID) is None
+    assert find_kidney_mass(ball(8), scan((ball(8), 110)), GRID) is None
 
 
 def test_a_healthy_phantom_and_one_without_a_kidney_have_no_odd_part():
