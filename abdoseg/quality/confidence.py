@@ -15,10 +15,10 @@ from abdoseg.quality.evidence import Evidence
 POOR_DICE = 0.85
 REVIEW = 0.1  # probability of a poor Dice from which a person should look; its miss rate stands in the model card
 FEATURES = ("one", "doubt", "much_doubt", "least_sure", "displaced", "dropped", "unclaimed")
-# By `tests/benchmarks/confidence.py fit`, of samples by the weights with a liver tumour's channel: logistic regressions
+# By `tests/benchmarks/confidence.py fit`, of samples by the weights that saw diseases: logistic regressions
 # of (Dice < .85), and of Dice.
-POOR_WEIGHTS = (-4.591, 2.574, 1.514, 0.809, 0.194, 0.230, 0.918)
-DICE_WEIGHTS = (2.859, -0.728, -0.683, -0.127, -0.075, -0.123, -0.284)
+POOR_WEIGHTS = (-3.873, 3.170, 0.838, 0.326, 0.156, 0.727, 1.439)
+DICE_WEIGHTS = (2.676, -0.977, -0.610, -0.031, -0.042, -0.364, -0.339)
 _USUAL_DOUBT = 0.05  # 1 less the mean probability of a whole organ in a good scan
 _MAX = 4.0  # that a feature may be, so that nothing is extrapolated far
 
