@@ -84,10 +84,10 @@ def check_outputs(cases: Sequence[ScanCase], options: BatchOptions, exports: Seq
     exports: further files that the cases may have. Raises OutputError.
     """
     ensure_absent([*(path for case in cases for path in case.outputs), *exports], options.overwrite)
-    for case in cases:
-        for path in case.outputs:  # which may stand there, to be replaced
-            if path.resolve() == case.scan.resolve():
-                raise OutputError(f"{path}: this is the scan itself; name another output")
+    scans = {case.scan.resolve() for case in cases}
+    for path in (path for case in cases for path in case.outputs):  # which may stand there, to be replaced
+        if path.resolve() in scans:
+            raise OutputError(f"{path}: this is a scan to be segmented; name another output")
     for folder in {case.labelmap.parent for case in cases}:
         ensure_writable(folder)
 

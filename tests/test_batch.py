@@ -80,6 +80,14 @@ def test_outputs_that_exist_are_refused_before_any_work(cohort, tmp_path):
     check_outputs(cases, BatchOptions(overwrite=True))
 
 
+def test_no_labelmap_replaces_another_scan_of_the_call(tmp_path):
+    scans = [tmp_path / "a.nii.gz", tmp_path / "a_seg.nii.gz"]
+    for path in scans:
+        path.write_text("a scan")
+    with pytest.raises(OutputError, match=r"a_seg\.nii\.gz: this is a scan to be segmented"):
+        check_outputs(plan_cases(scans, tmp_path), BatchOptions(overwrite=True))
+
+
 def test_a_bad_scan_costs_only_itself_and_the_model_is_loaded_once(cohort, tmp_path):
     loads = []
 

@@ -290,7 +290,7 @@ def test_a_scan_is_never_written_over(path, tmp_path):
     before = path.read_bytes()
     result = run(path, "-o", path, "--overwrite")
     assert isinstance(result.exception, OutputError)
-    assert "the scan itself" in str(result.exception)
+    assert "a scan to be segmented" in str(result.exception)
     assert path.read_bytes() == before
 
 
