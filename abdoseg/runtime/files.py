@@ -27,10 +27,13 @@ REMEDIES = {
     errno.EPERM: "permission denied; name a folder that you may write to",
     errno.EROFS: "the file system is read-only; name another folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; name another folder",
+    errno.EEXIST: "a part of the path is a file, not a folder; name another folder",
     errno.ENAMETOOLONG: "the name is too long for this file system; give a shorter one",
 }
 TEMPORARY = re.compile(r"\.([0-9a-f]{1,7})-([0-9a-f]{8})-[0-9a-f]{8}-(.+)")  # process, machine, random, final name
-LONGEST_TAIL = 100  # characters of the final name kept in the temporary one: its suffixes, within any file system
+# Characters of the final name, its suffixes among them, that the temporary one keeps: at 4 bytes each, it is below the
+# 255 bytes that file systems allow.
+LONGEST_TAIL = 50
 ABANDONED_S = 600  # without a change, after which a temporary file of a process elsewhere is nobody's
 FULL_BYTES = 2**20  # free on a disk, below which a write that failed without a reason failed for that
 

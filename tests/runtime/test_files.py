@@ -61,8 +61,9 @@ def test_a_file_where_a_folder_should_be_is_reported(tmp_path):
         ensure_writable(tmp_path / "file")
 
 
-def test_a_name_of_255_characters_still_has_room_for_the_temporary_one(tmp_path):
-    path = tmp_path / ("n" * 248 + ".nii.gz")
+@pytest.mark.parametrize("letter", ["n", "\u540d", "\U0001fac1"], ids=["of 1 byte", "of 3", "of 4"])
+def test_a_name_of_255_bytes_still_has_room_for_the_temporary_one(tmp_path, letter):
+    path = tmp_path / (letter * (248 // len(letter.encode())) + ".nii.gz")
     with writing(path) as temporary:
         temporary.write_text("")
     assert path.exists()
