@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from abdoseg.anatomy.label_schemes import Scheme
+from abdoseg.anatomy.label_schemes import Scheme, numbers_in
 from abdoseg.anatomy.organs import LESION
 from abdoseg.batch import BatchOptions, write_case
 from abdoseg.cohort.scan_cases import ScanCase
@@ -42,7 +42,7 @@ from abdoseg.io.in_memory import is_nibabel, is_sitk, volume_from_nibabel, volum
 from abdoseg.io.nifti.writer import nifti_header
 from abdoseg.model.weights import Model, load_model
 from abdoseg.quality import Quality
-from abdoseg.runtime.files import ensure_absent
+from abdoseg.runtime.files import ensure_absent, ensure_writable
 from abdoseg.segmentation import Segmentation
 from abdoseg.segmentation import segment as segment_volume
 
@@ -99,12 +99,15 @@ class Result:
             The paths, the record last.
 
         Raises:
+            UsageError: the scheme is not known, or has no number for an organ.
             OutputError: a file exists, or the folder takes none.
         """
-        folder = _path(folder, "folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder, numbers = _path(folder, "folder"), numbers_in(labels)
+        if unnumbered := [row.organ for row in self.volumes if row.organ not in numbers]:
+            raise UsageError(f"the label scheme {labels} has no number for {', '.join(unnumbered)}; name another")
         case = ScanCase.in_folder(self.name, self.path or Path(), folder)
         ensure_absent(case.outputs, overwrite)
+        ensure_writable(folder)
         options = BatchOptions(scheme=labels, overwrite=overwrite)
         return list(write_case(case, self.segmentation, options, from_file=self.path is not None).written)
 
@@ -136,10 +139,11 @@ def segment(
         The labels on the scan's own grid, with volumes, quality and record.
 
     Raises:
-        TypeError: `scan` is none of these.
+        TypeError: `scan` is none of these, or `organs` no list.
         ScanError: the scan cannot be read, or is not in HU.
         ModelError: the weights cannot be used, or do not know an organ.
     """
+    _check_list(organs, "organs")
     path = Path(scan) if isinstance(scan, str | Path) else None
     volume = _volume(scan)
     loaded = model if isinstance(model, Model) else load_model(model, device)
@@ -167,10 +171,11 @@ def evaluate(
         organs: which; by default the four main ones and all others that both sides hold.
 
     Raises:
-        TypeError: a path is none.
+        TypeError: a path is none, or `organs` no list.
         DatasetError: a path is missing or holds no label file.
         GeometryError: grids differ.
     """
+    _check_list(organs, "organs")
     pairing = find_pairs(_path(predictions, "predictions"), _path(truths, "truths"))
     reading = ReadOptions(truth_scheme=truth_labels, prediction_scheme=prediction_labels, resample=resample)
     return evaluate_pairs(pairing, reading=reading, organs=organs)
@@ -225,10 +230,11 @@ def export(
         The paths written.
 
     Raises:
-        TypeError: `labels` is neither.
+        TypeError: `labels` is neither, or `formats` no list.
         UsageError: a format is not known, or DICOM is asked for without a series.
         OutputError: a file exists.
     """
+    _check_list(formats, "formats")
     options = options or ExportOptions()
     if unknown := [name for name in formats if name not in EXPORTERS]:
         raise UsageError(f"no format {', '.join(unknown)}; there are {', '.join(EXPORTERS)}")
@@ -270,6 +276,12 @@ def _path(value: Any, name: str, others: str = "") -> Path:
     if not isinstance(value, str | Path):
         raise TypeError(f"{name} is {_kind(value)}; {others}a path is taken")
     return Path(value)
+
+
+def _check_list(names: Sequence[str] | None, name: str) -> None:
+    """Raises TypeError for one string, whose letters would be taken for names."""
+    if isinstance(names, str):
+        raise TypeError(f"{name} is one string; a list is taken, such as [{names!r}]")
 
 
 def _optional(path: str | Path | None) -> Path | None:

@@ -75,6 +75,18 @@ def test_a_result_saves_what_the_command_writes(result, tmp_path):
     result.save(tmp_path / "out", overwrite=True)
 
 
+def test_where_or_how_a_result_cannot_be_saved_is_said(result, tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match="a part of the path is a file"):
+            result.save(folder)
+    with pytest.raises(UsageError, match="no label scheme 'lits'; there are abdoseg"):
+        result.save(tmp_path / "out", labels="lits")
+    with pytest.raises(UsageError, match="msd-liver has no number for kidney_right, kidney_left, spleen"):
+        result.save(tmp_path / "out", labels="msd-liver")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_record_of_a_scan_in_memory_names_no_file(tmp_path):
     volume, _ = scan()
     record = json.loads(abdoseg.segment(volume, model=model()).save(tmp_path)[-1].read_text())
@@ -97,6 +109,9 @@ def test_a_result_is_exported_and_evaluated(result, tmp_path):
     [
         (lambda: abdoseg.segment(np.zeros((4, 4, 4))), "numpy.ndarray; a path, a nibabel image, a SimpleITK image"),
         (lambda: abdoseg.segment(None), "NoneType; a path"),
+        (lambda: abdoseg.segment("scan.nii.gz", organs="liver"), r"organs is one string; .* such as \['liver'\]"),
+        (lambda: abdoseg.evaluate("pred", "gt", organs="liver"), "organs is one string"),
+        (lambda: abdoseg.export("seg.nii.gz", "out", "stl"), "formats is one string"),
         (lambda: abdoseg.evaluate(3, "gt"), "predictions is of type builtins.int; a path is taken"),
         (lambda: abdoseg.export(np.zeros(3), "out", ["stl"]), "labels is of type numpy.ndarray; a Result or a path"),
     ],

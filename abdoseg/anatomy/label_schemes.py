@@ -54,7 +54,10 @@ def numbers_in(scheme: str) -> dict[str, int]:
     """The number that a scheme gives each of our organs, for those it has.
 
     A scheme with one number for both kidneys gives it to each; one without tumours counts them to their organ.
+    Raises UsageError for a name that is not in SCHEMES.
     """
+    if scheme not in SCHEMES:
+        raise UsageError(f"no label scheme {scheme!r}; there are {', '.join(SCHEMES)}")
     numbers = {name: number for number, name in SCHEMES[scheme].items()}
     if "kidney" in numbers:
         numbers |= {"kidney_right": numbers["kidney"], "kidney_left": numbers["kidney"]}
