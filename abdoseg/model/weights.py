@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -124,18 +124,22 @@ def load_model(name: str | Path | None = None, device: str = "auto") -> Model:
 
 def find_weights(name: str | Path | None) -> Path:
     """The file for a path or a bundled model's name. Raises ModelError that lists the bundled ones."""
-    if name is not None and Path(name).is_file():
-        return Path(name)
-    package = Path(__file__).parents[1]
-    for folder in (package / "weights", package.parent / "weights"):  # in a wheel; in a clone
-        path = folder / f"{name or DEFAULT}.safetensors"
-        if path.is_file():
-            return path
-    raise ModelError(f"{name or DEFAULT}: no such weights file or bundled model; bundled are {', '.join(bundled())}")
+    wanted = DEFAULT if name is None else name
+    named = [] if name is None else [Path(name)]
+    for path in (*named, *(folder / f"{wanted}.safetensors" for folder in _folders())):
+        with suppress(OSError):  # too long for a name, or in a folder that is closed to us
+            if path.is_file():
+                return path
+    subject = wanted if str(wanted) else "a model without a name"
+    raise ModelError(f"{subject}: no such weights file or bundled model; bundled are {', '.join(bundled())}")
 
 
 def bundled() -> list[str]:
     """Names of the models that came with the package."""
+    return sorted({path.stem for folder in _folders() for path in folder.glob("*.safetensors")})
+
+
+def _folders() -> tuple[Path, Path]:
+    """Where bundled weights lie: in a wheel; in a clone."""
     package = Path(__file__).parents[1]
-    folders = (package / "weights", package.parent / "weights")
-    return sorted({path.stem for folder in folders for path in folder.glob("*.safetensors")})
+    return package / "weights", package.parent / "weights"

@@ -50,6 +50,12 @@ def test_a_pickle_is_refused_unread(tmp_path):
         load_model(path)
 
 
+def test_a_name_that_can_be_no_file_is_refused_and_an_empty_one_is_not_the_default():
+    for name in ("", "w" * 300):
+        with pytest.raises(ModelError, match="no such weights file or bundled model; bundled are organs"):
+            load_model(name)
+
+
 def test_a_truncated_file_is_refused(weights):
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelError, match="fetch or train it again"):
