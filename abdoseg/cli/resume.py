@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,4 +79,4 @@ class RunRequest:
 def _source_digest(case: ScanCase) -> str:
     """A scan's own place, whatever way leads to it: a digest, since the place may say more than a ledger should."""
     place = "\0".join(filter(None, [str(case.scan.resolve()), case.member, case.series]))
-    return hashlib.sha256(place.encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(place)).hexdigest()[:16]

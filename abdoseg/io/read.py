@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -158,9 +159,12 @@ def _hu_details(name: str, statistics: HuStatistics) -> dict[str, Any]:
 
 
 def case_name(path: str | Path) -> str:
-    """The name of a case: of its file or folder, without suffixes and without nnU-Net's `_0000`."""
+    """The name of a case: of its file or folder, without suffixes and without nnU-Net's `_0000`.
+
+    What is not UTF-8 in it, as in names that an old system wrote, is an underscore.
+    """
     path = Path(path)
-    name = path.name or path.resolve().name
+    name = re.sub(r"[\ud800-\udfff]", "_", path.name or path.resolve().name)
     suffix = next((s for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), "")
     name = name[: len(name) - len(suffix)]
     return name.removesuffix("_0000") or name

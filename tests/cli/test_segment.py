@@ -282,6 +282,15 @@ def test_organs_are_known_by_what_people_call_them(path, tmp_path):
     assert np.unique(read_labels(tmp_path / "o.nii.gz").labels).tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names there are any bytes")
+def test_a_name_that_is_not_utf_8_is_segmented_and_summed_up(path, tmp_path):
+    other = path.with_name("M\udcfcller.nii")
+    os.link(path, other)
+    assert run(path, other, "-o", tmp_path / "out").return_value == 0
+    assert (tmp_path / "out" / "M_ller_seg.nii.gz").exists()
+    assert "M_ller" in (tmp_path / "out" / "cohort.csv").read_text(encoding="utf-8")
+
+
 def test_a_labelmap_of_another_format_is_not_taken_for_a_folder(path, tmp_path):
     assert isinstance(run(path, "-o", tmp_path / "o.nrrd").exception, UsageError)
 
