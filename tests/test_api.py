@@ -130,6 +130,14 @@ def test_images_that_are_no_ct_are_refused_as_files_are(path):
         abdoseg.segment(nibabel.Nifti1Image(np.full((8, 8, 8), 9, np.uint8), np.eye(4)), model=model())
 
 
+def test_a_scan_larger_than_any_ct_is_refused_before_it_fills_the_memory(monkeypatch):
+    volume, _ = scan()
+    image = nibabel.Nifti1Image(volume.voxels, volume.geometry.affine @ np.diag([100.0, 100.0, 100.0, 1.0]))
+    monkeypatch.setattr("abdoseg.api.segment_volume", lambda *_, **__: pytest.fail("it was segmented"))
+    with pytest.raises(ScanError, match=r"the nibabel image: .* m large, more than any CT; is its voxel spacing, .* mm"):
+        abdoseg.segment(image, model=model())
+
+
 def test_an_unknown_format_is_named_with_those_there_are(result, tmp_path):
     with pytest.raises(UsageError, match="no format step; there are nifti"):
         abdoseg.export(result, tmp_path, ["step"])

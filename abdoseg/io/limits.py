@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from abdoseg.errors import ResourceError, ScanError
+from abdoseg.image.volume import Geometry
 from abdoseg.runtime.memory import free_memory
 
 MAX_VOXELS = 2**31  # 1024 x 1024 x 2048: more than any scanner makes of one body
+MAX_LITRES = 2000.0  # inside a grid's box: 2.2 m of an 0.85 m wide field hold 1600
 MAX_RATIO = 1032  # deflate cannot expand further: one bit for each of 258 / 2 bytes (RFC 1951, length code 285)
 
 
@@ -43,3 +47,14 @@ def check_voxels(name: str, shape: Sequence[int], a_voxel: int = 2) -> None:
     needed = a_voxel * voxels
     if free is not None and needed > free:
         raise ResourceError(f"{name}: {size} voxels need {needed / 2**30:.1f} GB, {free / 2**30:.1f} GB are free")
+
+
+def check_extent(name: str, geometry: Geometry) -> None:
+    """Refuses a grid larger than any CT: resampled to the network's spacing it would fill the memory.
+
+    Raises ScanError.
+    """
+    extent_m = np.array(geometry.shape) * geometry.spacing_mm / 1000
+    if 1000 * extent_m.prod() > MAX_LITRES:
+        size, spacing = (" x ".join(f"{n:.3g}" for n in numbers) for numbers in (extent_m, geometry.spacing_mm))
+        raise ScanError(f"{name}: {size} m large, more than any CT; is its voxel spacing, {spacing} mm, right?")

@@ -12,6 +12,7 @@ from abdoseg.image.hounsfield import BEYOND, HuAccumulator, HuStatistics, hu_sta
 from abdoseg.image.volume import Stored, Volume, nearest_axes
 from abdoseg.io.formats import detect_format, is_folder, read_image
 from abdoseg.io.image_file import GridCheck, accept_any_grid, apply_scale, non_finite_notes, padding_notes
+from abdoseg.io.limits import check_extent
 from abdoseg.io.nifti.reader import VoxelLayout, read_layout, read_planes
 from abdoseg.runtime.gzip_stream import OpenedFile, open_decompressed
 
@@ -64,8 +65,9 @@ def read_scan(
 def with_checked_hu(name: str, volume: Volume) -> Volume:
     """The volume with padding as air, in place, and what its voxels say of themselves in its details.
 
-    name: of the scan, for messages. Raises ScanError when the voxels are not HU.
+    name: of the scan, for messages. Raises ScanError when it is larger than any CT, or the voxels are not HU.
     """
+    check_extent(name, volume.geometry)
     statistics = hu_statistics(volume.voxels)
     if statistics.padding:
         raise_padding(volume.voxels)
