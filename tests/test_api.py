@@ -134,7 +134,7 @@ def test_a_scan_larger_than_any_ct_is_refused_before_it_fills_the_memory(monkeyp
     volume, _ = scan()
     image = nibabel.Nifti1Image(volume.voxels, volume.geometry.affine @ np.diag([100.0, 100.0, 100.0, 1.0]))
     monkeypatch.setattr("abdoseg.api.segment_volume", lambda *_, **__: pytest.fail("it was segmented"))
-    with pytest.raises(ScanError, match=r"the nibabel image: .* m large, more than any CT; is its voxel spacing, .* mm"):
+    with pytest.raises(ScanError, match=r"the nibabel image: .* m large, more than any CT; is its voxel spacing"):
         abdoseg.segment(image, model=model())
 
 

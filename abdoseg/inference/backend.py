@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from abdoseg.inference.onednn import Finish, FusedVNet, finished, fusable
+from abdoseg.inference.onednn import Finish, FusedVNet, fusable, run_heads
 from abdoseg.inference.quantized import ActivationRanges, QuantizedVNet, can_quantize
 from abdoseg.model.device import fastest_float
 from abdoseg.model.vnet import VNet
@@ -89,7 +89,7 @@ class FusedEnsemble:
     def __call__(self, image: Tensor, finish: Finish = lambda logits: logits) -> Tensor:
         """(1, 1, I, J, K) image -> (D, I, J, K) float16: what `finish` makes of the mean logits, as in FusedVNet."""
         features = [network.features(image) for network in self.networks]
-        return finished([network.head for network in self.networks], features, finish)
+        return run_heads([network.head for network in self.networks], features, finish)
 
 
 def fuse_model(

@@ -50,7 +50,9 @@ class FusedVNet:
         self.stem = (
             None if isinstance(network.stem, nn.Identity) else PackedConvolution(network.stem, None, dtype, size)
         )
-        self.encoder = [FusedStage(*of, dtype) for of in zip(_stages(network.encoder), sizes, strict=True)]
+        self.encoder = [
+            FusedStage(stage, shape, dtype) for stage, shape in zip(_stages(network.encoder), sizes, strict=True)
+        ]
         downs = [down.layers[0] for down in network.downs if isinstance(down, Down)]
         self.downs = [
             PackedConvolution(down, None, dtype, above) for down, above in zip(downs, sizes[:-1], strict=True)
@@ -58,7 +60,10 @@ class FusedVNet:
         self.ups = [
             PackedConvolution(up, None, dtype, below) for up, below in zip(network.ups, sizes[:0:-1], strict=True)
         ]
-        self.decoder = [FusedStage(*of, dtype) for of in zip(_stages(network.decoder), sizes[-2::-1], strict=True)]
+        self.decoder = [
+            FusedStage(stage, shape, dtype)
+            for stage, shape in zip(_stages(network.decoder), sizes[-2::-1], strict=True)
+        ]
         self.head = Head(network.head, dtype, config.classes, order)
 
     def __call__(self, image: Tensor, finish: Finish = lambda logits: logits) -> Tensor:
@@ -67,7 +72,7 @@ class FusedVNet:
         finish: (classes, N) logits of any N voxels -> (D, N). It is given as many voxels as stay in the cache: all
         logits at once never exist.
         """
-        return finished([self.head], [self.features(image)], finish)
+        return run_heads([self.head], [self.features(image)], finish)
 
     def features(self, image: Tensor) -> Tensor:
         """(1, 1, I, J, K) image -> (1, inputs, i, j, k): what the head takes."""
@@ -104,24 +109,24 @@ class Head:
         return torch.mm(self.weight, rows.t()).view(self.classes, -1).add_(self.bias)
 
 
-def finished(heads: Sequence[Head], features: Sequence[Tensor], finish: Finish) -> Tensor:
-    """What `finish` makes of the mean logits of one head or several of one shape: (D, s * I, s * J, s * K) float16.
+def run_heads(heads: Sequence[Head], features: Sequence[Tensor], finish: Finish) -> Tensor:
+    """What `finish` makes of the logits of a head, or of the mean logits of several: (D, s * I, s * J, s * K) float16.
 
-    features: (1, inputs, I, J, K) of each head.
+    heads: of one shape, their stride s. features: (1, inputs, I, J, K) for each head.
     """
     s, (i, j, k) = heads[0].stride, features[0].shape[2:]
     rows = [x.permute(0, 2, 3, 4, 1).reshape(-1, x.shape[1]) for x in features]  # (I * J * K, inputs), views
-    parts = []
-    for taken in zip(*(torch.split(of_one, HEAD_ROWS) for of_one in rows), strict=True):
-        logits = heads[0].logits(taken[0])
-        for head, others in zip(heads[1:], taken[1:], strict=True):
-            logits += head.logits(others)
+    finished = []
+    for chunks in zip(*(torch.split(of_head, HEAD_ROWS) for of_head in rows), strict=True):
+        logits = heads[0].logits(chunks[0])  # (classes, s^3 * N)
+        for head, chunk in zip(heads[1:], chunks[1:], strict=True):
+            logits += head.logits(chunk)
         if len(heads) > 1:
             logits /= len(heads)
-        done = finish(logits).to(torch.float16)
-        parts.append(done.view(len(done), s**3, len(taken[0])))
-    planes = torch.cat(parts, dim=2).view(-1, s, s, s, i, j, k)
-    return planes.permute(0, 4, 1, 5, 2, 6, 3).reshape(-1, i * s, j * s, k * s)
+        values = finish(logits).to(torch.float16)
+        finished.append(values.view(len(values), s**3, len(chunks[0])))
+    blocks = torch.cat(finished, dim=2).view(-1, s, s, s, i, j, k)  # each voxel of features is a block of s^3
+    return blocks.permute(0, 4, 1, 5, 2, 6, 3).reshape(-1, i * s, j * s, k * s)
 
 
 class FusedStage:
@@ -150,7 +155,7 @@ class FusedStage:
 class PackedConvolution:
     """One convolution, transposed or not, its norm folded in and its weights in the layout that oneDNN asks for.
 
-    The layout depends on the size of the input; a guess has cost a layer eight times its time.
+    The layout depends on the size of the input: one for another size made a layer eight times slower.
     transform: applied to the folded weight and bias before they are packed.
     """
 

@@ -4,6 +4,10 @@ By hand, because PyTorch quantizes a network only through its compiler. A tile o
 where float32 takes .324 s and bfloat16 .167 s (fused, AVX512 with VNNI), and .20 s for .33 s with AVX2 alone:
 tests/benchmarks/network.py. Scales and zero points are fixed when weights are made, from the activation ranges of
 calibration images, so inference never looks for a minimum or maximum. Weights are int8 with a scale per channel.
+
+Only the stages' convolutions are int8; stem, downs, ups and head have few operations and stay in float32. Between the
+two no pass over the values is spent on quantizing: scale and zero point are folded into the weights and bias of the
+float32 layer, which so gives or takes quantized values that are not rounded yet. `_to_uint8` then only truncates.
 Source: Jacob 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
 doi:10.1109/CVPR.2018.00286.
 """
@@ -23,9 +27,9 @@ from abdoseg.inference.onednn import (
     Finish,
     Head,
     PackedConvolution,
-    finished,
     fold_norm,
     fusable,
+    run_heads,
     stage_sizes,
 )
 from abdoseg.model.vnet import Down, Stage, VNet, VNetConfig
@@ -46,14 +50,14 @@ class Quantization(NamedTuple):
 
     @classmethod
     def covering(cls, *ranges: Sequence[float]) -> Quantization:
-        """The quantization of lowest cost in precision that holds all of the ranges, and 0 exactly."""
+        """The finest quantization that covers all of the ranges, and has an integer for 0."""
         low, high = min(0.0, *(r[0] for r in ranges)), max(0.0, *(r[1] for r in ranges))
         scale = max(high - low, 1e-6) / 255
         return cls(scale, round(-low / scale))
 
     @property
     def float_zero(self) -> float:
-        """The real value 0 in float32."""
+        """The quantized value of 0 in float32."""
         return self.zero_point + ROUNDING
 
 
@@ -79,8 +83,7 @@ def calibrate(network: nn.Module, images: Iterable[Tensor]) -> dict[str, tuple[f
 
     Args:
         network: in any state; it is left in evaluation mode.
-        images: (B, 1, I, J, K) scaled as for inference and typical of it. Values beyond what they bring about will
-            be clipped.
+        images: (B, 1, I, J, K) scaled as for inference and typical of it. Activations beyond theirs will be clipped.
 
     Returns:
         (lowest, highest) by the name of the module that gives the feature map; empty for a network that is not
@@ -109,7 +112,7 @@ def calibrate(network: nn.Module, images: Iterable[Tensor]) -> dict[str, tuple[f
 
 
 def _quantized_modules(config: VNetConfig) -> set[str]:
-    """Modules whose output is quantized: stem, skip connections, downs, ups, and all but the last of a stage."""
+    """Modules whose output is quantized: stem, skip connections, downs, ups, and each activation but a stage's last."""
     last = len(config.widths) - 1
     outer = {f"{kind}.{n}" for kind in ("encoder", "downs", "ups") for n in range(last)}
     depths = {"encoder": config.depths, "decoder": config.depths[-2::-1]}
@@ -160,7 +163,7 @@ class QuantizedVNet:
 
     def __call__(self, image: Tensor, finish: Finish = lambda logits: logits) -> Tensor:
         """(1, 1, I, J, K) image -> (D, I, J, K) float16: what `finish` makes of the logits, as in FusedVNet."""
-        return finished([self.head], [self.features(image)], finish)
+        return run_heads([self.head], [self.features(image)], finish)
 
     def features(self, image: Tensor) -> Tensor:
         """(1, 1, I, J, K) image -> (1, inputs, i, j, k) float32: what the head takes."""
@@ -179,7 +182,10 @@ class QuantizedVNet:
 
 
 class EncoderStage:
-    """Quantized convolutions and the residual: float32 quantized by `source` -> float32 by `target`, None for real."""
+    """A stage of the encoder: quantized convolutions, then its input added and ReLU.
+
+    Takes float32 quantized by `source`, gives float32 quantized by `target`, or real values where that is None.
+    """
 
     def __init__(
         self,
@@ -192,6 +198,7 @@ class EncoderStage:
     ) -> None:
         scale, self.zero = (target.scale, target.float_zero) if target else (1.0, 0.0)
         self.residual_gain = source.scale / scale
+        # The residual is added with its own zero; the last convolution's offset takes it off, and adds the target's.
         offset = self.zero - self.residual_gain * source.float_zero
         self.convolutions = _quantize_stage(stage, name, ranges, size, source, scale, offset)
 
@@ -203,7 +210,10 @@ class EncoderStage:
 
 
 class DecoderStage:
-    """Quantized convolutions and the projected residual: uint8 quantized by `source` -> real float32."""
+    """A stage of the decoder: quantized convolutions, then its projected input added and ReLU.
+
+    Takes uint8 quantized by `source`, gives real values in float32.
+    """
 
     def __init__(
         self, stage: Stage, name: str, ranges: ActivationRanges, size: Sequence[int], source: Quantization
@@ -261,13 +271,15 @@ class QuantizedConvolution:
         weight, bias = fold_norm(layer, norm)
         scales = weight.abs().amax(dim=(1, 2, 3, 4)).clamp(min=1e-12) / 127
         integers = (weight / scales.view(-1, 1, 1, 1, 1)).round().to(torch.int8)
-        self.geometry = (list(layer.stride), [int(p) for p in layer.padding], [1, 1, 1], 1)
+        self.geometry = (list(layer.stride), [int(p) for p in layer.padding], [1, 1, 1], 1)  # dilation, groups
+        # For the layout of the weights the input's zero point (here 1) counts only as 0 or not.
         self.weight = self.ops.qconv_prepack(integers, scales, 1.0, 1, *self.geometry, [1, layer.in_channels, *size])
         self.source, self.scales, self.bias = source, scales / scale, bias / scale + offset
-        self.zero_points = torch.zeros(len(weight), dtype=torch.int32)
-        self.output = (1.0, 0, torch.float32) if target is None else (*target, torch.uint8)
+        self.zero_points = torch.zeros(len(weight), dtype=torch.int32)  # of the weights
+        self.output = (1.0, 0, torch.float32) if target is None else (*target, torch.uint8)  # scale, zero point, dtype
 
     def __call__(self, x: Tensor) -> Tensor:
+        """uint8 (1, inputs, I, J, K) -> (1, outputs, I, J, K), uint8 or float32."""
         weight = (self.weight, self.scales, self.zero_points, self.bias)
         y: Tensor = self.ops.qconv3d_pointwise(x, *self.source, *weight, *self.geometry, *self.output, "none", [], None)
         return y
@@ -284,8 +296,8 @@ def _requantizing(
     def requantize(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         scale, zero = (1.0, 0.0) if source is None else (source.scale, source.float_zero)
         weight = weight * (scale / target.scale)
-        of_zero = zero * weight.flatten(1).sum(dim=1) if zero else 0.0
-        return weight, bias / target.scale + target.float_zero - of_zero
+        zero_sum = zero * weight.flatten(1).sum(dim=1) if zero else 0.0  # what an input of 0 everywhere would give
+        return weight, bias / target.scale + target.float_zero - zero_sum
 
     lowest = ROUNDING if target.zero_point == 0 else 0.0
     packed = PackedConvolution(layer, None, torch.float32, size, requantize)
