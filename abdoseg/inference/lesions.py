@@ -1,4 +1,4 @@
-"""Rules for lesions of an organ: inside its outline, not too small; the organ is whole where its lesions are.
+"""Lesions of an organ: those outside it or too small are dropped, and the organ is judged together with the others.
 
 A network gives a lesion and the organ around it as two labels. Here the lesions are first made part of the organ, so
 that its connected components, holes and plausibility are those of the whole, and afterwards taken out of it again.
@@ -18,7 +18,7 @@ from abdoseg.image.lesions import ProbabilityAt, lesion_boxes, number_lesions
 from abdoseg.image.organ_maps import Margins, OrganMaps
 from abdoseg.image.volume import Labelmap
 
-MIN_ML = 0.1  # a ball of 5.8 mm: of what is smaller on a CT, nobody can say what it is
+MIN_ML = 0.1  # a ball 5.8 mm across; nobody can say what a smaller one on a CT is
 # Of a piece's surface, what must border the organ. Set by looking at what the bundled weights find: tumours that bulge
 # out of the liver have .21 and more, though only .12 of their voxels lie in its outline closed by 10 mm and grown by 3;
 # a piece of unknown nature beside the liver has .15.
@@ -34,7 +34,7 @@ class SetApart:
 
 
 def with_lesions(organs: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The organs that a network must be asked for: those wanted, and of organs with lesions the other part, if known.
+    """The organs that the network must compute: those wanted, their lesions, and the organs of lesions, if known.
 
     A lesion is judged by the organ around it, and an organ is whole only with its lesions.
 
@@ -59,7 +59,7 @@ def merge_lesions(maps: OrganMaps) -> tuple[OrganMaps, SetApart]:
     outside_ml: dict[str, float] = {}
     for lesion in maps.organs:
         if BY_NAME[lesion].is_lesion and host_of(lesion) in maps.organs:
-            outside_ml[lesion] = _merge(maps, lesion, margins)
+            margins[lesion], outside_ml[lesion] = _merge(maps, lesion)
     if not margins:
         return maps, SetApart({}, {})
     return maps.select([organ for organ in maps.organs if organ not in margins]), SetApart(margins, outside_ml)
@@ -123,20 +123,18 @@ def probability_of(maps: OrganMaps, organ: str) -> ProbabilityAt:
     return at
 
 
-def _merge(maps: OrganMaps, lesion: str, margins: dict[str, Margins]) -> float:
-    """Makes the pieces of a lesion part of its organ where they border it, and sets the large ones apart in `margins`.
+def _merge(maps: OrganMaps, lesion: str) -> tuple[Margins, float]:
+    """Makes the pieces of a lesion part of its organ where they border it.
 
-    Returns the ml of pieces that are outside the organ.
+    Returns a margin (I, J, K) that is positive in the large ones of them, and the ml of pieces outside the organ.
     """
-    margin, host = maps.margin(lesion), maps.margin(host_of(lesion))
     box = maps.box(lesion)
     if box is None:
-        margins[lesion] = margin
-        return 0.0
-    margins[lesion] = apart = margin.copy()
+        return maps.margin(lesion), 0.0
     region = grown(box, 1, maps.grid.shape)
-    numbers = number_lesions(positive(margin[region]))
-    margin, host, apart = margin[region], host[region], apart[region]
+    kept = maps.margin(lesion).copy()
+    margin, host, apart = maps.margin(lesion)[region], maps.margin(host_of(lesion))[region], kept[region]
+    numbers = number_lesions(positive(margin))
     inside = positive(host)
     outside_ml = 0.0
     for number, place in enumerate(lesion_boxes(numbers), start=1):
@@ -150,7 +148,7 @@ def _merge(maps: OrganMaps, lesion: str, margins: dict[str, Margins]) -> float:
             host[around][piece] = margin[around][piece]
         if outside or ml < MIN_ML:
             apart[around][piece] = -margin[around][piece]
-    return outside_ml
+    return kept, outside_ml
 
 
 def contact(piece: Mask, organ: Mask) -> float:

@@ -19,12 +19,13 @@ from abdoseg.anatomy.reference_ranges import (
 from abdoseg.image.components import Box, Mask, components, positive
 from abdoseg.image.organ_maps import Margins, OrganMaps
 
-JOINED = 0.1  # of the chosen piece: how large another must be to count as the same organ, cut by the scan's border
-RIVAL, RIVAL_ML = 0.05, 2.0  # of the largest piece, and at least: smaller ones are never taken for the organ
+# From this fraction of the chosen piece's size on, another one at a border that both reach is the same organ.
+JOINED = 0.1
+RIVAL, RIVAL_ML = 0.05, 2.0  # pieces below this fraction of the largest one, or these ml, are never taken for the organ
 # Mean probability of whole organs in 40 scans: .95 +- .02, of small and diseased ones down to .88; of ascites, bowel
 # and masses that were called one: .69 to .89.
 USUAL_CONFIDENCE, CONFIDENCE_SD = 0.95, 0.04
-MOST = 9.0  # that a squared deviation may count: no sign alone decides against two others
+MAX_SQUARE = 9.0  # that a squared deviation may count: no sign alone decides against two others
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +107,11 @@ def likeliest(found: Mapping[str, Pieces], maps: OrganMaps, image: npt.NDArray[n
 
 
 def improbability(organ: str, piece: Piece, others: Mapping[str, Piece]) -> float:
-    """How far a piece is from the organ as it usually is: squared standard deviations, each below MOST, added up.
+    """How far a piece is from the organ as it usually is: the sum of squared deviations, each below MAX_SQUARE.
 
-    Of its mean probability (if lower), HU, volume on a logarithmic scale (by half if it is small and cut), and of its
-    centre along each axis from where the other organs say that it lies.
+    In standard deviations, of its mean probability (only where it is lower than usual), its volume on a logarithmic
+    scale (half of it where the piece is small and cut), its HU, and its centre along each axis as the others place it.
+    Raises KeyError for an organ without reference ranges.
     """
     deviations = [min(0.0, piece.confidence - USUAL_CONFIDENCE) / CONFIDENCE_SD]
     size = np.log(piece.volume_ml / usual_ml(organ)) / USUAL_ML_SD
@@ -118,13 +120,15 @@ def improbability(organ: str, piece: Piece, others: Mapping[str, Piece]) -> floa
         above, sd = hu_above_liver(organ)
         deviations.append((piece.hu - others["liver"].hu - above) / sd)
     else:
-        low, high = expected_hu(organ) or (-np.inf, np.inf)
+        usual_hu = expected_hu(organ)
+        assert usual_hu is not None  # every organ with a usual volume has one
+        low, high = usual_hu
         deviations.append((piece.hu - (low + high) / 2) / ((high - low) / 4))
     if others:
         origin = np.median([one.centre_mm - POSITION_MM[other] for other, one in others.items()], axis=0)
         deviations += list((piece.centre_mm - origin - POSITION_MM[organ]) / POSITION_SD_MM)
     squares = np.square(deviations)
-    return float((MOST * squares / (MOST + squares)).sum())
+    return float((MAX_SQUARE * squares / (MAX_SQUARE + squares)).sum())
 
 
 def _piece(pieces: Pieces, number: int, maps: OrganMaps, organ: str, image: npt.NDArray[np.float32]) -> Piece:

@@ -20,14 +20,14 @@ from abdoseg.runtime.threads import on_all_cores
 
 CLEARLY_MM = 15.0  # beyond the body's middle, where a piece of kidney is on the other side for certain
 WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
-SOLID = ("liver", "spleen")  # of these, fluid is no part; a kidney has water of its own
+SOLID = ("liver", "spleen")  # organs from which fluid is cut off; a kidney holds urine of its own
 
 
 @dataclass
 class Changes:
     """What was changed of one organ, in millilitres.
 
-    kept_ml: what is left of it in the end. pieces: how many were dropped. dropped_ml: all that was dropped.
+    kept_ml: what is left when all is dropped. pieces: how many were dropped. dropped_ml: all that was dropped.
     largest_ml: the largest dropped piece. brain_ml, fluid_ml: what of it was dropped because a skull encloses it, and
     because it is fluid that lies on the organ. filled_ml: holes. moved_ml: taken from the other side's organ.
     outside_ml: of a lesion, what was dropped because it lay outside its organ.
@@ -45,7 +45,7 @@ class Changes:
 
     @property
     def total_ml(self) -> float:
-        """All that changed hands."""
+        """All that was dropped, filled or moved."""
         return self.dropped_ml + self.filled_ml + self.moved_ml + self.outside_ml
 
     def sentences(self, organ: str) -> list[str]:
@@ -83,16 +83,16 @@ def postprocess(
         _sort_sides(maps, middle, changes)
     boxes: dict[str, Box | None] = {}
     found: dict[str, Pieces] = {}
-    enclosed: dict[str, tuple[Box, Mask]] = {}
+    hollows: dict[str, tuple[Box, Mask]] = {}
 
-    def look(n: int) -> None:
+    def find_pieces(n: int) -> None:
         organ, margin = maps.organs[n], maps.margins[n]
         boxes[organ] = box = positive_box(margin)
         if box is not None and not BY_NAME[organ].is_lesion:
-            found[organ], brain = _without_brains(Pieces.of(margin, grown(box, 1, image.shape)), image, grid)
-            changes[organ].brain_ml = brain * ml
+            found[organ], brain_voxels = _without_brains(Pieces.of(margin, grown(box, 1, image.shape)), image, grid)
+            changes[organ].brain_ml = brain_voxels * ml
 
-    def prune(n: int) -> None:
+    def keep_chosen(n: int) -> None:
         organ, margin = maps.organs[n], maps.margins[n]
         if organ not in found:
             return
@@ -102,19 +102,19 @@ def postprocess(
         boxes[organ] = left = positive_box(margin, found[organ].box)
         if left is not None:
             around = grown(left, 1, image.shape)
-            enclosed[organ] = around, holes(positive(margin[around]))
+            hollows[organ] = around, holes(positive(margin[around]))
 
-    on_all_cores(look, len(maps.organs))
+    on_all_cores(find_pieces, len(maps.organs))
     chosen = likeliest({organ: found[organ] for organ in maps.organs if organ in found}, maps, image)
-    on_all_cores(prune, len(maps.organs))
+    on_all_cores(keep_chosen, len(maps.organs))
     for organ in maps.organs:
-        if organ in enclosed:
-            changes[organ].filled_ml += _fill(maps, organ, *enclosed[organ]) * ml
+        if organ in hollows:
+            changes[organ].filled_ml += _fill(maps, organ, *hollows[organ]) * ml
     return replace(maps, boxes=boxes), changes
 
 
 def _drop_others(margin: Margins, pieces: Pieces, chosen: int, change: Changes, voxel_ml: float) -> None:
-    """Turns over what is no part of the organ, whose number is `chosen`."""
+    """Negates the margin of all pieces but the chosen one and those that belong to it."""
     inside = margin[pieces.box]
     belonging = pieces.belonging(chosen, margin.shape)
     loose = (pieces.numbers > 0) & ~belonging[pieces.numbers]
@@ -126,7 +126,7 @@ def _drop_others(margin: Margins, pieces: Pieces, chosen: int, change: Changes, 
 
 
 def _drop_fluid(margin: Margins, box: Box, image: npt.NDArray[np.float32], change: Changes, voxel_ml: float) -> None:
-    """Turns over fluid that lies on the organ, and what then lies apart from the rest."""
+    """Negates the margin of fluid that lies on the organ, and of pieces that come off with it."""
     inside = margin[box]
     mask = positive(inside)
     fluid = hanging_fluid(mask, image[box], voxel_ml)
@@ -141,18 +141,21 @@ def _drop_fluid(margin: Margins, box: Box, image: npt.NDArray[np.float32], chang
 
 
 def _fill(maps: OrganMaps, organ: str, box: Box, hollow: Mask) -> float:
-    """Gives an organ the voxels of its holes that no other organ has; how many they are."""
+    """Gives an organ the voxels of its holes that no other organ has. Returns how many."""
     margin = maps.margin(organ)
     filled = hollow & ~positive(maps.margins[:, *box]).any(axis=0)
-    ahead = np.maximum(np.abs(margin[box][filled]), np.float16(1e-3))
-    for other in maps.margins:  # trails by as much, so that between voxels, too, only one is above 0
-        other[box][filled] = np.minimum(other[box][filled], -ahead)
-    margin[box][filled] = ahead
+    height = np.maximum(np.abs(margin[box][filled]), np.float16(1e-3))
+    for other in maps.margins:  # as far below 0 as the organ is above: between voxels, too, only one is positive
+        other[box][filled] = np.minimum(other[box][filled], -height)
+    margin[box][filled] = height
     return float(filled.sum())
 
 
 def _without_brains(pieces: Pieces, image: npt.NDArray[np.float32], grid: Geometry) -> tuple[Pieces, int]:
-    """The pieces without the largest ones that lie in a skull, one after the other, and the voxels of those."""
+    """The pieces without brains, whose sizes become 0, and the voxels that those had.
+
+    From the largest piece on, up to the first that lies in no skull.
+    """
     sizes, start = pieces.sizes.copy(), tuple(part.start for part in pieces.box)
     for number in np.argsort(sizes)[::-1]:
         if sizes[number] * grid.voxel_ml < WORTH_ML or not is_brain(pieces.numbers == number, start, image, grid):
@@ -220,7 +223,7 @@ def _beyond(margin: Margins, sign: int, grid: Geometry, middle: float) -> tuple[
 
 
 def _centres(margin: Margins) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float64]]:
-    """The numbers of a margin's pieces (I, J, K), and the index along I of each piece's centre, [0] meaning nothing."""
+    """(I, J, K) numbers of a margin's pieces, and (N + 1,) the index along I of each piece's centre; [0] is unused."""
     numbers, sizes = components(positive(margin))
     along = np.zeros(len(sizes))
     for i, plane in enumerate(numbers):
