@@ -37,8 +37,8 @@ if TYPE_CHECKING:  # PyTorch takes a second to import; the first scan is read me
 
 T = TypeVar("T")
 LOG = logging.getLogger("abdoseg")
-# Cases between which freed memory goes back to the system, which otherwise is held up to what all sizes of scans so far
-# have scattered: 730 MB after 300 small scans, where 340 are in use.
+# Cases after which freed memory is given back to the system. Otherwise scans of all sizes fragment it: the process held
+# 730 MB after 300 small scans, where 340 were in use.
 RELEASE_EVERY = 16
 
 
@@ -46,8 +46,8 @@ RELEASE_EVERY = 16
 class BatchOptions:
     """Options of all cases of a run.
 
-    scheme: of the labels written. organs: instead of the model's own. tumour: liver tumours beside them. reading:
-    further arguments of `read_scan`. all_organs: all that the model knows, instead of its own choice.
+    scheme: of the labels written. organs: instead of the model's output organs. max_memory: bytes. tumour: liver
+    tumours, too. reading: further arguments of `read_scan`. all_organs: all that the model knows, without `organs`.
     """
 
     scheme: str = "abdoseg"
@@ -169,7 +169,7 @@ def _grid_check(case: ScanCase, model: Model | None, options: BatchOptions) -> G
 def _prefetched(
     reader: Executor, cases: Sequence[ScanCase], options: BatchOptions, model: Model | None
 ) -> Iterator[tuple[ScanCase, Future[ReadScan]]]:
-    """Each case with its scan being read, while the next one waits its turn already; not so when memory is short."""
+    """Each case with its scan, being read. The next scan is queued meanwhile, unless memory is limited."""
     upcoming: Future[ReadScan] | None = None
     for case, following in pairwise((*cases, None)):
         assert case is not None
@@ -193,7 +193,7 @@ def _check_not_overtaken(case: ScanCase, options: BatchOptions) -> None:
 
 
 def _completed(work: Callable[[], T]) -> Future[T]:
-    """The work, done here and now, as a future: whoever asks for its result gets it, or its error."""
+    """Does the work now, and returns a finished future with its result or error."""
     done: Future[T] = Future()
     try:
         done.set_result(work())
@@ -203,7 +203,7 @@ def _completed(work: Callable[[], T]) -> Future[T]:
 
 
 def _output_organs(plan: Plan, options: BatchOptions) -> tuple[str, ...]:
-    """The organs asked for, or those the model delivers that the scheme has a number for; the others are said.
+    """The organs asked for, or those of the model's that the scheme has a number for; warns of the others.
 
     Raises UsageError when none is left, ModelError for organs that the model does not know.
     """
@@ -244,7 +244,7 @@ def _finish(
     export: Export | None,
     finished: Callable[[CaseResult], None] | None,
 ) -> CaseResult:
-    """Writes a case's files. Whatever went wrong, from its reading on, ends here as the case's error."""
+    """Writes a case's files. What failed in reading, segmenting or writing becomes the case's error here."""
     try:
         done = segmented.result()
         others = tuple if export is None else partial(export, case, done.volume, done.segmentation)
@@ -298,9 +298,9 @@ def write_case(
 
 
 def _how_read(case: ScanCase, options: BatchOptions) -> dict[str, Any]:
-    """What of the record finds the scan again: its path from the record, a zip's member, and options of its reading.
+    """How to read the scan again, for the record: its path from there, a zip's member, and options of reading.
 
-    Which DICOM series it was, its input says.
+    The DICOM series is named in the record's `input`.
     """
     assert case.record is not None
     reading = {name: options.reading[name] for name in ("gaps", "assume_axes") if name in options.reading}
