@@ -133,7 +133,7 @@ def _drop_fluid(margin: Margins, box: Box, image: npt.NDArray[np.float32], chang
     if fluid is None:
         return
     left = Pieces(box, *components(mask & ~fluid))
-    lost = mask & (left.numbers != left.largest) if left.largest else mask
+    lost = mask & ~left.belonging(left.largest, margin.shape)[left.numbers]
     inside[lost] = -inside[lost]
     change.fluid_ml = float(lost.sum()) * voxel_ml
     change.dropped_ml += change.fluid_ml

@@ -185,3 +185,16 @@ def test_fluid_on_the_spleen_is_cut_off_with_what_then_lies_apart_and_on_a_kidne
         assert mask.sum() == pytest.approx(solid, rel=0.05)  # a rim at the corners may stay
         assert changes[organ].fluid_ml == pytest.approx((36000 - mask.sum()) * grid.voxel_ml)
         assert changes[organ].kept_ml == pytest.approx(mask.sum() * grid.voxel_ml)
+
+
+def test_in_a_slab_both_lobes_stay_when_fluid_on_one_is_cut_off():
+    grid = Geometry((60, 60, 20), np.diag([2.0, 2.0, 2.0, 1.0]))
+    values, image = np.full((1, *grid.shape), -2, np.float16), np.full(grid.shape, -90, np.float32)
+    values[0, 2:34, 10:40], image[2:34, 10:40] = 2, 110
+    values[0, 40:58, 10:40], image[40:58, 10:40] = 2, 110  # larger than what fluid leaves of the other
+    image[17:34, 10:40] = 5
+    maps, changes = postprocess(OrganMaps(values, ("liver",), grid), image, None)
+    mask = maps.mask("liver")
+    assert mask[40:58].sum() == 18 * 30 * 20
+    assert mask[2:17].sum() > 0.97 * 15 * 30 * 20
+    assert changes["liver"].fluid_ml == pytest.approx(17 * 30 * 20 * grid.voxel_ml, rel=0.05)
