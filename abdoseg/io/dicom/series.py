@@ -115,7 +115,8 @@ class Series:
 class Catalogue:
     """What a path holds: CT series, best first, and how many other files there were, by what they are.
 
-    singles: CT slices that make no stack with others, such as one of another matrix than its series.
+    singles: CT slices that make no stack with others, such as one of another matrix than its series, or all at one
+    position, as bolus tracking has them.
     """
 
     path: Path
@@ -167,16 +168,17 @@ def catalogue(path: Path) -> Catalogue:
         raise NoSeriesError(_describe_no_series(path, files, images, singles, others), images)
     lost = ", ".join(f"{others[kind]} {kind}" for kind in LOST if others[kind])
     notes += [f"{lost}: left out; if these are slices of it, copy or export the series again"] if lost else []
-    others.update({"single CT slice": len(singles)} if singles else {})
+    for stack in singles:
+        others["single CT slice" if len(stack) == 1 else "CT slice repeated at one position"] += len(stack)
     return Catalogue(path, series, dict(others), tuple(notes), tuple(piece for stack in singles for piece in stack))
 
 
 def sort_series(slices: Iterable[Slice]) -> tuple[tuple[Series, ...], list[list[Slice]]]:
-    """The series that slices make, the best first, and the slices that are alone."""
+    """The series that slices make, the best first, and the slices that are alone or all at one position."""
     stacks = [stack for group in _groups(slices) for stack in _split(group)]
-    ranked = sorted((stack for stack in stacks if len(stack) > 1), key=_rank, reverse=True)
+    ranked = sorted((stack for stack in stacks if _places(stack) > 1), key=_rank, reverse=True)
     series = tuple(Series(number, tuple(stack)) for number, stack in enumerate(ranked, 1))
-    return series, [stack for stack in stacks if len(stack) < 2]
+    return series, [stack for stack in stacks if _places(stack) == 1]
 
 
 def _slices_or_reason(entry: Entry) -> list[Slice] | str:
@@ -208,11 +210,13 @@ def _describe_no_series(
     path: Path, files: list[Entry], images: list[Entry], singles: list[list[Slice]], others: Counter[str]
 ) -> str:
     """The message when no series of two slices is there."""
-    if len(singles) == 1:
+    count = sum(map(len, singles))
+    if count == 1:
         what = "only 1 CT slice" if len(files) == 1 else f"only 1 CT slice among {len(files)} files"
         return f"{path}: {what}; a volume needs at least 2: name the folder that holds the whole series"
     if singles:
-        return f"{path}: {len(singles)} CT slices, no 2 of them of one series; name the folder of one whole series"
+        apart = "all at one position" if len(singles) == 1 else "no 2 of them of one series and at different positions"
+        return f"{path}: {count} CT slices, {apart}; name the folder of one whole series"
     if images:
         first = "unpack it and name" if path.is_file() else "name"
         listed = f"{images[0].name}, ..."

@@ -233,6 +233,17 @@ def test_slices_of_different_series_are_not_stacked(tmp_path):
         read_scan(tmp_path)
 
 
+def test_bolus_tracking_at_one_position_is_no_series_however_many_slices_it_has(tmp_path):
+    write_series(tmp_path / "ct", HU)
+    write_series(tmp_path / "tracking", body((40, 36, 20)), positions_mm=[0.0] * 20)
+    one_study(tmp_path)
+    volume = read_scan(tmp_path)
+    assert np.array_equal(stored_array(volume), HU)
+    assert volume.details["left_out"] == {"CT slice repeated at one position": 20}
+    with pytest.raises(SeriesError, match="20 CT slices, all at one position; name the folder of one whole series"):
+        read_scan(tmp_path / "tracking")
+
+
 def test_an_empty_folder_and_a_folder_of_other_scans_are_kept_apart(tmp_path):
     with pytest.raises(ScanError, match="the folder is empty"):
         read_scan(tmp_path)
