@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from abdoseg.errors import ScanError, SeriesError
 from abdoseg.io.archive import Entry, entries
@@ -84,8 +85,7 @@ class Series:
     @property
     def thickness_mm(self) -> float:
         """The usual distance between slices; 0 for one slice."""
-        along = np.sort([float(s.position @ self.slices[0].normal) for s in self.slices])
-        steps = np.diff(along)
+        steps = np.diff(_along(self.slices))
         steps = steps[steps > SAME_PLACE_MM]
         return float(np.median(steps)) if len(steps) else 0.0
 
@@ -257,23 +257,45 @@ def _alike(one: Slice, other: Slice) -> bool:
 def _split(group: list[Slice]) -> list[list[Slice]]:
     """Stacks that lie in one place, as the phases of a contrast study in one series do, told apart by an attribute.
 
-    A few slices at one place are duplicates, not a second stack: they are left to the reader of pixels.
+    Their slices may be at the same positions or at a little distance. A few slices at one place are duplicates, not a
+    second stack: they are left to the reader of pixels.
     """
-    if len(group) - _places(group) <= max(2, len(group) // 20) and _on_a_line(group):
+    few = max(2, len(group) // 20)
+    is_stack = len(group) - _places(group) <= few and _on_a_line(group)
+    if is_stack and _is_even(group):
         return [group]
     for keyword in SPLITTERS:
-        parts: dict[str, list[Slice]] = {}
+        by_value: dict[str, list[Slice]] = {}
         for piece in group:
-            parts.setdefault(piece.attributes[keyword], []).append(piece)
-        if 1 < len(parts) <= len(group) // 2 and all(_places(p) == len(p) and _on_a_line(p) for p in parts.values()):
-            return list(parts.values())
+            by_value.setdefault(piece.attributes[keyword], []).append(piece)
+        parts = list(by_value.values())
+        if not (1 < len(parts) <= len(group) // 2 and all(_places(p) == len(p) and _on_a_line(p) for p in parts)):
+            continue
+        if not is_stack or (all(len(p) > few and _is_even(p) for p in parts) and _overlap(parts)):
+            return parts
     return [group]
+
+
+def _along(group: Sequence[Slice]) -> npt.NDArray[np.float64]:
+    """(slices,) mm along the normal, in order."""
+    return np.sort([float(piece.position @ group[0].normal) for piece in group])
+
+
+def _is_even(group: list[Slice]) -> bool:
+    """Whether neighbours are equally far from each other, but for rounding."""
+    steps = np.diff(_along(group))
+    return bool(steps.max(initial=0) <= 1.1 * steps.min(initial=np.inf))
+
+
+def _overlap(parts: list[list[Slice]]) -> bool:
+    """Whether all stacks share more than half of the shortest one's extent."""
+    ends = np.array([_along(part)[[0, -1]] for part in parts])
+    return bool(ends[:, 1].min() - ends[:, 0].max() > 0.5 * (ends[:, 1] - ends[:, 0]).min())
 
 
 def _places(group: list[Slice]) -> int:
     """At how many different places along the normal the slices lie."""
-    along = np.sort([float(piece.position @ group[0].normal) for piece in group])
-    return 1 + int((np.diff(along) > SAME_PLACE_MM).sum())
+    return 1 + int((np.diff(_along(group)) > SAME_PLACE_MM).sum())
 
 
 def _on_a_line(group: list[Slice]) -> bool:

@@ -173,6 +173,16 @@ def test_phases_in_one_series_are_kept_apart_by_acquisition(tmp_path):
     assert np.array_equal(first, HU[::-1]) != np.array_equal(second, HU[::-1])
 
 
+def test_phases_whose_positions_differ_a_little_are_kept_apart_too(tmp_path):
+    shifted = AXIAL.copy()
+    shifted[2, 3] += 0.3
+    write_series(tmp_path / "arterial", HU, tags={"AcquisitionNumber": 4})
+    write_series(tmp_path / "venous", HU[::-1], shifted, tags={"AcquisitionNumber": 5})
+    one_series(tmp_path)
+    got = [stored_array(read_scan(tmp_path, series=number)) for number in "12"]
+    assert sorted(array.tobytes() for array in got) == sorted(array.tobytes() for array in (HU, HU[::-1]))
+
+
 def one_series(folder):
     for file in folder.rglob("*.dcm"):
         dataset = pydicom.dcmread(file)
