@@ -164,7 +164,7 @@ def catalogue(path: Path) -> Catalogue:
             found += result
     series, singles = sort_series(found)
     if not series:
-        images = [] if singles else [entry for entry in files if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+        images = [] if singles else [entry for entry in files if _is_image(entry)]
         raise NoSeriesError(_describe_no_series(path, files, images, singles, others), images)
     lost = ", ".join(f"{others[kind]} {kind}" for kind in LOST if others[kind])
     notes += [f"{lost}: left out; if these are slices of it, copy or export the series again"] if lost else []
@@ -186,6 +186,12 @@ def _slices_or_reason(entry: Entry) -> list[Slice] | str:
         return read_slices(entry)
     except NotASliceError as reason:
         return str(reason)
+
+
+def _is_image(entry: Entry) -> bool:
+    """Whether a file is of another format, by its name; the ._NAME that macOS puts beside each file is none."""
+    name = PurePosixPath(entry.name.replace("\\", "/")).name.lower()
+    return name.endswith(IMAGE_SUFFIXES) and not name.startswith("._")
 
 
 def _missing_files(directory: Entry, files: list[Entry]) -> list[str]:

@@ -14,6 +14,7 @@ from phantom_dicom import AXIAL, COMPANY, body, stored_array, write_series
 from abdoseg.errors import ScanError, SeriesError
 from abdoseg.io import read_scan
 from abdoseg.io.dicom.series import catalogue
+from abdoseg.io.scan_source import ScanSource
 
 HU = body((40, 36, 8))
 COARSE = AXIAL @ np.diag([1, 1, 2, 1.0])
@@ -281,6 +282,22 @@ def test_the_only_scan_file_of_a_folder_or_zip_is_read(tmp_path, name, zipped):
     assert volume.details["format"] in ("NIfTI-1", "MetaImage", "NRRD")
 
 
+def test_what_macos_adds_to_a_zip_is_no_second_scan(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(HU, AXIAL), tmp_path / "a.nii.gz")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.nii.gz", "a.nii.gz")
+        archive.writestr("__MACOSX/._a.nii.gz", b"\0\5\x16\7" + bytes(200))
+    assert np.array_equal(stored_array(read_scan(tmp_path / "a.zip")), HU)
+
+
+def test_a_zip_under_a_scans_name_in_a_zip_is_refused_with_words(tmp_path):
+    for name, member in (("a.nrrd", "b.txt"), ("a.zip", "a.nrrd")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, (tmp_path / "a.nrrd").read_bytes() if name == "a.zip" else b"x")
+    with pytest.raises(SeriesError, match=r"a\.zip: a\.nrrd: no CT series: 1 file that is no DICOM"):
+        ScanSource(tmp_path / "a.zip", "a.nrrd").read()
+
+
 def test_several_scan_files_in_a_zip_are_named_and_a_damaged_one_is_refused(tmp_path):
     nibabel.save(nibabel.Nifti1Image(HU, AXIAL), tmp_path / "a.nii")
     for names in ("ab", "a"):
@@ -341,7 +358,7 @@ class TestHostileZips:
         with pytest.raises(SeriesError, match="1 file that is no DICOM"):
             read_scan(path)
 
-    def test_a_damaged_an_empty_and_an_encrypted_zip_are_kept_apart(self, tmp_path):
+    def test_a_damaged_an_empty_an_encrypted_and_an_oddly_packed_zip_are_kept_apart(self, tmp_path):
         path = self.zip_of(tmp_path / "x.zip", "a.dcm", b"text")
         whole = path.read_bytes()
         path.write_bytes(whole[:-10])
@@ -351,6 +368,13 @@ class TestHostileZips:
         locked[whole.rindex(b"PK\x01\x02") + 8] |= 1
         path.write_bytes(bytes(locked))
         with pytest.raises(ScanError, match="encrypted"):
+            read_scan(path)
+        path.write_bytes(whole)
+        for signature, field in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+            packed = bytearray(path.read_bytes())
+            packed[packed.index(signature) + field] = 9  # Deflate64
+            path.write_bytes(packed)
+        with pytest.raises(ScanError, match=r"compressed by method 9.*; unpack it and name the folder"):
             read_scan(path)
         with zipfile.ZipFile(path, "w"):
             pass
