@@ -389,9 +389,10 @@ def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
         read_scan(tmp_path)
 
 
-def test_files_that_may_be_lost_slices_are_reported(tmp_path):
+@pytest.mark.parametrize(("size", "kind"), [(700, "CT header without pixel data"), (200, "damaged DICOM file")])
+def test_files_that_may_be_lost_slices_are_reported(tmp_path, size, kind):
     files = write_series(tmp_path, body(), AXIAL)
     for file in files[:2]:
-        file.write_bytes(file.read_bytes()[:700])
+        file.write_bytes(file.read_bytes()[:size])
     (note,) = catalogue(tmp_path).notes
-    assert note.startswith("2 CT header without pixel data: left out; if these are slices of it")
+    assert note.startswith(f"2 {kind}: left out; if these are slices of it")
