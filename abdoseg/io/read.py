@@ -160,7 +160,7 @@ def _hu_details(name: str, statistics: HuStatistics) -> dict[str, Any]:
 def case_name(path: str | Path) -> str:
     """The name of a case: of its file or folder, without suffixes and without nnU-Net's `_0000`."""
     path = Path(path)
-    name = path.name or path.resolve().name
+    name = path.name if path.name not in ("", "..") else path.resolve().name
     suffix = next((s for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), "")
     name = name[: len(name) - len(suffix)]
     return name.removesuffix("_0000") or name
