@@ -53,6 +53,17 @@ def test_a_nibabel_image_in_other_axes_gets_labels_that_lie_over_it(path, result
     np.testing.assert_array_equal(back, result.labelmap.labels)
 
 
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_a_nibabel_images_header_goes_with_the_labels(path, kind):
+    image = nibabel.load(path)
+    image = kind(np.asarray(image.dataobj), image.affine)
+    image.set_sform(image.affine, 3)
+    image.set_qform(image.affine, 4)
+    labels = abdoseg.segment(image, model=model()).to_nibabel()
+    codes = [int(labels.header[field]) for field in ("sizeof_hdr", "sform_code", "qform_code")]
+    assert codes == [int(image.header["sizeof_hdr"]), 3, 4]
+
+
 def test_a_trailing_axis_of_one_is_dropped_in_memory_as_in_a_file(path, result):
     image = nibabel.load(path)
     image = nibabel.Nifti1Image(np.asarray(image.dataobj)[..., None], image.affine)

@@ -31,8 +31,8 @@ def volume_from_nibabel(image: Any) -> Volume:
     """
     if image.affine is None:
         raise ScanError("the nibabel image has no affine; give one that says where its voxels lie")
-    header = image.header if str(getattr(image.header, "get", lambda _: "")("magic")).startswith("b'n") else None
-    stored = header.structarr if header is not None and int(header["sizeof_hdr"]) in (348, 540) else None
+    magic = getattr(image.header, "get", lambda _: None)("magic")
+    stored = image.header.structarr.copy() if magic is not None and magic.tobytes().startswith(b"n") else None
     if stored is not None and int(stored["sform_code"]) <= 0 and int(stored["qform_code"]) <= 0:
         raise ScanError(
             "the nibabel image does not say where its axes point (sform_code and qform_code are 0): its affine is "
