@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ SAME_PLACE_MM = 0.01
 PARALLEL = 0.999  # cosine of the angle between the normals of slices of one orientation
 LOST = ("CT header without pixel data", "damaged DICOM file", "file without permission to read it")  # may be slices
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+PROJECTIONS = {"MIP", "MINIP", "MAXIMUM", "MINIMUM"}  # words of ImageType: vendors', and those of enhanced objects
 SHARP = (
     "LUNG",
     "BONE",
@@ -83,6 +85,11 @@ class Series:
         return any(name in kernel for name in SHARP)
 
     @property
+    def is_projection(self) -> bool:
+        """Each voxel is the brightest or darkest of a slab, by ImageType. Source: DICOM PS3.3, C.8.16.1.4."""
+        return not PROJECTIONS.isdisjoint(re.findall("[A-Z]+", self.slices[0].attributes["ImageType"].upper()))
+
+    @property
     def thickness_mm(self) -> float:
         """The usual distance between slices; 0 for one slice."""
         steps = np.diff(_along(self.slices))
@@ -107,6 +114,7 @@ class Series:
         spacing = " x ".join(f"{n:.2f}" for n in (*first.spacing_mm, self.thickness_mm))
         plane = "axial" if self.is_axial else "not axial"
         kernel = ", lung or bone kernel" if self.is_sharp else ""
+        kernel += ", intensity projection" if self.is_projection else ""
         matrix = f"{first.matrix[1]} x {first.matrix[0]}"
         return f"{self.number}: {len(self.slices)} slices of {matrix}, {spacing} mm, {plane}{kernel}"
 
@@ -322,11 +330,14 @@ def sideways_mm(slices: list[Slice]) -> float:
 
 
 def _rank(stack: list[Slice]) -> tuple[Any, ...]:
-    """Axial before others, soft kernels before sharp, many slices before few, thin before thick; then as numbered."""
+    """Slices before projections, axial before others, soft kernels before sharp, many slices before few, thin before
+    thick; then as numbered.
+    """
     series = Series(0, tuple(stack))
     number = stack[0].attributes["SeriesNumber"]
     order = -int(number) if number.isascii() and number.isdigit() else 0
-    return series.is_axial, not series.is_sharp, len(stack), -series.thickness_mm, order, series.uid
+    looks = not series.is_projection, series.is_axial, not series.is_sharp
+    return *looks, len(stack), -series.thickness_mm, order, series.uid
 
 
 def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
@@ -347,7 +358,9 @@ def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
             f"or choose with --series N:\n{places}"
         )
     best, second = found.series[:2]
-    if best.is_axial != second.is_axial:
+    if best.is_projection != second.is_projection:
+        why = "no intensity projection"
+    elif best.is_axial != second.is_axial:
         why = "the only axial one" if not second.is_axial else "axial"
     elif best.is_sharp != second.is_sharp:
         why = "not a lung or bone kernel"

@@ -140,6 +140,17 @@ def test_of_equal_counts_the_thin_and_of_equal_slices_the_soft_kernel_is_taken(t
     assert volume.details["series"][2]["sharp_kernel"] is True
 
 
+@pytest.mark.parametrize("words", [["AXIAL", "MIP"], ["MPR", "CSA MIP"], ["VOLUME", "MAXIMUM"]])
+def test_an_intensity_projection_is_not_taken_however_many_slices_it_has(tmp_path, words):
+    write_series(tmp_path / "ct", HU)
+    write_series(tmp_path / "mip", body((40, 36, 20)), tags={"ImageType": ["DERIVED", "SECONDARY", *words]})
+    one_study(tmp_path)
+    volume = read_scan(tmp_path)
+    assert np.array_equal(stored_array(volume), HU)
+    assert volume.details["why"] == "no intensity projection"
+    assert "2: 20 slices of 40 x 36, 1.00 x 1.00 x 2.50 mm, axial, intensity projection" in volume.notes[0]
+
+
 def test_a_series_is_had_by_number_or_uid(tmp_path):
     write_series(tmp_path / "a", HU)
     write_series(tmp_path / "b", HU[:, :, :5])
