@@ -53,6 +53,35 @@ def test_a_nibabel_image_in_other_axes_gets_labels_that_lie_over_it(path, result
     np.testing.assert_array_equal(back, result.labelmap.labels)
 
 
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_a_nibabel_images_header_goes_with_the_labels(path, kind):
+    image = nibabel.load(path)
+    image = kind(np.asarray(image.dataobj), image.affine)
+    image.set_sform(image.affine, 3)
+    image.set_qform(image.affine, 4)
+    labels = abdoseg.segment(image, model=model()).to_nibabel()
+    codes = [int(labels.header[field]) for field in ("sizeof_hdr", "sform_code", "qform_code")]
+    assert codes == [int(image.header["sizeof_hdr"]), 3, 4]
+
+
+def test_a_trailing_axis_of_one_is_dropped_in_memory_as_in_a_file(path, result):
+    image = nibabel.load(path)
+    image = nibabel.Nifti1Image(np.asarray(image.dataobj)[..., None], image.affine)
+    np.testing.assert_array_equal(abdoseg.segment(image, model=model()).labelmap.labels, result.labelmap.labels)
+
+
+def test_an_image_in_memory_that_is_no_scan_is_refused_with_words(path, tmp_path):
+    image = nibabel.load(path)
+    with pytest.raises(ScanError, match="voxels of type complex64, not HU"):
+        abdoseg.segment(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.complex64), image.affine), model=model())
+    nibabel.save(image, tmp_path / "nowhere.nii")
+    with (tmp_path / "nowhere.nii").open("r+b") as file:
+        file.seek(252)
+        file.write(bytes(4))  # qform_code and sform_code
+    with pytest.raises(ScanError, match="does not say where its axes point"):
+        abdoseg.segment(nibabel.load(tmp_path / "nowhere.nii"), model=model())
+
+
 def test_padding_in_memory_is_taken_as_air_and_left_as_it_was(path):
     volume, _ = scan()
     voxels = volume.voxels.copy()

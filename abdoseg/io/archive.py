@@ -19,6 +19,7 @@ from abdoseg.io.limits import MAX_RATIO
 MAX_FILES = 100_000
 MAX_ZIP_BYTES = 2**35  # unpacked: 32 GB
 ENCRYPTED = 0x1  # general purpose bit 0. Source: PKWARE APPNOTE.TXT, 4.4.4
+READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,8 @@ def extracted(path: Path, member: str | None) -> Iterator[Path]:
         try:
             yield target
         except AbdosegError as error:
-            raise type(error)(str(error).replace(str(target), f"{path}: {member}")) from error
+            error.args = (str(error).replace(str(target), f"{path}: {member}"),)
+            raise
 
 
 def _begins(path: Path, magic: bytes) -> bool:
@@ -138,6 +140,11 @@ def _members(path: Path) -> list[Entry]:
             raise ScanError(f"{path}: a member's name leads out of the archive; refused as hostile")
         if info.flag_bits & ENCRYPTED:
             raise ScanError(f"{path}: the zip is encrypted; unpack it and name the folder")
+        if info.compress_type not in READABLE:
+            raise ScanError(
+                f"{path}: compressed by method {info.compress_type} (9 is Deflate64, of large zips on Windows), "
+                "which is not read; unpack it and name the folder"
+            )
         if info.file_size > MAX_RATIO * max(info.compress_size, 1):
             raise ScanError(f"{path}: a member claims to expand {info.file_size // max(info.compress_size, 1):,} times")
     return [_member(archive, info) for info in sorted(infos, key=lambda info: info.filename)]

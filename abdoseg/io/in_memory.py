@@ -31,8 +31,13 @@ def volume_from_nibabel(image: Any) -> Volume:
     """
     if image.affine is None:
         raise ScanError("the nibabel image has no affine; give one that says where its voxels lie")
-    header = image.header if str(getattr(image.header, "get", lambda _: "")("magic")).startswith("b'n") else None
-    stored = header.structarr if header is not None and int(header["sizeof_hdr"]) in (348, 540) else None
+    magic = getattr(image.header, "get", lambda _: None)("magic")
+    stored = image.header.structarr.copy() if magic is not None and magic.tobytes().startswith(b"n") else None
+    if stored is not None and int(stored["sform_code"]) <= 0 and int(stored["qform_code"]) <= 0:
+        raise ScanError(
+            "the nibabel image does not say where its axes point (sform_code and qform_code are 0): its affine is "
+            "nibabel's guess; set the right one with set_sform"
+        )
     return _volume("the nibabel image", np.asanyarray(image.dataobj), np.asarray(image.affine, np.float64), stored)
 
 
@@ -52,7 +57,11 @@ def volume_from_sitk(image: Any) -> Volume:
 
 
 def _volume(name: str, voxels: Array, affine: Array, header: Any) -> Volume:
-    """The canonical volume of an array (I, J, K) in an image's own axes."""
+    """The canonical volume of an array (I, J, K), or with further axes of 1, in an image's own axes."""
+    if voxels.dtype.kind not in "iuf":
+        raise ScanError(f"{name} has voxels of type {voxels.dtype}, not HU; give plain numbers")
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
     if voxels.ndim != 3 or min(voxels.shape) < 2:
         size = " x ".join(map(str, voxels.shape))
         raise ScanError(f"{name} is {size}; a volume of at least 2 voxels along each of three axes is needed")

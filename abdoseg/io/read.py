@@ -166,7 +166,8 @@ def case_name(path: str | Path) -> str:
     What is not UTF-8 in it, as in names that an old system wrote, is an underscore.
     """
     path = Path(path)
-    name = re.sub(r"[\ud800-\udfff]", "_", path.name or path.resolve().name)
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    name = re.sub(r"[\ud800-\udfff]", "_", name)
     suffix = next((s for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), "")
     name = name[: len(name) - len(suffix)]
     return name.removesuffix("_0000") or name

@@ -109,7 +109,7 @@ def locate_data(path: Path, name: str, own: str, end: int, skip: str) -> tuple[P
         raise ScanError(f"{path}: its voxels lie in several files or in another folder; save it as one file")
     data = path.parent / name
     if not data.is_file():
-        raise ScanError(f"{path}: its voxels, {name}, are missing; keep both files together")
+        raise ScanError(f"{path}: its voxels, {name}, are missing; keep both files together, in a folder and no zip")
     return data, int(skip)
 
 

@@ -151,3 +151,9 @@ def test_a_dicom_folder_holds_no_labels(tmp_path):
 )
 def test_a_case_is_named_after_its_file(path, case):
     assert case_name(path) == case
+
+
+def test_a_case_of_the_folder_above_has_that_folders_name(tmp_path, monkeypatch):
+    (tmp_path / "patient" / "scripts").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "patient" / "scripts")
+    assert case_name("..") == "patient"

@@ -61,7 +61,7 @@ def test_voxels_that_lie_elsewhere_or_nowhere_are_refused(tmp_path, suffix):
         read_scan(path)
     path.write_bytes(text)
     data.unlink()
-    with pytest.raises(ScanError, match="are missing; keep both files"):
+    with pytest.raises(ScanError, match="are missing; keep both files together, in a folder and no zip"):
         read_scan(path)
 
 

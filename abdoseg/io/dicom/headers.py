@@ -162,6 +162,8 @@ def _check_kind(header: Dataset) -> None:
     image_type = [str(value).upper() for value in _values(header.get("ImageType"))]
     if "DirectoryRecordSequence" in header or sop_class == DIRECTORY:
         raise NotASliceError("DICOMDIR")
+    if not modality and not sop_class:  # every object has both: the file ends before them
+        raise NotASliceError("damaged DICOM file")
     if modality != "CT" and not (modality == "" and sop_class in CT_CLASSES):
         word = OTHERS.get(modality, modality if modality.isalnum() and len(modality) <= 16 else "object of no modality")
         raise NotASliceError(f"{word}, not CT")

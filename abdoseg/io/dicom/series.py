@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from abdoseg.errors import ScanError, SeriesError
 from abdoseg.io.archive import Entry, entries
@@ -21,6 +23,7 @@ SAME_PLACE_MM = 0.01
 PARALLEL = 0.999  # cosine of the angle between the normals of slices of one orientation
 LOST = ("CT header without pixel data", "damaged DICOM file", "file without permission to read it")  # may be slices
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+PROJECTIONS = {"MIP", "MINIP", "MAXIMUM", "MINIMUM"}  # words of ImageType: vendors', and those of enhanced objects
 SHARP = (
     "LUNG",
     "BONE",
@@ -82,10 +85,14 @@ class Series:
         return any(name in kernel for name in SHARP)
 
     @property
+    def is_projection(self) -> bool:
+        """Each voxel is the brightest or darkest of a slab, by ImageType. Source: DICOM PS3.3, C.8.16.1.4."""
+        return not PROJECTIONS.isdisjoint(re.findall("[A-Z]+", self.slices[0].attributes["ImageType"].upper()))
+
+    @property
     def thickness_mm(self) -> float:
         """The usual distance between slices; 0 for one slice."""
-        along = np.sort([float(s.position @ self.slices[0].normal) for s in self.slices])
-        steps = np.diff(along)
+        steps = np.diff(_along(self.slices))
         steps = steps[steps > SAME_PLACE_MM]
         return float(np.median(steps)) if len(steps) else 0.0
 
@@ -107,6 +114,7 @@ class Series:
         spacing = " x ".join(f"{n:.2f}" for n in (*first.spacing_mm, self.thickness_mm))
         plane = "axial" if self.is_axial else "not axial"
         kernel = ", lung or bone kernel" if self.is_sharp else ""
+        kernel += ", intensity projection" if self.is_projection else ""
         matrix = f"{first.matrix[1]} x {first.matrix[0]}"
         return f"{self.number}: {len(self.slices)} slices of {matrix}, {spacing} mm, {plane}{kernel}"
 
@@ -115,7 +123,8 @@ class Series:
 class Catalogue:
     """What a path holds: CT series, best first, and how many other files there were, by what they are.
 
-    singles: CT slices that make no stack with others, such as one of another matrix than its series.
+    singles: CT slices that make no stack with others, such as one of another matrix than its series, or all at one
+    position, as bolus tracking has them.
     """
 
     path: Path
@@ -163,20 +172,21 @@ def catalogue(path: Path) -> Catalogue:
             found += result
     series, singles = sort_series(found)
     if not series:
-        images = [] if singles else [entry for entry in files if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+        images = [] if singles else [entry for entry in files if _is_image(entry)]
         raise NoSeriesError(_describe_no_series(path, files, images, singles, others), images)
     lost = ", ".join(f"{others[kind]} {kind}" for kind in LOST if others[kind])
     notes += [f"{lost}: left out; if these are slices of it, copy or export the series again"] if lost else []
-    others.update({"single CT slice": len(singles)} if singles else {})
+    for stack in singles:
+        others["single CT slice" if len(stack) == 1 else "CT slice repeated at one position"] += len(stack)
     return Catalogue(path, series, dict(others), tuple(notes), tuple(piece for stack in singles for piece in stack))
 
 
 def sort_series(slices: Iterable[Slice]) -> tuple[tuple[Series, ...], list[list[Slice]]]:
-    """The series that slices make, the best first, and the slices that are alone."""
+    """The series that slices make, the best first, and the slices that are alone or all at one position."""
     stacks = [stack for group in _groups(slices) for stack in _split(group)]
-    ranked = sorted((stack for stack in stacks if len(stack) > 1), key=_rank, reverse=True)
+    ranked = sorted((stack for stack in stacks if _places(stack) > 1), key=_rank, reverse=True)
     series = tuple(Series(number, tuple(stack)) for number, stack in enumerate(ranked, 1))
-    return series, [stack for stack in stacks if len(stack) < 2]
+    return series, [stack for stack in stacks if _places(stack) == 1]
 
 
 def _slices_or_reason(entry: Entry) -> list[Slice] | str:
@@ -184,6 +194,12 @@ def _slices_or_reason(entry: Entry) -> list[Slice] | str:
         return read_slices(entry)
     except NotASliceError as reason:
         return str(reason)
+
+
+def _is_image(entry: Entry) -> bool:
+    """Whether a file is of another format, by its name; the ._NAME that macOS puts beside each file is none."""
+    name = PurePosixPath(entry.name.replace("\\", "/")).name.lower()
+    return name.endswith(IMAGE_SUFFIXES) and not name.startswith("._")
 
 
 def _missing_files(directory: Entry, files: list[Entry]) -> list[str]:
@@ -208,11 +224,13 @@ def _describe_no_series(
     path: Path, files: list[Entry], images: list[Entry], singles: list[list[Slice]], others: Counter[str]
 ) -> str:
     """The message when no series of two slices is there."""
-    if len(singles) == 1:
+    count = sum(map(len, singles))
+    if count == 1:
         what = "only 1 CT slice" if len(files) == 1 else f"only 1 CT slice among {len(files)} files"
         return f"{path}: {what}; a volume needs at least 2: name the folder that holds the whole series"
     if singles:
-        return f"{path}: {len(singles)} CT slices, no 2 of them of one series; name the folder of one whole series"
+        apart = "all at one position" if len(singles) == 1 else "no 2 of them of one series and at different positions"
+        return f"{path}: {count} CT slices, {apart}; name the folder of one whole series"
     if images:
         first = "unpack it and name" if path.is_file() else "name"
         listed = f"{images[0].name}, ..."
@@ -253,23 +271,45 @@ def _alike(one: Slice, other: Slice) -> bool:
 def _split(group: list[Slice]) -> list[list[Slice]]:
     """Stacks that lie in one place, as the phases of a contrast study in one series do, told apart by an attribute.
 
-    A few slices at one place are duplicates, not a second stack: they are left to the reader of pixels.
+    Their slices may be at the same positions or at a little distance. A few slices at one place are duplicates, not a
+    second stack: they are left to the reader of pixels.
     """
-    if len(group) - _places(group) <= max(2, len(group) // 20) and _on_a_line(group):
+    few = max(2, len(group) // 20)
+    is_stack = len(group) - _places(group) <= few and _on_a_line(group)
+    if is_stack and _is_even(group):
         return [group]
     for keyword in SPLITTERS:
-        parts: dict[str, list[Slice]] = {}
+        by_value: dict[str, list[Slice]] = {}
         for piece in group:
-            parts.setdefault(piece.attributes[keyword], []).append(piece)
-        if 1 < len(parts) <= len(group) // 2 and all(_places(p) == len(p) and _on_a_line(p) for p in parts.values()):
-            return list(parts.values())
+            by_value.setdefault(piece.attributes[keyword], []).append(piece)
+        parts = list(by_value.values())
+        if not (1 < len(parts) <= len(group) // 2 and all(_places(p) == len(p) and _on_a_line(p) for p in parts)):
+            continue
+        if not is_stack or (all(len(p) > few and _is_even(p) for p in parts) and _overlap(parts)):
+            return parts
     return [group]
+
+
+def _along(group: Sequence[Slice]) -> npt.NDArray[np.float64]:
+    """(slices,) mm along the normal, in order."""
+    return np.sort([float(piece.position @ group[0].normal) for piece in group])
+
+
+def _is_even(group: list[Slice]) -> bool:
+    """Whether neighbours are equally far from each other, but for rounding."""
+    steps = np.diff(_along(group))
+    return bool(steps.max(initial=0) <= 1.1 * steps.min(initial=np.inf))
+
+
+def _overlap(parts: list[list[Slice]]) -> bool:
+    """Whether all stacks share more than half of the shortest one's extent."""
+    ends = np.array([_along(part)[[0, -1]] for part in parts])
+    return bool(ends[:, 1].min() - ends[:, 0].max() > 0.5 * (ends[:, 1] - ends[:, 0]).min())
 
 
 def _places(group: list[Slice]) -> int:
     """At how many different places along the normal the slices lie."""
-    along = np.sort([float(piece.position @ group[0].normal) for piece in group])
-    return 1 + int((np.diff(along) > SAME_PLACE_MM).sum())
+    return 1 + int((np.diff(_along(group)) > SAME_PLACE_MM).sum())
 
 
 def _on_a_line(group: list[Slice]) -> bool:
@@ -290,11 +330,14 @@ def sideways_mm(slices: list[Slice]) -> float:
 
 
 def _rank(stack: list[Slice]) -> tuple[Any, ...]:
-    """Axial before others, soft kernels before sharp, many slices before few, thin before thick; then as numbered."""
+    """Slices before projections, axial before others, soft kernels before sharp, many slices before few, thin before
+    thick; then as numbered.
+    """
     series = Series(0, tuple(stack))
     number = stack[0].attributes["SeriesNumber"]
     order = -int(number) if number.isascii() and number.isdigit() else 0
-    return series.is_axial, not series.is_sharp, len(stack), -series.thickness_mm, order, series.uid
+    looks = not series.is_projection, series.is_axial, not series.is_sharp
+    return *looks, len(stack), -series.thickness_mm, order, series.uid
 
 
 def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
@@ -315,7 +358,9 @@ def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
             f"or choose with --series N:\n{places}"
         )
     best, second = found.series[:2]
-    if best.is_axial != second.is_axial:
+    if best.is_projection != second.is_projection:
+        why = "no intensity projection"
+    elif best.is_axial != second.is_axial:
         why = "the only axial one" if not second.is_axial else "axial"
     elif best.is_sharp != second.is_sharp:
         why = "not a lung or bone kernel"

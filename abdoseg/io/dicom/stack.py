@@ -64,7 +64,7 @@ def stack_slices(
 
     Args:
         name: of the scan, for messages.
-        slices: of one orientation, matrix and pixel size.
+        slices: of one orientation, matrix and pixel size, at two positions or more.
         gaps: fail, refuse missing slices; fill, interpolate them; split, take the longest part without any; auto,
             fill, but refuse where a slice is there and has another matrix.
         same_pixels: whether two slices hold the same HU.
@@ -79,8 +79,6 @@ def stack_slices(
     normal = slices[0].normal
     ordered = sorted(slices, key=lambda piece: float(piece.position @ normal))
     ordered, notes = _without_duplicates(name, ordered, same_pixels)
-    if len(ordered) < 2:
-        raise SeriesError(f"{name}: only 1 slice position; a volume needs at least 2")
     if (off := sideways_mm(ordered)) > 0.5 * min(slices[0].spacing_mm):
         raise SeriesError(f"{name}: the slices jump sideways by up to {off:.1f} mm: parts of different reconstructions")
     along = np.array([float(piece.position @ normal) for piece in ordered])
@@ -146,11 +144,14 @@ def _describe_grids(pieces: Sequence[Slice], first: Slice) -> str:
 
 
 def usual_step(gaps: Floats) -> float:
-    """The distance that most neighbours share within 5 %; the smallest of equally frequent ones. (slices - 1,) mm."""
+    """The distance that most neighbours share within 5 %; the smallest of equally frequent ones. (slices - 1,) mm.
+
+    The mean over them: slices 0.625 mm apart whose positions are rounded to 0.01 mm are 0.62 and 0.63 mm apart.
+    """
     near = np.abs(gaps[:, None] - gaps[None, :]) <= 0.05 * gaps[:, None]
     votes = near.sum(axis=1)
     best = min(np.flatnonzero(votes == votes.max()), key=lambda n: float(gaps[n]))
-    return float(np.median(gaps[near[best]]))
+    return float(np.mean(gaps[near[best]]))
 
 
 def _without_duplicates(

@@ -188,7 +188,7 @@ def _image_path(path: Path) -> Path:
     if found := _partner(path, ".hdr", ".img"):
         return found
     name = path.name.removesuffix(".gz").removesuffix(".hdr")
-    raise ScanError(f"{path}: its voxels, {name}.img, are missing beside it; keep both files of the pair together")
+    raise ScanError(f"{path}: its voxels, {name}.img, are missing; keep both files together, in a folder and no zip")
 
 
 def _partner(path: Path, mine: str, other: str) -> Path | None:

@@ -14,6 +14,7 @@ from phantom_dicom import AXIAL, COMPANY, body, stored_array, write_series
 from abdoseg.errors import ScanError, SeriesError
 from abdoseg.io import read_scan
 from abdoseg.io.dicom.series import catalogue
+from abdoseg.io.scan_source import ScanSource
 
 HU = body((40, 36, 8))
 COARSE = AXIAL @ np.diag([1, 1, 2, 1.0])
@@ -139,6 +140,17 @@ def test_of_equal_counts_the_thin_and_of_equal_slices_the_soft_kernel_is_taken(t
     assert volume.details["series"][2]["sharp_kernel"] is True
 
 
+@pytest.mark.parametrize("words", [["AXIAL", "MIP"], ["MPR", "CSA MIP"], ["VOLUME", "MAXIMUM"]])
+def test_an_intensity_projection_is_not_taken_however_many_slices_it_has(tmp_path, words):
+    write_series(tmp_path / "ct", HU)
+    write_series(tmp_path / "mip", body((40, 36, 20)), tags={"ImageType": ["DERIVED", "SECONDARY", *words]})
+    one_study(tmp_path)
+    volume = read_scan(tmp_path)
+    assert np.array_equal(stored_array(volume), HU)
+    assert volume.details["why"] == "no intensity projection"
+    assert "2: 20 slices of 40 x 36, 1.00 x 1.00 x 2.50 mm, axial, intensity projection" in volume.notes[0]
+
+
 def test_a_series_is_had_by_number_or_uid(tmp_path):
     write_series(tmp_path / "a", HU)
     write_series(tmp_path / "b", HU[:, :, :5])
@@ -171,6 +183,16 @@ def test_phases_in_one_series_are_kept_apart_by_acquisition(tmp_path):
     first, second = stored_array(volume), stored_array(read_scan(tmp_path, series="2"))
     assert np.array_equal(first, HU) != np.array_equal(second, HU)
     assert np.array_equal(first, HU[::-1]) != np.array_equal(second, HU[::-1])
+
+
+def test_phases_whose_positions_differ_a_little_are_kept_apart_too(tmp_path):
+    shifted = AXIAL.copy()
+    shifted[2, 3] += 0.3
+    write_series(tmp_path / "arterial", HU, tags={"AcquisitionNumber": 4})
+    write_series(tmp_path / "venous", HU[::-1], shifted, tags={"AcquisitionNumber": 5})
+    one_series(tmp_path)
+    got = [stored_array(read_scan(tmp_path, series=number)) for number in "12"]
+    assert sorted(array.tobytes() for array in got) == sorted(array.tobytes() for array in (HU, HU[::-1]))
 
 
 def one_series(folder):
@@ -233,6 +255,17 @@ def test_slices_of_different_series_are_not_stacked(tmp_path):
         read_scan(tmp_path)
 
 
+def test_bolus_tracking_at_one_position_is_no_series_however_many_slices_it_has(tmp_path):
+    write_series(tmp_path / "ct", HU)
+    write_series(tmp_path / "tracking", body((40, 36, 20)), positions_mm=[0.0] * 20)
+    one_study(tmp_path)
+    volume = read_scan(tmp_path)
+    assert np.array_equal(stored_array(volume), HU)
+    assert volume.details["left_out"] == {"CT slice repeated at one position": 20}
+    with pytest.raises(SeriesError, match="20 CT slices, all at one position; name the folder of one whole series"):
+        read_scan(tmp_path / "tracking")
+
+
 def test_an_empty_folder_and_a_folder_of_other_scans_are_kept_apart(tmp_path):
     with pytest.raises(ScanError, match="the folder is empty"):
         read_scan(tmp_path)
@@ -258,6 +291,22 @@ def test_the_only_scan_file_of_a_folder_or_zip_is_read(tmp_path, name, zipped):
     volume = read_scan(path)
     assert np.array_equal(stored_array(volume), HU)
     assert volume.details["format"] in ("NIfTI-1", "MetaImage", "NRRD")
+
+
+def test_what_macos_adds_to_a_zip_is_no_second_scan(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(HU, AXIAL), tmp_path / "a.nii.gz")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.nii.gz", "a.nii.gz")
+        archive.writestr("__MACOSX/._a.nii.gz", b"\0\5\x16\7" + bytes(200))
+    assert np.array_equal(stored_array(read_scan(tmp_path / "a.zip")), HU)
+
+
+def test_a_zip_under_a_scans_name_in_a_zip_is_refused_with_words(tmp_path):
+    for name, member in (("a.nrrd", "b.txt"), ("a.zip", "a.nrrd")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, (tmp_path / "a.nrrd").read_bytes() if name == "a.zip" else b"x")
+    with pytest.raises(SeriesError, match=r"a\.zip: a\.nrrd: no CT series: 1 file that is no DICOM"):
+        ScanSource(tmp_path / "a.zip", "a.nrrd").read()
 
 
 def test_several_scan_files_in_a_zip_are_named_and_a_damaged_one_is_refused(tmp_path):
@@ -320,7 +369,7 @@ class TestHostileZips:
         with pytest.raises(SeriesError, match="1 file that is no DICOM"):
             read_scan(path)
 
-    def test_a_damaged_an_empty_and_an_encrypted_zip_are_kept_apart(self, tmp_path):
+    def test_a_damaged_an_empty_an_encrypted_and_an_oddly_packed_zip_are_kept_apart(self, tmp_path):
         path = self.zip_of(tmp_path / "x.zip", "a.dcm", b"text")
         whole = path.read_bytes()
         path.write_bytes(whole[:-10])
@@ -330,6 +379,13 @@ class TestHostileZips:
         locked[whole.rindex(b"PK\x01\x02") + 8] |= 1
         path.write_bytes(bytes(locked))
         with pytest.raises(ScanError, match="encrypted"):
+            read_scan(path)
+        path.write_bytes(whole)
+        for signature, field in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+            packed = bytearray(path.read_bytes())
+            packed[packed.index(signature) + field] = 9  # Deflate64
+            path.write_bytes(packed)
+        with pytest.raises(ScanError, match=r"compressed by method 9.*; unpack it and name the folder"):
             read_scan(path)
         with zipfile.ZipFile(path, "w"):
             pass
@@ -344,9 +400,10 @@ def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
         read_scan(tmp_path)
 
 
-def test_files_that_may_be_lost_slices_are_reported(tmp_path):
+@pytest.mark.parametrize(("size", "kind"), [(700, "CT header without pixel data"), (200, "damaged DICOM file")])
+def test_files_that_may_be_lost_slices_are_reported(tmp_path, size, kind):
     files = write_series(tmp_path, body(), AXIAL)
     for file in files[:2]:
-        file.write_bytes(file.read_bytes()[:700])
+        file.write_bytes(file.read_bytes()[:size])
     (note,) = catalogue(tmp_path).notes
-    assert note.startswith("2 CT header without pixel data: left out; if these are slices of it")
+    assert note.startswith(f"2 {kind}: left out; if these are slices of it")

@@ -26,6 +26,14 @@ def test_a_missing_slice_is_interpolated_in_hu_and_named(tmp_path):
     assert volume.details["measured_slices"] == 11
 
 
+def test_a_missing_slice_is_named_among_positions_rounded_to_a_hundredth(tmp_path):
+    hu = np.repeat(HU, 20, axis=2)
+    write_series(tmp_path, hu, positions_mm=[round(0.625 * k, 2) for k in range(240)], missing=[150])
+    volume = read_scan(tmp_path)
+    assert np.array_equal(np.delete(stored_array(volume), 150, axis=2), np.delete(hu, 150, axis=2))
+    assert volume.notes == ("slices missing between 53.1 and 54.4 mm (1 missing); 1 of 240 slices are interpolated",)
+
+
 def test_two_slices_missing_together_are_weighted_by_distance(tmp_path):
     write_series(tmp_path, HU, missing=[4, 5])
     got = stored_array(read_scan(tmp_path))
