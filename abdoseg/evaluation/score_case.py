@@ -166,13 +166,11 @@ def _mask(labels: Labels, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
 
 
 def _status(confusion: Confusion, missing: bool) -> Status:
+    if not confusion.truth:
+        return "false_positive" if confusion.prediction else "true_negative"
     if missing:
         return "no_prediction"
-    if confusion.truth and confusion.prediction:
-        return "true_positive"
-    if confusion.truth:
-        return "false_negative"
-    return "false_positive" if confusion.prediction else "true_negative"
+    return "true_positive" if confusion.prediction else "false_negative"
 
 
 def _burden(histogram: Counts, lesion: str) -> tuple[float, float]:

@@ -78,6 +78,13 @@ def test_a_missing_prediction_counts_as_nothing_found():
     assert found.histogram.sum() == body().size
 
 
+def test_of_a_missing_prediction_an_organ_that_the_truth_has_not_either_is_no_miss():
+    truth = body()
+    truth[truth == 3] = 0
+    _, scores = scored(truth, None)
+    assert [scores[organ].status for organ in ("kidney_right", "kidney_left")] == ["no_prediction", "true_negative"]
+
+
 def test_the_liver_includes_its_tumour_unless_told_otherwise():
     truth, prediction = body(), body()
     truth[4:7, 10:13, 6:9] = 5
