@@ -65,15 +65,17 @@ def score_case(
 
     def score(organ: str, lesions: Detection | None, distances: SurfaceDistances) -> Score:
         confusion, tolerance = confusion_of(histogram, options.labels_of(organ)), options.tolerance_mm(organ)
+        status = _status(confusion, prediction is None)
+        absent = status == "true_negative"  # where DeepMind's convention has infinite distances
         return Score(
             case=case,
             organ=organ,
-            status=_status(confusion, prediction is None),
+            status=status,
             confusion=confusion,
             voxel_ml=geometry.voxel_ml,
             surface=options.surface,
-            hausdorff_mm=distances.hausdorff(),
-            hd95_mm=distances.hausdorff(95),
+            hausdorff_mm=nan if absent else distances.hausdorff(),
+            hd95_mm=nan if absent else distances.hausdorff(95),
             assd_mm=distances.assd(),
             nsd=distances.nsd(tolerance),
             nsd_tolerance_mm=tolerance,
