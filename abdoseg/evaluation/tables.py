@@ -59,6 +59,7 @@ def as_json(evaluation: Evaluation) -> Row:
                 "surface": options.surface,
                 "nsd_tolerance_mm": {organ: options.tolerance_mm(organ) for organ in BY_NAME if organ in present},
                 "lesions_apart": options.lesions_apart,
+                "lesion_overlap": options.min_overlap,
                 "truth_labels": reading.truth_scheme or AS_RECORDED,
                 "prediction_labels": reading.prediction_scheme or AS_RECORDED,
                 "grid_tolerance_mm": reading.grid_tolerance_mm,

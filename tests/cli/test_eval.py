@@ -210,3 +210,16 @@ def test_lesions_have_a_table_and_a_csv_of_their_own(tmp_path):
     assert (lesions["organ"], lesions["organs"], lesions["healthy"]) == ("liver_tumour", "2", "1")
     assert (lesions["found_below_10_mm"], lesions["lesions_below_10_mm"]) == ("1", "1")
     assert "Lesions one by one" in (tmp_path / "r.html").read_text()
+
+
+def test_a_lesion_is_found_when_more_than_the_overlap_is_covered_and_the_json_says_which(tmp_path):
+    truth = body()
+    truth[3:7, 9:11, 5:7] = 5
+    prediction = body()
+    prediction[3:5, 9:11, 5:7] = 5  # half of it
+    pair = write(tmp_path / "p.nii.gz", prediction), write(tmp_path / "t.nii.gz", truth)
+    for overlap, found in ((0, 1), (0.4, 1), (0.5, 0)):
+        result = json.loads(run(*pair, "--json", "--lesion-overlap", overlap).stdout)
+        tumour = next(row for row in result["cases"] if row["organ"] == "liver_tumour")
+        assert (tumour["lesion_tp"], tumour["lesion_fn"], tumour["lesion_fp"]) == (found, 1 - found, 0)
+        assert result["settings"]["lesion_overlap"] == overlap
