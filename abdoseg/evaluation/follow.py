@@ -205,9 +205,6 @@ class FollowUp:
         return sum(lesion.status == status for lesion in self.lesions)
 
 
-_Group = tuple[Status, tuple[Lesion, ...], tuple[Lesion, ...], float | None]  # the fields of a LesionChange
-
-
 def follow(case: str, before: TimePoint, after: TimePoint) -> FollowUp:
     """Compares two time points of one patient.
 
