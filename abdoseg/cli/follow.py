@@ -86,7 +86,7 @@ def follow(given: FollowOptions) -> int:
     """
     from abdoseg.cli.score_tables import print_tables
     from abdoseg.cohort.time_points import open_time_point, pair_cases
-    from abdoseg.evaluation.follow import as_json
+    from abdoseg.evaluation.follow import LesionChange, as_json
     from abdoseg.evaluation.follow import follow as run
     from abdoseg.evaluation.tables import beside, write_rows
     from abdoseg.exporters.open_case import CaseFiles
@@ -123,7 +123,7 @@ def follow(given: FollowOptions) -> int:
     if output is not None:
         write_rows([{"case": one.case} | row.row() for one in found for row in one.volumes], output, given.overwrite)
         lesions = [{"case": one.case} | row.row() for one in found for row in one.lesions]
-        write_rows(lesions, beside(output, "lesions"), given.overwrite)
+        write_rows(lesions, beside(output, "lesions"), given.overwrite, ["case", *LesionChange("new", (), ()).row()])
     if report is not None:
         from abdoseg.evaluation.follow_page import follow_page
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from abdoseg.evaluation import Evaluation
@@ -22,8 +23,13 @@ COMPARED = ("dice", "nsd", "hd95_mm", "assd_mm")
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Tables on stdout: as wide as the terminal, or wide enough for a file."""
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    """Tables on stdout: as wide as the terminal, or wide enough for a file; never so narrow that numbers are cut.
+
+    Names are printed as they are: brackets and colons in them are no markup.
+    """
+    console = Console(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False)
+    unlimited = console.options.update(max_width=10 * WIDE)
+    console.width = max([console.width, *(Measurement.get(console, unlimited, table).minimum for table in tables)])
     for table in tables:
         console.print(table)
 

@@ -107,6 +107,8 @@ def evaluate(
         ScanError: a file cannot be read.
         UsageError: there is no such organ.
     """
+    if unknown := [organ for organ in organs or () if organ not in BY_NAME]:
+        raise UsageError(f"there is no organ {unknown[0]!r}; choose from {', '.join(BY_NAME)}, or all")
     options, reading = options or EvaluationOptions(), reading or ReadOptions()
     threads = threads or cores()
     readers = min(threads, CASES_AT_ONCE)
@@ -187,9 +189,6 @@ def _choose(cases: Sequence[CaseScores], organs: Sequence[str] | None) -> tuple[
     """The organs to report, and sentences on those that are left out, since only truths or predictions hold them."""
     present = {score.organ for case in cases for score in case.scores if score.status != "true_negative"}
     if organs is not None:
-        unknown = [organ for organ in organs if organ not in BY_NAME]
-        if unknown:
-            raise UsageError(f"there is no organ {unknown[0]!r}; choose from {', '.join(BY_NAME)}, or all")
         return set(organs), []
     predicted = {score.organ for case in cases for score in case.scores if score.confusion.prediction}
     true = {score.organ for case in cases for score in case.scores if score.confusion.truth}

@@ -162,8 +162,9 @@ class FollowUp:
     """Two time points of one patient.
 
     before, after: the cases' names. lesions: those of before in their order, then new ones. registration: None where
-    there is no lesion. misfits: why the livers do not lie upon each other, so that lesions are not matched. warnings:
-    those, what else keeps lesions from being matched or makes it doubtful, and what the scans cut.
+    there is no lesion. misfits: why the livers do not lie upon each other, so that lesions are not matched. unsearched:
+    which of before and after were not searched for lesions. warnings: the misfits, what else keeps lesions from being
+    matched or makes it doubtful, and what the scans cut.
     """
 
     case: str
@@ -173,6 +174,7 @@ class FollowUp:
     lesions: tuple[LesionChange, ...] = ()
     registration: Registration | None = None
     misfits: tuple[str, ...] = ()
+    unsearched: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -205,9 +207,6 @@ class FollowUp:
         return sum(lesion.status == status for lesion in self.lesions)
 
 
-_Group = tuple[Status, tuple[Lesion, ...], tuple[Lesion, ...], float | None]  # the fields of a LesionChange
-
-
 def follow(case: str, before: TimePoint, after: TimePoint) -> FollowUp:
     """Compares two time points of one patient.
 
@@ -229,14 +228,14 @@ def follow(case: str, before: TimePoint, after: TimePoint) -> FollowUp:
         for change in volumes
         if change.cut
     ]
-    unsearched = [when for when, point in points.items() if point.lesions is None]
+    unsearched = tuple(when for when, point in points.items() if point.lesions is None)
     if unsearched:
         warnings.append(
             f"lesions were not looked for {' and '.join(unsearched)}: none is matched; segment with --tumour, or "
             "say with --searched that a labelmap without lesions shows that there are none"
         )
     if not before.lesions and not after.lesions:
-        return FollowUp(case, before.case, after.case, volumes, warnings=tuple(warnings))
+        return FollowUp(case, before.case, after.case, volumes, unsearched=unsearched, warnings=tuple(warnings))
     registration = register(_liver(before), before.labelmap.geometry, _liver(after), after.labelmap.geometry)
     misfits = _misfits(registration, REFUSED_DICE, REFUSED_COMMON)
     if misfits or unsearched:
@@ -250,7 +249,15 @@ def follow(case: str, before: TimePoint, after: TimePoint) -> FollowUp:
         warnings += [f"{misfit}; check that lesions are matched rightly" for misfit in doubts]
         lesions = list(_matched(before, after, registration))
     return FollowUp(
-        case, before.case, after.case, volumes, tuple(lesions), registration, tuple(misfits), tuple(warnings)
+        case,
+        before.case,
+        after.case,
+        volumes,
+        lesions=tuple(lesions),
+        registration=registration,
+        misfits=tuple(misfits),
+        unsearched=unsearched,
+        warnings=tuple(warnings),
     )
 
 

@@ -107,13 +107,16 @@ def cases_table(cases: Sequence[FollowUp]) -> Table:
     rows: list[list[Value]] = []
     for found in cases:
         liver, diameters = found.volumes[0], found.diameters_mm
+        why = "" if found.compared else "not matched"
+        if found.unsearched:
+            why = f"not looked for {' and '.join(found.unsearched)}"
         counts = (
-            sum(len(one.before) for one in found.lesions),
-            sum(len(one.after) for one in found.lesions),
-            *((found.count("new"), found.count("vanished")) if found.compared else (None, None)),
+            None if "before" in found.unsearched else sum(len(one.before) for one in found.lesions),
+            None if "after" in found.unsearched else sum(len(one.after) for one in found.lesions),
+            *((None, None) if why else (found.count("new"), found.count("vanished"))),
         )
         lesions = [None if count is None else Cell(str(count), count) for count in counts]
-        note = None if found.compared else Cell("lesions not matched", tone="warn")
+        note = Cell(f"lesions {why}", tone="warn") if why else None
         changes = _cells(liver.change, liver.percent), lesions, _cells(diameters, diameters.percent)
         rows.append([found.case, *(value for part in changes for value in part), note])
     headers = [

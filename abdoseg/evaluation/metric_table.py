@@ -80,11 +80,12 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("difference_percent", "Difference, %", "zero", 1, "The same in percent of the truth's volume.",
                    lambda score: score.difference_percent),
             Metric("lesion_tp", "Lesions found", "", 0,
-                   "Lesions of the truth (pieces that touch) of which the prediction covers at least one voxel.",
+                   "Lesions of the truth (pieces that touch) of which the prediction covers more than "
+                   "--lesion-overlap: by default, at least one voxel.",
                    lambda score: score.lesions.tp if score.lesions else nan),
-            Metric("lesion_fp", "False lesions", "lower", 0, "Predicted lesions that touch none of the truth's.",
+            Metric("lesion_fp", "False lesions", "lower", 0, "Predicted lesions that share no voxel with the truth's.",
                    lambda score: score.lesions.fp if score.lesions else nan),
-            Metric("lesion_fn", "Lesions missed", "lower", 0, "Lesions of the truth of which nothing was found.",
+            Metric("lesion_fn", "Lesions missed", "lower", 0, "Lesions of the truth that were not found.",
                    lambda score: score.lesions.fn if score.lesions else nan),
             Metric("lesion_f1", "Lesion F1", "higher", 4, "2TP / (2TP + FP + FN), counted in lesions.",
                    lambda score: score.lesions.f1 if score.lesions else nan),
@@ -99,4 +100,3 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         )
     }
 )  # fmt: skip
-SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm", "difference_percent")  # where there is no room for all

@@ -65,15 +65,17 @@ def score_case(
 
     def score(organ: str, lesions: Detection | None, distances: SurfaceDistances) -> Score:
         confusion, tolerance = confusion_of(histogram, options.labels_of(organ)), options.tolerance_mm(organ)
+        status = _status(confusion, prediction is None)
+        absent = status == "true_negative"  # where DeepMind's convention has infinite distances
         return Score(
             case=case,
             organ=organ,
-            status=_status(confusion, prediction is None),
+            status=status,
             confusion=confusion,
             voxel_ml=geometry.voxel_ml,
             surface=options.surface,
-            hausdorff_mm=distances.hausdorff(),
-            hd95_mm=distances.hausdorff(95),
+            hausdorff_mm=nan if absent else distances.hausdorff(),
+            hd95_mm=nan if absent else distances.hausdorff(95),
             assd_mm=distances.assd(),
             nsd=distances.nsd(tolerance),
             nsd_tolerance_mm=tolerance,
@@ -166,13 +168,11 @@ def _mask(labels: Labels, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
 
 
 def _status(confusion: Confusion, missing: bool) -> Status:
+    if not confusion.truth:
+        return "false_positive" if confusion.prediction else "true_negative"
     if missing:
         return "no_prediction"
-    if confusion.truth and confusion.prediction:
-        return "true_positive"
-    if confusion.truth:
-        return "false_negative"
-    return "false_positive" if confusion.prediction else "true_negative"
+    return "true_positive" if confusion.prediction else "false_negative"
 
 
 def _burden(histogram: Counts, lesion: str) -> tuple[float, float]:

@@ -59,6 +59,7 @@ def as_json(evaluation: Evaluation) -> Row:
                 "surface": options.surface,
                 "nsd_tolerance_mm": {organ: options.tolerance_mm(organ) for organ in BY_NAME if organ in present},
                 "lesions_apart": options.lesions_apart,
+                "lesion_overlap": options.min_overlap,
                 "truth_labels": reading.truth_scheme or AS_RECORDED,
                 "prediction_labels": reading.prediction_scheme or AS_RECORDED,
                 "grid_tolerance_mm": reading.grid_tolerance_mm,
@@ -100,11 +101,16 @@ def confusion_table(evaluation: Evaluation) -> Row:
     }
 
 
-def write_rows(rows: Iterable[Mapping[str, Any]], path: Path, overwrite: bool = False) -> None:
-    """The rows as CSV: nothing for what is not defined, `inf` for infinity. Raises OutputError."""
+def write_rows(
+    rows: Iterable[Mapping[str, Any]], path: Path, overwrite: bool = False, header: Iterable[str] = ()
+) -> None:
+    """The rows as CSV: nothing for what is not defined, `inf` for infinity. Raises OutputError.
+
+    header: of a table without rows.
+    """
     rows = list(rows)
     with writing(path, overwrite) as temporary:
-        write_csv(temporary, rows[0] if rows else [], ([_text(value) for value in row.values()] for row in rows))
+        write_csv(temporary, rows[0] if rows else header, ([_text(value) for value in row.values()] for row in rows))
 
 
 def beside(path: Path, word: str) -> Path:

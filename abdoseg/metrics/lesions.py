@@ -53,7 +53,7 @@ def detect(
     """Compares the lesions of two masks (I, J, K): pieces that hang together by faces, edges or corners.
 
     A lesion of the truth is found when the prediction covers more than `min_overlap` of it: by default, one voxel.
-    A predicted lesion is false when it touches no voxel of the truth.
+    A predicted lesion is false when it shares no voxel with the truth.
 
     Args:
         truth: the lesions that there are.

@@ -11,7 +11,10 @@ from click.testing import CliRunner
 from phantom_labels import body, cohort, write
 
 from abdoseg.cli.evaluate import evaluate
+from abdoseg.cli.score_tables import evaluation_tables, print_tables
 from abdoseg.errors import GeometryError, MissingPredictionError, OutputError
+from abdoseg.evaluation import evaluate as evaluate_pairs
+from abdoseg.evaluation import find_pairs
 from abdoseg.evaluation.metric_table import METRICS
 
 
@@ -49,6 +52,20 @@ def test_a_cohort_gives_tables_csv_summary_and_report(tmp_path):
     dice = next(row for row in summary if (row["organ"], row["metric"]) == ("liver", "dice"))
     assert float(dice["mean"]) == 0.875
     assert "<!doctype html>" in report.read_text()
+
+
+def test_names_are_printed_as_they_are_and_numbers_whole_on_a_narrow_terminal(tmp_path, monkeypatch, capsys):
+    names = [f"{name}.nii.gz" for name in ("case[ct]1", "[red]2", ":smile:")]
+    for name in names:
+        write(tmp_path / "gt" / name, body())
+        write(tmp_path / "pred" / name, body(1))
+    found = evaluate_pairs(find_pairs(tmp_path / "pred", tmp_path / "gt"))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_tables(evaluation_tables(found, []))
+    out = capsys.readouterr().out
+    for text in ("case[ct]1", "[red]2", ":smile:", "0.8750", "0.7778"):
+        assert text in out
 
 
 def test_json_is_data_alone_and_holds_the_names_of_old(tmp_path):
@@ -193,3 +210,16 @@ def test_lesions_have_a_table_and_a_csv_of_their_own(tmp_path):
     assert (lesions["organ"], lesions["organs"], lesions["healthy"]) == ("liver_tumour", "2", "1")
     assert (lesions["found_below_10_mm"], lesions["lesions_below_10_mm"]) == ("1", "1")
     assert "Lesions one by one" in (tmp_path / "r.html").read_text()
+
+
+def test_a_lesion_is_found_when_more_than_the_overlap_is_covered_and_the_json_says_which(tmp_path):
+    truth = body()
+    truth[3:7, 9:11, 5:7] = 5
+    prediction = body()
+    prediction[3:5, 9:11, 5:7] = 5  # half of it
+    pair = write(tmp_path / "p.nii.gz", prediction), write(tmp_path / "t.nii.gz", truth)
+    for overlap, found in ((0, 1), (0.4, 1), (0.5, 0)):
+        result = json.loads(run(*pair, "--json", "--lesion-overlap", overlap).stdout)
+        tumour = next(row for row in result["cases"] if row["organ"] == "liver_tumour")
+        assert (tumour["lesion_tp"], tumour["lesion_fn"], tumour["lesion_fp"]) == (found, 1 - found, 0)
+        assert result["settings"]["lesion_overlap"] == overlap

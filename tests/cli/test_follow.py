@@ -105,6 +105,12 @@ def test_a_labelmap_that_was_searched_and_shows_no_lesion_has_none(patients, tmp
     assert burden["before"] == 0 and burden["after"] > 0
 
 
+def test_a_table_of_no_lesions_has_its_header(tmp_path):
+    before, after = (segmented(tmp_path / when, "one", [], MOVED) for when in ("before", "after"))
+    assert run(before, after, "-o", tmp_path / "one.csv").exception is None
+    assert (tmp_path / "one_lesions.csv").read_text().startswith("case,status,before,after,before_ml,")
+
+
 def test_a_patient_with_two_names_is_compared_where_both_are_named(patients):
     done = run(patients / "before" / "one_seg.nii.gz", patients / "single", "--json")
     assert done.exception is None

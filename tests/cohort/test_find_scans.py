@@ -62,6 +62,13 @@ def test_labels_beside_their_scans_are_left_out_and_reported(tmp_path, caplog, s
     assert f"labels beside their scans are left out (1), such as {labels}" in caplog.text
 
 
+@pytest.mark.parametrize("scans", [("arterial/p1", "venous/p1"), ("p1/pre", "p2/pre"), ("p1", "later/p1")])
+def test_two_scans_of_one_name_are_two_scans(tmp_path, scans, caplog):
+    paths = [nifti(tmp_path / f"{name}.nii.gz", n) for n, name in enumerate(scans)]
+    assert sorted(scan.path for scan in find_scans(tmp_path)) == sorted(paths)
+    assert not caplog.records
+
+
 def test_what_a_run_left_among_the_scans_is_no_scan(tmp_path):
     nifti(tmp_path / "ct.nii.gz")
     nifti(tmp_path / "ct_seg.nii.gz", 1)

@@ -75,9 +75,11 @@ def test_organs_only_in_predictions_are_left_out_and_reported_or_counted_when_as
     assert [(score.organ, score.status) for score in counted.scores] == [("pancreas", "false_positive")]
 
 
-def test_an_organ_with_an_unknown_name_is_refused(tmp_path):
+def test_an_organ_with_an_unknown_name_is_refused_before_a_file_is_read(tmp_path):
+    folders = cohort(tmp_path, [0])
+    (folders[0] / "c0_seg.nii.gz").write_bytes(b"damaged")
     with pytest.raises(UsageError, match="hart"):
-        run(cohort(tmp_path, [0]), organs=["hart"])
+        run(folders, organs=["hart"])
 
 
 def test_schemes_are_matched_by_organ_not_by_number(tmp_path):

@@ -9,7 +9,7 @@ from phantom_livers import ORGANS, Motion, grid, liver
 
 from abdoseg.errors import DatasetError
 from abdoseg.evaluation.follow import STATUS, Change, TimePoint, as_json, follow
-from abdoseg.evaluation.follow_page import case_section, follow_page
+from abdoseg.evaluation.follow_page import case_section, cases_table, follow_page
 from abdoseg.image.lesions import measure_lesions
 from abdoseg.image.volume import Volume
 from abdoseg.image.volumetry import measure
@@ -104,6 +104,15 @@ def test_a_scan_that_was_not_searched_has_no_lesions_that_vanished():
     volumes = {change.quantity: change.change for change in found.volumes}
     assert volumes["liver_with_lesions"].percent == pytest.approx(0, abs=3)
     assert volumes["liver"].after is None
+
+
+def test_lesions_that_were_not_looked_for_are_not_counted_as_none():
+    seen, unsearched = point([A]), point(searched=False)
+    cases = [follow("x", before, after) for before, after in ((seen, unsearched), (unsearched, unsearched))]
+    headers, rows = cases_table(cases)
+    first = headers.index("lesions before")
+    assert [[cell and cell.text for cell in row[first : first + 4]] for row in rows] == [["1", *[None] * 3], [None] * 4]
+    assert [row[-1].text for row in rows] == ["lesions not looked for after", "lesions not looked for before and after"]
 
 
 def test_healthy_livers_have_nothing_to_match():

@@ -46,12 +46,13 @@ def test_volumes_are_in_millilitres_of_true_voxels():
     assert liver.difference_percent == pytest.approx(-12.5)
 
 
-def test_each_kind_of_empty_has_its_status_and_values():
+@pytest.mark.parametrize("surface", ["border", "elements"])
+def test_each_kind_of_empty_has_its_status_and_values(surface):
     truth, prediction = body(), body()
     prediction[truth == 1] = 0
     truth[truth == 2] = 0
     truth[truth == 3] = prediction[prediction == 3] = 0
-    _, scores = scored(truth, prediction)
+    _, scores = scored(truth, prediction, EvaluationOptions(surface=surface))
     assert {organ: score.status for organ, score in scores.items()} == {
         "liver": "false_negative",
         "kidney_right": "false_positive",
@@ -67,7 +68,8 @@ def test_each_kind_of_empty_has_its_status_and_values():
     absent = {name: metric.value(scores["kidney_left"]) for name, metric in METRICS.items()}
     assert absent["accuracy"] == 1
     assert absent["difference_ml"] == 0
-    assert all(math.isnan(absent[n]) for n in ("dice", "iou", "precision", "recall", "nsd", "hd95_mm", "assd_mm"))
+    undefined = ("dice", "iou", "precision", "recall", "nsd", "hausdorff_mm", "hd95_mm", "assd_mm")
+    assert all(math.isnan(absent[name]) for name in undefined)
 
 
 def test_a_missing_prediction_counts_as_nothing_found():
@@ -76,6 +78,13 @@ def test_a_missing_prediction_counts_as_nothing_found():
     assert scores["liver"].confusion.dice == 0
     assert scores["liver"].confusion.fn == 512
     assert found.histogram.sum() == body().size
+
+
+def test_of_a_missing_prediction_an_organ_that_the_truth_has_not_either_is_no_miss():
+    truth = body()
+    truth[truth == 3] = 0
+    _, scores = scored(truth, None)
+    assert [scores[organ].status for organ in ("kidney_right", "kidney_left")] == ["no_prediction", "true_negative"]
 
 
 def test_the_liver_includes_its_tumour_unless_told_otherwise():

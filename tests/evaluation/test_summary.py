@@ -59,6 +59,15 @@ def test_the_overall_row_is_the_mean_over_organs(evaluation):
     assert overall.pixel_accuracy == pytest.approx(right)
 
 
+def test_an_organ_in_neither_counts_in_nothing_where_the_prediction_is_missing(tmp_path):
+    truth = body()
+    truth[truth == 3] = 0
+    found = evaluate(find_pairs(*cohort(tmp_path, [0, None], [body(), truth])))
+    left = next(organ for organ in found.organs if organ.organ == "kidney_left")
+    assert (left.cases, left.failures) == (1, 0)
+    assert (found.overall.iou_at_half, found.overall.failure_rate) == pytest.approx((4 / 7, 3 / 7))
+
+
 def test_the_bootstrap_is_the_same_every_time_and_covers_the_mean():
     values = np.arange(30.0)
     low, high = bootstrap_interval(values)

@@ -67,13 +67,9 @@ def detect_layout(names: Sequence[str]) -> Layout:
             neutral.append(candidate)
         else:
             (images if candidate.role == "image" else labels)[candidate.key].append(candidate)
+    without_image = set(labels) - set(images)  # as the names say: two files of one neutral name are no pair
     for candidate in neutral:  # X beside X_0000 or a DICOM folder X is its labels; X beside X_seg is its image
-        if candidate.key in images and candidate.key not in labels:
-            labels[candidate.key].append(candidate)
-        elif candidate.key in labels and candidate.key not in images:
-            images[candidate.key].append(candidate)
-        else:
-            labels[candidate.key].append(candidate)
+        (images if candidate.key in without_image else labels)[candidate.key].append(candidate)
     return _paired(set(names), images, labels)
 
 
