@@ -241,6 +241,15 @@ def test_the_volume_within_rtstruct_contours_is_within_one_percent(tmp_path, nam
     assert inside == pytest.approx(labels.sum() * volume.geometry.voxel_ml * 1000, rel=0.01)
 
 
+def test_a_contour_of_more_than_64_kilobytes_is_still_decimal_strings(tmp_path):
+    labels = np.zeros((1000, 60, 2), np.uint8)
+    labels[:, 5:10] = labels[::2, 5:40] = 1
+    (file,) = export(case(tmp_path / "ct", labels=labels), tmp_path, ["rtstruct"])
+    contour = pydicom.dcmread(file).ROIContourSequence[0].ContourSequence[0]
+    assert sum(len(str(value)) + 1 for value in contour.ContourData) > 0xFFFF
+    assert len(contour.ContourData) == 3 * contour.NumberOfContourPoints
+
+
 def test_a_date_that_is_none_is_left_empty(tmp_path):
     def broken(dataset):
         dataset.PatientBirthDate, dataset.StudyDate, dataset.SeriesTime = "00000000", "20200102", "noon"
