@@ -250,6 +250,33 @@ def test_a_contour_of_more_than_64_kilobytes_is_still_decimal_strings(tmp_path):
     assert len(contour.ContourData) == 3 * contour.NumberOfContourPoints
 
 
+def text_of(file):
+    dataset = pydicom.dcmread(file)
+    return str(dataset.PatientName), dataset.StudyDescription
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        (None, "Doe^Jane"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        (["ISO_IR 100", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO 2022 IR 100", "Müller^Jörg"),
+        ("ISO_IR 6", "Doe^Jane"),
+        ("ISO_IR 144", "Иванов^Иван"),
+        ("ISO_IR 192", "Müller^Jörg"),
+    ],
+)
+def test_names_in_every_character_set_stay_the_same(tmp_path, charset, name):
+    def written(dataset):
+        dataset.SpecificCharacterSet, dataset.PatientName, dataset.StudyDescription = charset, name, name
+
+    job = case(tmp_path / "ct", change=written)
+    files = list(export(job, tmp_path, ["dicom-seg", "rtstruct", "dicom-sr"]))
+    assert {text_of(file) for file in files} == {(name, name)}
+
+
 def test_a_date_that_is_none_is_left_empty(tmp_path):
     def broken(dataset):
         dataset.PatientBirthDate, dataset.StudyDate, dataset.SeriesTime = "00000000", "20200102", "noon"
