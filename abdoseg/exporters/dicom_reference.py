@@ -34,6 +34,7 @@ TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
+SEXES = ("M", "F", "O")  # Source: PS3.3, C.7.1.1
 DATES, TIMES = ("PatientBirthDate", "StudyDate", "SeriesDate"), ("StudyTime", "SeriesTime")  # emptied if they are none
 
 
@@ -184,7 +185,7 @@ def _completed(header: Dataset, number: int) -> Dataset:
     from pydicom.valuerep import DA, TM
 
     header = copy.copy(header)
-    for keyword in TYPE_2:
+    for keyword in (*TYPE_2, "SliceThickness"):
         if keyword not in header:
             setattr(header, keyword, None)
     for kind, keywords in ((DA, DATES), (TM, TIMES)):
@@ -193,6 +194,8 @@ def _completed(header: Dataset, number: int) -> Dataset:
                 kind(header.get(keyword))
             except ValueError:  # such as 00000000, which hides a date of birth
                 setattr(header, keyword, None)
+    if header.PatientSex not in SEXES:
+        header.PatientSex = None
     _settle_character_set(header)
     meta = getattr(header, "file_meta", {})
     known = {

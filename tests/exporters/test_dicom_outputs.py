@@ -383,6 +383,18 @@ def test_a_grid_that_is_not_the_series_own_is_reported_and_taken_to_the_nearest(
     assert (read_seg(file, AXIAL) == drawn_labels()).all()
 
 
+@pytest.mark.parametrize("thickness", ["missing", "empty"])
+def test_a_sex_that_is_none_and_a_missing_slice_thickness_do(tmp_path, thickness):
+    def changed(dataset):
+        dataset.PatientSex = "W"
+        dataset.SliceThickness = None
+        if thickness == "missing":
+            del dataset.SliceThickness
+
+    for file in export(case(tmp_path / "ct", change=changed), tmp_path, ["dicom-seg", "rtstruct", "dicom-sr"]):
+        assert pydicom.dcmread(file).PatientSex == ""
+
+
 def test_headers_that_an_archive_emptied_do(tmp_path):
     def emptied(dataset):
         for keyword in ("PatientName", "PatientBirthDate", "StudyDate", "FrameOfReferenceUID"):
