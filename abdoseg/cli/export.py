@@ -65,7 +65,9 @@ class ExportCommandOptions(ExportFlags):
     metavar="PATH",
     help="Ground truth to show beside the labelmap; a file, or a folder of files by case name.",
 )
-@click.option("--truth-labels", default="abdoseg", show_default=True, metavar="SCHEME", help="The truth's numbers.")
+@click.option(
+    "--truth-labels", default="abdoseg", show_default=True, metavar="SCHEME", help="Label numbers of the truth."
+)
 @click.option(
     "--reference",
     type=click.Path(path_type=Path),

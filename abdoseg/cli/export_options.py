@@ -28,21 +28,23 @@ def _format_flag(name: str, help_text: str) -> Callable[[options.F], options.F]:
 export_flags = options.together(
     *(_format_flag(name, exporter.help) for name, exporter in EXPORTERS.items()),
     click.option("--split/--together", default=None, help="One file an organ, or all in one.  [default: by format]"),
-    click.option("--space", type=click.Choice(["LPS", "RAS"]), default="LPS", show_default=True, help="Of meshes."),
+    click.option("--space", type=click.Choice(["LPS", "RAS"]), default="LPS", show_default=True, help="Mesh axes."),
     click.option("--triangles", type=click.IntRange(min=100), default=20_000, show_default=True, metavar="N",
                  help="Most in an organ's mesh; more where fewer would not close it."),
     click.option("--plane", type=click.Choice(["axial", "coronal", "sagittal"]), default="axial", show_default=True,
-                 help="Of slices in videos."),
+                 help="Plane of the slices in videos."),
     click.option("--window", default="abdomen", show_default=True, metavar="NAME|LOW:HIGH",
                  help="HU shown: abdomen, liver, soft-tissue, bone, or two numbers."),
     click.option("--style", type=click.Choice(["both", "contour", "fill"]), default="both", show_default=True,
                  help="How organs are drawn on slices."),
-    click.option("--fps", type=click.IntRange(1, 60), default=25, show_default=True, help="Pictures a second."),
+    click.option("--fps", type=click.IntRange(1, 60), default=25, show_default=True,
+                 help="Pictures a second in videos."),
     click.option("--seconds", type=click.FloatRange(min=0.1, max=600), help="Length of a video.  [default: by slices]"),
     click.option("--whole-scan", is_flag=True, help="Videos of all slices, not only those around the organs."),
-    click.option("--lesions-apart", is_flag=True, help="A DICOM SEG segment and an RTSTRUCT structure a lesion."),
+    click.option("--lesions-apart", is_flag=True,
+                 help="Each lesion as a DICOM SEG segment and RTSTRUCT structure of its own."),
     click.option("--seg-type", type=click.Choice(["binary", "labelmap"]), default="binary", show_default=True,
-                 help="Of DICOM SEG. Every viewer reads binary."),
+                 help="Kind of DICOM SEG; every viewer reads binary."),
 )  # fmt: skip
 
 

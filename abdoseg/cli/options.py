@@ -157,13 +157,17 @@ def listed_scans(paths: tuple[str, ...], from_file: str | None) -> list[Path | F
 
 
 def _from_stdin() -> str:
-    """A list of paths. Raises UsageError for a file's content."""
+    """A list of paths. Raises UsageError for a file's content, and for JSON."""
     try:
         text = sys.stdin.read().removeprefix("\ufeff")
     except UnicodeDecodeError:
         text = "\x01"  # as strange as what could not be read
     if any(char < " " and char not in "\0\t\r\n" for char in text[:4096]):
         raise click.UsageError("stdin holds no list of paths, but a file's content; name the file itself")
+    if text.startswith('{"'):
+        raise click.UsageError(
+            "stdin holds no list of paths, but JSON; leave out --json in the command before the pipe"
+        )
     return text
 
 

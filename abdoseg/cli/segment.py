@@ -24,7 +24,7 @@ from abdoseg.cli.report import write_reports
 from abdoseg.cli.resume import RunRequest
 from abdoseg.cli.shard import resolve_shard
 from abdoseg.errors import ScanError, UsageError
-from abdoseg.exporters import EXPORTERS
+from abdoseg.exporters import EXPORTERS, SERIES
 from abdoseg.runtime.progress import silent
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ class SegmentOptions(ExportFlags):
 @options.gaps
 @options.assume_axes
 @click.option("--reference", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="For --dicom-seg and --rtstruct of scans that are no DICOM: the series that they were, or a folder "
-                   "of series by case name.")  # fmt: skip
+              help="For DICOM outputs of scans that are no DICOM: the series that they were made from, or a folder of "
+                   "series by case name.")  # fmt: skip
 @click.option("--all-series", is_flag=True, help="Every CT series of a DICOM study, in place of the best one.")
 @click.option("--dry-run", is_flag=True, help="List what would be done on stdout, with time and memory, and stop.")
 @click.option("--resume", is_flag=True, help="Pass over cases that the folder's ledger says are done.")
@@ -152,7 +152,9 @@ class SegmentOptions(ExportFlags):
               help="Send cases to workers of a Dask scheduler, to N processes here, or to a queue's jobs.")  # fmt: skip
 @click.option("--shard", metavar="I/N|auto", help="Every N-th scan from the I-th on, for N machines on one list; auto: "
               "by the array job of Slurm or SGE that this is a task of; auto/N: by that of PBS.")  # fmt: skip
-@click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a scan that fails.")
+@click.option(
+    "--keep-going/--fail-fast", default=True, show_default=True, help="After a scan that fails, do the others or stop."
+)
 @click.option("--progress", type=click.Choice(["auto", "json", "none"]), default="auto", show_default=True,
               help="On stderr: a bar on a terminal, or a JSON line a case.")  # fmt: skip
 @export_flags
@@ -262,7 +264,7 @@ def _reference_series(given: SegmentOptions, cases: Sequence[ScanCase]) -> dict[
     from abdoseg.exporters.open_case import path_of_case
     from abdoseg.io.formats import format_of
 
-    wanted = [name for name in ("dicom-seg", "rtstruct") if name in given.formats]
+    wanted = [name for name in given.format_names() if SERIES in EXPORTERS[name].needs]
     found: dict[str, Path] = {}
     for case in cases if wanted else ():
         path = case.scan

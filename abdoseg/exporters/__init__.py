@@ -9,8 +9,9 @@ from pathlib import Path
 
 from abdoseg.errors import UsageError
 
-# What is read or worked out of a case only for the formats that show it; and the encoder, for those that it writes.
-SCAN, SURFACES, LESIONS, FFMPEG = "scan", "surfaces", "lesions", "ffmpeg"
+# What is read or worked out of a case only for the formats that show it; the DICOM series, for those that lie on one;
+# and the encoder, for those that it writes.
+SCAN, SURFACES, LESIONS, SERIES, FFMPEG = "scan", "surfaces", "lesions", "series", "ffmpeg"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Exporter:
 
     function: `module:function` in this room, called with a Job and a path. suffix: what follows the case in its file's
     name. help: a line for `--help`. per_organ: one file an organ unless told otherwise; None when the format holds all
-    organs together. needs: what of the case it shows besides labels and volumes, and whether ffmpeg writes it.
+    organs together. needs: what of the case it shows besides labels and volumes, whether it lies on a DICOM series, and
+    whether ffmpeg writes it.
     """
 
     function: str
@@ -63,10 +65,17 @@ EXPORTERS: Mapping[str, Exporter] = {
         "video:write_turntable_gif", "_turntable.gif", "Organs in 3-D, turning, as GIF.", needs=(SURFACES, FFMPEG)
     ),
     "sheet": Exporter("contact_sheet:write", "_sheet.png", "Contact sheet: slices in three planes.", needs=(SCAN,)),
-    "dicom-seg": Exporter("dicom_seg:write", "_seg.dcm", "DICOM SEG on the series that was segmented."),
-    "rtstruct": Exporter("rtstruct:write", "_rtstruct.dcm", "DICOM RTSTRUCT on the series that was segmented."),
+    "dicom-seg": Exporter(
+        "dicom_seg:write", "_seg.dcm", "DICOM SEG on the series that was segmented.", needs=(SERIES,)
+    ),
+    "rtstruct": Exporter(
+        "rtstruct:write", "_rtstruct.dcm", "DICOM RTSTRUCT on the series that was segmented.", needs=(SERIES,)
+    ),
     "dicom-sr": Exporter(
-        "structured_report:write", "_sr.dcm", "DICOM SR: volumes, HU, diameters of lesions.", needs=(SCAN, LESIONS)
+        "structured_report:write",
+        "_sr.dcm",
+        "DICOM SR: volumes, HU, diameters of lesions.",
+        needs=(SCAN, LESIONS, SERIES),
     ),
     "report": Exporter(
         "report:write", "_report.html", "One page with everything, for a browser.", needs=(SCAN, SURFACES, LESIONS)

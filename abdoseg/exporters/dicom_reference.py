@@ -34,6 +34,7 @@ TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
+SEXES = ("M", "F", "O")  # Source: PS3.3, C.7.1.1
 DATES, TIMES = ("PatientBirthDate", "StudyDate", "SeriesDate"), ("StudyTime", "SeriesTime")  # emptied if they are none
 
 
@@ -184,7 +185,7 @@ def _completed(header: Dataset, number: int) -> Dataset:
     from pydicom.valuerep import DA, TM
 
     header = copy.copy(header)
-    for keyword in TYPE_2:
+    for keyword in (*TYPE_2, "SliceThickness"):
         if keyword not in header:
             setattr(header, keyword, None)
     for kind, keywords in ((DA, DATES), (TM, TIMES)):
@@ -193,6 +194,9 @@ def _completed(header: Dataset, number: int) -> Dataset:
                 kind(header.get(keyword))
             except ValueError:  # such as 00000000, which hides a date of birth
                 setattr(header, keyword, None)
+    if header.PatientSex not in SEXES:
+        header.PatientSex = None
+    _settle_character_set(header)
     meta = getattr(header, "file_meta", {})
     known = {
         "SOPClassUID": meta.get("MediaStorageSOPClassUID") or CT_IMAGE_STORAGE,
@@ -211,3 +215,13 @@ def _completed(header: Dataset, number: int) -> Dataset:
                 setattr(shared, group, header.PerFrameFunctionalGroupsSequence[0][group].value)
         header.SharedFunctionalGroupsSequence = [shared]
     return header
+
+
+def _settle_character_set(header: Dataset) -> None:
+    """Turns text to UTF-8 but where one character set is named that highdicom knows: several, or none, it refuses."""
+    from pydicom.charset import python_encoding
+
+    single = [name for name in python_encoding if name not in ("", "ISO_IR 6") and "2022" not in name]
+    if "SpecificCharacterSet" in header and header.SpecificCharacterSet not in single:
+        header.decode()
+        header.SpecificCharacterSet = "ISO_IR 192"

@@ -6,6 +6,7 @@ OBJ, with trimesh 32, 10 and 231, after .35 s for its import.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from abdoseg.rendering.slices import colour_of
 FROM_RAS = {"RAS": np.diag([1.0, 1.0, 1.0]), "LPS": np.diag([-1.0, -1.0, 1.0])}
 # Source: glTF 2.0, 3.4 Coordinate System and Units: metres, +Y up, +Z forward (anterior), +X to the patient's left.
 TO_GLTF = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]]) / 1000.0
+# A GLB without a scene, which trimesh refuses to write. Source: glTF 2.0, 4.4 Binary glTF Layout: header, JSON chunk.
+NO_SCENE = b'{"asset":{"version":"2.0"}} '
+EMPTY_GLB = struct.pack("<4sIIII", b"glTF", 2, 20 + len(NO_SCENE), len(NO_SCENE), 0x4E4F534A) + NO_SCENE
 
 
 def write_stl(job: Job, target: Path) -> None:
@@ -75,6 +79,9 @@ def write_glb(job: Job, target: Path) -> None:
     """One GLB with a named, coloured node an organ."""
     import trimesh
 
+    if not job.found:
+        target.write_bytes(EMPTY_GLB)
+        return
     scene = trimesh.Scene()
     for organ, colour, surface in _surfaces(job):
         material = trimesh.visual.material.PBRMaterial(

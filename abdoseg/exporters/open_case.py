@@ -57,17 +57,17 @@ def open_case(path: Path, files: CaseFiles, formats: Sequence[str], options: Exp
     record = read_record(path)
     stated = stated_scheme(path)
     scheme = files.scheme or (stated[1] if stated else None)
+    source = _scan_source(path, record, files, options)
+    reference = _reference_source(case, source, files, options)
+    on = reference or source
+    grid = on.grid() if on is not None and is_label_object(path) else None
+    labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record, grid)
     if scheme is None and not path.is_dir() and not is_label_object(path):
         logger.warning(
             "%s: neither its header nor %s.json beside it says what its numbers mean; taken as abdoseg's (%s). "
             "--labels names others",
             path, case, ", ".join(f"{BY_NAME[organ].label} {organ}" for organ in MAIN),
         )  # fmt: skip
-    source = _scan_source(path, record, files, options)
-    reference = _reference_source(case, source, files, options)
-    on = reference or source
-    grid = on.grid() if on is not None and is_label_object(path) else None
-    labelmap = _masks(path) if path.is_dir() else _labelmap(path, scheme, record, grid)
     scan = truth = None
     shown = any(SCAN in EXPORTERS[name].needs for name in formats)
     if shown and source is None:

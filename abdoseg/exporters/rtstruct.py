@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"  # with explicit VR, no contour of more than 64 kB could say that it is DS
 STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as the attribute's definition has it
 SERIES_NUMBER = 701
 
@@ -57,7 +57,7 @@ def structure_set(job: Job) -> Dataset:
         dataset.ROIContourSequence.append(_contours(number, segment, series))
         dataset.RTROIObservationsSequence.append(_observation(number, segment))
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = EXPLICIT_LITTLE_ENDIAN
+    dataset.file_meta.TransferSyntaxUID = IMPLICIT_LITTLE_ENDIAN
     return dataset
 
 

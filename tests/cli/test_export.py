@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import nibabel
 import numpy as np
 import pytest
@@ -291,3 +292,15 @@ def test_help_lists_every_format_and_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
     text = CliRunner().invoke(export, ["--help"]).output
     assert all(f"--{name}" in text for name in EXPORTERS)
+
+
+def test_json_in_the_pipe_is_refused_in_a_line(out):
+    with pytest.raises(click.UsageError, match=r"stdin holds no list of paths, but JSON; leave out --json"):
+        run("--stl", stdin='{"case": "one", "outputs": ["one_seg.nii.gz"]}\n')
+
+
+@pytest.mark.parametrize("name", ["nosuch.nii.gz", "ct/one_0000.nii.gz"])
+def test_what_is_no_labelmap_is_refused_without_a_word_on_its_numbers(out, caplog, name):
+    with pytest.raises(ScanError):
+        run(out.parent / name, "--stl")
+    assert "what its numbers mean" not in caplog.text

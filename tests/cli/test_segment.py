@@ -398,7 +398,7 @@ def test_a_table_of_lesions_that_stands_is_not_overwritten(path, tmp_path):
     assert run(path, "-o", tmp_path / "out").return_value == 0
 
 
-@pytest.mark.parametrize("flag", ["--dicom-seg", "--rtstruct"])
+@pytest.mark.parametrize("flag", ["--dicom-seg", "--rtstruct", "--dicom-sr"])
 def test_dicom_outputs_of_a_scan_that_is_no_dicom_are_refused_before_any_work(path, tmp_path, flag):
     result = run(path, "-o", tmp_path / "out", flag)
     assert isinstance(result.exception, UsageError)
@@ -406,13 +406,14 @@ def test_dicom_outputs_of_a_scan_that_is_no_dicom_are_refused_before_any_work(pa
     assert not (tmp_path / "out").exists()
 
 
-def test_dicom_outputs_lie_on_the_series_that_reference_names(path, tmp_path):
+@pytest.mark.parametrize("flag", ["--dicom-seg", "--rtstruct", "--dicom-sr"])
+def test_dicom_outputs_lie_on_the_series_that_reference_names(path, tmp_path, flag):
     volume, _ = scan()
     write_series(tmp_path / "series", volume.voxels, volume.geometry.affine)
-    result = run(path, "-o", tmp_path / "out", "--dicom-seg", "--reference", tmp_path / "series")
+    result = run(path, "-o", tmp_path / "out", flag, "--reference", tmp_path / "series")
     assert result.exception is None
-    assert (tmp_path / "out" / "scan_seg.dcm").exists()
-    result = run(path, "-o", tmp_path / "two", "--dicom-seg", "--reference", path)
+    assert len(list((tmp_path / "out").glob("scan_*.dcm"))) == 1
+    result = run(path, "-o", tmp_path / "two", flag, "--reference", path)
     assert isinstance(result.exception, UsageError)
 
 

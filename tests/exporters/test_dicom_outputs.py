@@ -241,6 +241,42 @@ def test_the_volume_within_rtstruct_contours_is_within_one_percent(tmp_path, nam
     assert inside == pytest.approx(labels.sum() * volume.geometry.voxel_ml * 1000, rel=0.01)
 
 
+def test_a_contour_of_more_than_64_kilobytes_is_still_decimal_strings(tmp_path):
+    labels = np.zeros((1000, 60, 2), np.uint8)
+    labels[:, 5:10] = labels[::2, 5:40] = 1
+    (file,) = export(case(tmp_path / "ct", labels=labels), tmp_path, ["rtstruct"])
+    contour = pydicom.dcmread(file).ROIContourSequence[0].ContourSequence[0]
+    assert sum(len(str(value)) + 1 for value in contour.ContourData) > 0xFFFF
+    assert len(contour.ContourData) == 3 * contour.NumberOfContourPoints
+
+
+def text_of(file):
+    dataset = pydicom.dcmread(file)
+    return str(dataset.PatientName), dataset.StudyDescription
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        (None, "Doe^Jane"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        (["ISO_IR 100", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO 2022 IR 100", "Müller^Jörg"),
+        ("ISO_IR 6", "Doe^Jane"),
+        ("ISO_IR 144", "Иванов^Иван"),
+        ("ISO_IR 192", "Müller^Jörg"),
+    ],
+)
+def test_names_in_every_character_set_stay_the_same(tmp_path, charset, name):
+    def written(dataset):
+        dataset.SpecificCharacterSet, dataset.PatientName, dataset.StudyDescription = charset, name, name
+
+    job = case(tmp_path / "ct", change=written)
+    files = list(export(job, tmp_path, ["dicom-seg", "rtstruct", "dicom-sr"]))
+    assert {text_of(file) for file in files} == {(name, name)}
+
+
 def test_a_date_that_is_none_is_left_empty(tmp_path):
     def broken(dataset):
         dataset.PatientBirthDate, dataset.StudyDate, dataset.SeriesTime = "00000000", "20200102", "noon"
@@ -345,6 +381,18 @@ def test_a_grid_that_is_not_the_series_own_is_reported_and_taken_to_the_nearest(
         (file,) = export(shifted, tmp_path, ["dicom-seg"])
     assert "nearest voxel" in caplog.text
     assert (read_seg(file, AXIAL) == drawn_labels()).all()
+
+
+@pytest.mark.parametrize("thickness", ["missing", "empty"])
+def test_a_sex_that_is_none_and_a_missing_slice_thickness_do(tmp_path, thickness):
+    def changed(dataset):
+        dataset.PatientSex = "W"
+        dataset.SliceThickness = None
+        if thickness == "missing":
+            del dataset.SliceThickness
+
+    for file in export(case(tmp_path / "ct", change=changed), tmp_path, ["dicom-seg", "rtstruct", "dicom-sr"]):
+        assert pydicom.dcmread(file).PatientSex == ""
 
 
 def test_headers_that_an_archive_emptied_do(tmp_path):

@@ -79,5 +79,6 @@ def test_an_empty_organ_has_no_file_and_an_empty_case_an_empty_mesh(tmp_path):
     assert "phantom_spleen.stl" not in [file.name for file in export(job, tmp_path, ["stl"])]
     nothing = relabelled(make(), np.zeros_like(labels))
     assert list(export(nothing, tmp_path, ["stl"])) == []
-    for file in export(nothing, tmp_path, ["stl", "ply", "obj"], split=False):
+    for file in export(nothing, tmp_path, ["stl", "ply", "obj", "glb"], split=False):
         assert file.exists()
+    assert trimesh.load(file).is_empty
