@@ -267,6 +267,7 @@ def _check(given: TrainOptions) -> None:
         "several --recipe are several networks; leave --from out": several and given.warm_start,
         "--from has its own encoder; leave --encoder-weights out": given.warm_start and given.encoder_weights,
         f"{' and '.join(chosen)} both choose the validation cases; give one": len(chosen) > 1,
+        "--val is no fraction from 0 to 0.9": not 0 <= given.validation_fraction <= 0.9,
         "--fold says which of --folds; give both": given.fold and not given.folds,
         f"there is no --fold {given.fold} of {given.folds}": (given.fold or 0) > (given.folds or 0) > 0,
         "--learning-curve has its own runs; leave --folds out": given.curve and given.folds,
@@ -318,7 +319,9 @@ def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
                 "--seed out to go on with it, or name another folder with -o"
             )
         own = ("organs", "output_organs", "class_weights", "seed")
-        return replace(wanted, **{name: getattr(recipe, name) for name in own}, **changed)
+        recipe = replace(wanted, **{name: getattr(recipe, name) for name in own}, **changed)
+        check_recipe(recipe)
+        return recipe
     recipe = find_recipe(given.recipe or "default")
     if given.warm_start:
         if given.recipe:
@@ -327,8 +330,9 @@ def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
             recipe = recipe.for_weights(load_model(given.warm_start, "cpu").plan)
     elif recipe.frozen_statistics:
         raise click.UsageError(f"{given.recipe}: frozen_statistics keeps those of other weights; name them with --from")
+    recipe = replace(recipe, **changed)
     check_recipe(recipe)
-    return replace(recipe, **changed)
+    return recipe
 
 
 def _kept_recipe(given: TrainOptions) -> Path | None:

@@ -197,11 +197,21 @@ def test_only_the_organs_asked_for_are_learnt(here):
         (("--deterministic", "--time-budget", "1h"), "follows the clock"),
         (("--learning-curve", "1,2", "--folds", "2"), "leave --folds out"),
         (("--time-budget", "soon"), "no duration"),
+        (("--val", "nan"), "--val is no fraction"),
+        (("--weight", "nan"), "--weight is no finite number"),
+        (("--weight", "inf"), "--weight is no finite number"),
         (("--learning-curve", "0,1"), "no list of counts"),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_any_work(words, message, here):
     with pytest.raises(click.UsageError, match=message):
+        run(*TRAIN, *words)
+    assert not (here / "abdoseg-cache").exists()
+
+
+@pytest.mark.parametrize("words", [("--learning-rate", "nan"), ("--synthetic", "nan"), ("--seed", "202611301723")])
+def test_numbers_that_no_recipe_may_have_are_refused_before_any_work(words, here):
+    with pytest.raises(UsageError, match=f"{words[0].strip('-').replace('-', '_')} is .*, but must be"):
         run(*TRAIN, *words)
     assert not (here / "abdoseg-cache").exists()
 
