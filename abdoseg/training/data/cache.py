@@ -48,8 +48,14 @@ class PreparedCase:
     folder: Path = Path()
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        """A memory-mapped array: image int16 HU, labels uint8 in our numbers, tissues uint8."""
-        return np.asarray(np.load(self.folder / f"{self.case}.{name}.npy", mmap_mode="r"))
+        """A memory-mapped array: image int16 HU, labels uint8 in our numbers, tissues uint8.
+
+        Raises DatasetError when the cache has gone.
+        """
+        try:
+            return np.asarray(np.load(self.folder / f"{self.case}.{name}.npy", mmap_mode="r"))
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"the cache cannot be read any more ({error}); --resume packs it again") from error
 
     @property
     def has_image(self) -> bool:
