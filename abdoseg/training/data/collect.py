@@ -219,6 +219,8 @@ def _prepared_grids(root: Path) -> list[str]:
 
 def _stamp(case: DatasetCase, grid: str, with_tissues: bool, realign: bool) -> str:
     tissues = f"-tissues{tissue_maps.VERSION}" if with_tissues or not case.image else ""
+    if tissues and case.declared:  # of a scan, tissue maps hold the organs that are annotated
+        tissues += f"-{' '.join(case.annotated)}"
     return f"{case.stamp()}-{grid}{tissues}{'-realigned' if realign else ''}"
 
 

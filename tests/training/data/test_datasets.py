@@ -95,6 +95,17 @@ def test_a_csv_lists_pairs_patients_and_what_was_annotated(tmp_path):
         read_dataset(tmp_path / "bad.csv")
 
 
+def test_tissues_follow_what_a_csv_says_is_annotated(tmp_path):
+    flare(tmp_path, 1)
+    recipe, tissues = replace(RECIPE, synthetic=0.5), []
+    for annotated in ("liver spleen", "liver"):
+        row = f"images/case0_0000.nii.gz,labels/case0.nii.gz,flare22,{annotated}"
+        (tmp_path / "pairs.csv").write_text(f"image,labels,scheme,annotated\n{row}\n")
+        (case,) = collect_datasets([DatasetRequest(tmp_path / "pairs.csv")], recipe, tmp_path / "cache").cache.cases
+        tissues.append(np.array(case.array("tissues")))
+    assert (tissues[0] != tissues[1]).any()
+
+
 def test_a_csv_may_name_a_dicom_folder_or_no_image(tmp_path):
     _, labels = patient(0)
     write(tmp_path / "b.nii.gz", renumbered(labels, FLARE))
