@@ -341,6 +341,16 @@ def test_a_scan_that_lacks_an_organ_of_the_others_is_told_unless_a_csv_says_so(t
     assert collect_datasets([DatasetRequest(data / "pairs.csv")], RECIPE, tmp_path / "cache").remarks == ()
 
 
+def test_linked_folders_are_read_and_a_link_in_a_circle_is_not_followed(tmp_path):
+    data = flare(tmp_path / "data", 2)
+    (tmp_path / "linked").mkdir()
+    for name in ("images", "labels"):
+        (tmp_path / "linked" / name).symlink_to(data / name)
+    (data / "images" / "back").symlink_to(data)
+    assert len(read_dataset(tmp_path / "linked").cases) == 2
+    assert list_tree(data).names == list_tree(tmp_path / "linked").names[:4]
+
+
 def test_liver_tumours_without_a_scheme_are_not_taken_for_right_kidneys(tmp_path):
     hu, labels = patient(0)
     labels = np.where(labels == 1, 1, 0).astype(np.uint8)
