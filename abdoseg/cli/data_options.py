@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,8 @@ class DataFlags:
         for values, flag in ((self.schemes, "--labels"), (self.weights, "--weight")):
             if len(values) not in (1, count):
                 raise click.UsageError(f"{count} --data and {len(values)} {flag}: give one for all, or one for each")
+        if not all(map(math.isfinite, self.weights)):
+            raise click.UsageError("--weight is no finite number")
         schemes = self.schemes * (count if len(self.schemes) == 1 else 1)
         weights = self.weights * (count if len(self.weights) == 1 else 1)
         if unknown := [str(path) for path in self.healthy_livers if path not in self.roots]:

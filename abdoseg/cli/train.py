@@ -182,12 +182,20 @@ def _compare(given: TrainOptions, where: torch.device, world: World, talk: Talk)
     With --resume a finished run is not repeated.
     """
     from abdoseg.training.experiments.comparison import COMPARISON, read_result, text_table, write_comparison
+    from abdoseg.training.experiments.runs import SCORES, SPLIT, forget_runs
     from abdoseg.training.fit import CHECKPOINT
 
     folders = [given.run / Path(name).stem for name in given.recipes]
+    begun = [folder for folder in folders if (folder / CHECKPOINT).is_file()]
+    if given.resume and begun:
+        _check_begun(given, begun[0])
+    elif world.leads and not given.dry_run:
+        forget_runs(begun)
     chosen = given
     for name, folder in zip(given.recipes, folders, strict=True):
-        if not (given.resume and (folder / "scores.csv").is_file()):
+        if given.resume and (folder / SCORES).is_file():
+            chosen = replace(given, val_cases=(), split_file=folder / SPLIT)
+        else:
             resume = given.resume and (folder / CHECKPOINT).is_file()
             split = _run(replace(chosen, recipe=name, run=folder, resume=resume), where, world, talk)
             chosen = replace(given, val_cases=split.validate, split_file=None, validation_fraction=0.0)
@@ -209,6 +217,8 @@ def _run(given: TrainOptions, where: torch.device, world: World, talk: Talk) -> 
     kept = _kept_recipe(given) if given.resume else None  # before the leading process writes anything
     if given.resume and not kept:
         talk.say(f"{given.run}: there is no run yet to be resumed; beginning one")
+    if kept and kept.parent != given.run:
+        _check_begun(given, kept.parent)
     data, config = _gather(kept, _recipe(kept, given), given, talk, world)
     if given.batch == "auto":
         config = auto_batch(config, where, world, scale_rate=given.learning_rate is None)
@@ -267,6 +277,7 @@ def _check(given: TrainOptions) -> None:
         "several --recipe are several networks; leave --from out": several and given.warm_start,
         "--from has its own encoder; leave --encoder-weights out": given.warm_start and given.encoder_weights,
         f"{' and '.join(chosen)} both choose the validation cases; give one": len(chosen) > 1,
+        "--val is no fraction from 0 to 0.9": not 0 <= given.validation_fraction <= 0.9,
         "--fold says which of --folds; give both": given.fold and not given.folds,
         f"there is no --fold {given.fold} of {given.folds}": (given.fold or 0) > (given.folds or 0) > 0,
         "--learning-curve has its own runs; leave --folds out": given.curve and given.folds,
@@ -279,6 +290,29 @@ def _check(given: TrainOptions) -> None:
     found = next(given.run.rglob(CHECKPOINT), None)
     if found and not (given.resume or given.overwrite or given.dry_run):
         raise OutputError(f"{found.parent}: holds a run already; --resume it, --overwrite it, or name another with -o")
+
+
+def _check_begun(given: TrainOptions, begun: Path) -> None:
+    """Refuses to go on with several runs otherwise than the first of them began. Raises UsageError."""
+    from abdoseg.training.checkpoint import read_progress
+    from abdoseg.training.fit import CHECKPOINT
+
+    if not (begun / CHECKPOINT).is_file():
+        return
+    extra = read_progress(begun / CHECKPOINT).extra
+    limits = extra.get("limits", {})
+    began = {
+        "--from": (extra.get("warm_start"), given.warm_start),
+        "--encoder-weights": (extra.get("encoder_weights"), given.encoder_weights),
+        "--time-budget": (limits.get("time_budget_s"), given.time_budget or given.epochs),
+        "--early-stopping": (limits.get("early_stopping"), given.early_stopping),
+    }
+    missing = [flag for flag, (then, now) in began.items() if then and not now]
+    if missing:
+        raise click.UsageError(
+            f"{begun}: the first run began with {' and '.join(missing)}, and those to come need the same; "
+            "give it again, or name another folder with -o"
+        )
 
 
 def _set_torch_up(given: TrainOptions) -> None:
@@ -318,7 +352,9 @@ def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
                 "--seed out to go on with it, or name another folder with -o"
             )
         own = ("organs", "output_organs", "class_weights", "seed")
-        return replace(wanted, **{name: getattr(recipe, name) for name in own}, **changed)
+        recipe = replace(wanted, **{name: getattr(recipe, name) for name in own}, **changed)
+        check_recipe(recipe)
+        return recipe
     recipe = find_recipe(given.recipe or "default")
     if given.warm_start:
         if given.recipe:
@@ -327,8 +363,9 @@ def _recipe(kept: Path | None, given: TrainOptions) -> TrainingConfig:
             recipe = recipe.for_weights(load_model(given.warm_start, "cpu").plan)
     elif recipe.frozen_statistics:
         raise click.UsageError(f"{given.recipe}: frozen_statistics keeps those of other weights; name them with --from")
+    recipe = replace(recipe, **changed)
     check_recipe(recipe)
-    return replace(recipe, **changed)
+    return recipe
 
 
 def _kept_recipe(given: TrainOptions) -> Path | None:

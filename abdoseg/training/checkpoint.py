@@ -90,6 +90,15 @@ def save_checkpoint(
             raise OSError(int(code[1]) if code else None, str(error)) from error
 
 
+def read_progress(path: Path) -> Progress:
+    """The progress in a checkpoint. Raises TrainingError when the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return Progress.from_json(file.metadata()["progress"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _refusal(path, error) from error
+
+
 def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tuple[dict[str, Tensor], Progress]:
     """Puts a checkpoint's state into the network, the optimiser and the random generators.
 
@@ -100,8 +109,8 @@ def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tup
         TrainingError: the file is damaged or another network's.
     """
     try:
+        progress = read_progress(path)
         with safe_open(path, framework="pt") as file:
-            progress = Progress.from_json(file.metadata()["progress"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         network.load_state_dict(_under("network.", tensors))
         state: dict[int, dict[str, Tensor]] = {}
@@ -113,10 +122,7 @@ def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tup
             moments |= {name: torch.empty_like(parameter).copy_(tensor)
                         for name, tensor in moments.items() if tensor.shape == parameter.shape}  # fmt: skip
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise TrainingError(
-            f"{path}: no checkpoint of this recipe ({detail}); name another folder with -o, or --overwrite it"
-        ) from error
+        raise _refusal(path, error) from error
     random = _under("random.", tensors)
     if "cpu" in random:
         torch.set_rng_state(random["cpu"])
@@ -124,6 +130,13 @@ def load_checkpoint(path: Path, network: nn.Module, optimiser: Optimizer) -> tup
         torch.cuda.set_rng_state(random["cuda"])
     device = next(network.parameters()).device
     return {name: tensor.to(device) for name, tensor in _under("average.", tensors).items()}, progress
+
+
+def _refusal(path: Path, error: Exception) -> TrainingError:
+    detail = " ".join(str(error).split())[:200]
+    return TrainingError(
+        f"{path}: no checkpoint of this recipe ({detail}); name another folder with -o, or --overwrite it"
+    )
 
 
 def _random_states() -> dict[str, Tensor]:

@@ -152,6 +152,8 @@ def fit(
                     state.save(run / CHECKPOINT)  # last, so that a run killed before repeats all that the epoch wrote
                 done, stale = world.agree(clock.fraction(), world.leads and _is_stale(progress, limits, epoch_steps))
                 ended = "early stopping" if stale else "done"
+            elif progress.step == 1 and world.leads:
+                state.save(run / CHECKPOINT)  # a run killed in its first epoch keeps what it began with
             if stop and done < 1.0:
                 if world.leads:
                     state.save(run / CHECKPOINT)
@@ -212,8 +214,9 @@ def _begin(
             LOG.warning("%s: the training data is not what this run began with", run)
     else:
         progress = Progress(extra={"data": data})
-        if world.leads:  # a run that was killed before its first checkpoint has logged, too
-            (run / LOG_FILE).unlink(missing_ok=True)
+        if world.leads:
+            for former in (CHECKPOINT, LOG_FILE):
+                (run / former).unlink(missing_ok=True)
         if options.warm_start:
             progress.extra["warm_start"] = warm_start(network, config.plan(), options.warm_start)
         if options.encoder_weights:

@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 from abdoseg.anatomy.organs import BY_NAME, MAIN, host_of
 from abdoseg.errors import UsageError
-from abdoseg.model.plan import Plan, renamed
+from abdoseg.model.plan import Plan, members, renamed
 from abdoseg.model.slicewise import ARCHITECTURES
 from abdoseg.model.weights import build_network, network_config
 from abdoseg.training.augment.transforms import NO_AUGMENTATION, Augmentation
 
 NEIGHBOUR_WEIGHT = 0.125  # weight in Dice of an organ that is learnt beside the output organs
+MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -296,7 +297,12 @@ def find_recipe(name: str | Path) -> TrainingConfig:
 
 
 def _is_number(value: Any, low: float = 0.0, high: float = math.inf) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and low <= value <= high
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and value > 0
 
 
 def _are(count: int, value: Any, holds: Callable[[Any], bool]) -> bool:
@@ -310,15 +316,23 @@ def _is_count(value: Any) -> bool:
 # Fields, what they must be in words, and whether a value is. The network's own are checked by building it.
 _ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("batch", "epochs"), "a whole number above 0", _is_count),
-    (("epoch_steps", "warmup_steps", "seed"), "a whole number", lambda v: v == 0 or _is_count(v)),
-    (("learning_rate",), "a number above 0", lambda v: _is_number(v) and v > 0),
+    (("epoch_steps", "warmup_steps"), "a whole number", lambda v: v == 0 or _is_count(v)),
+    (("seed",), f"a whole number up to {MAX_SEED}", lambda v: v == 0 or (_is_count(v) and v <= MAX_SEED)),
+    (("learning_rate",), "a number above 0", _is_positive),
     (("weight_decay", "clip"), "a number, 0 or more", _is_number),
     (("ema", "foreground", "synthetic", "diseases", "tumours"), "a number from 0 to 1", lambda v: _is_number(v, 0, 1)),
     (("loss_weights",), "three numbers, 0 or more", lambda v: _are(3, v, _is_number)),
     (("frozen_statistics",), "true or false", lambda v: isinstance(v, bool)),
     (("patch",), "three whole numbers above 0", lambda v: _are(3, v, _is_count)),
-    (("spacing_mm",), "null or three numbers above 0",
-     lambda v: v is None or _are(3, v, lambda n: _is_number(n) and n > 0)),
+    (("spacing_mm", "inference_spacing_mm"), "null or three numbers above 0",
+     lambda v: v is None or _are(3, v, _is_positive)),
+    (("presence_threshold",), "null or a number from 0 to 1", lambda v: v is None or _is_number(v, 0, 1)),
+    (("roi_downsampling",), "null or a whole number above 0", lambda v: v is None or _is_count(v)),
+    (("progressive",), "a list of pairs: whole steps, and a zoom above 0",
+     lambda v: isinstance(v, tuple) and all(_are(2, pair, _is_positive) and _is_count(pair[0]) for pair in v)),
+    (("class_weights",), "null or a list of numbers, 0 or more, one of them above",
+     lambda v: v is None or (isinstance(v, tuple) and all(map(_is_number, v)) and any(v))),
+    (("network",), "the network's description", lambda v: isinstance(v, dict)),
     (("window_hu", "scaled_to"), "two numbers, the lower first",
      lambda v: _are(2, v, lambda n: _is_number(n, -math.inf)) and v[0] < v[1]),
     (("schedule",), "cosine, poly or constant", lambda v: v in ("cosine", "poly", "constant")),
@@ -328,12 +342,26 @@ _ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
 )  # fmt: skip
 
 
+_AUGMENTATION_ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
+    (("scale", "contrast"), "two numbers above 0, the lower first",
+     lambda v: _are(2, v, _is_positive) and v[0] <= v[1]),
+    (("mirror", "organ_hu", "oral", "cut"), "a number from 0 to 1", lambda v: _is_number(v, 0, 1)),
+    (("elastic_grid_mm",), "a number above 0", _is_positive),
+    (("rotate_degrees", "stretch", "elastic_mm", "shift_hu", "noise_hu", "blur_mm", "thick_slices_mm"),
+     "a number, 0 or more", _is_number),
+)  # fmt: skip
+
+
 def check_recipe(recipe: TrainingConfig) -> None:
     """What cannot be trained is said before anything is packed. Raises ModelError, UsageError."""
-    for names, allowed, holds in _ALLOWED:
-        for name in names:
-            if not holds(value := getattr(recipe, name)):
-                raise UsageError(f"{recipe.recipe}: {name} is {value!r}, but must be {allowed}")
+    for owner, table in ((recipe, _ALLOWED), (recipe.augmentation, _AUGMENTATION_ALLOWED)):
+        for names, allowed, holds in table:
+            for name in names:
+                if not holds(value := getattr(owner, name)):
+                    raise UsageError(f"{recipe.recipe}: {name} is {value!r}, but must be {allowed}")
+    learnt = [organ for channel in recipe.organs for organ in members(channel)]
+    if twice := [organ for organ in BY_NAME if learnt.count(organ) > 1]:
+        raise UsageError(f"{recipe.recipe}: its organs ({', '.join(recipe.organs)}) name {', '.join(twice)} twice")
     if recipe.class_weights and len(recipe.class_weights) != len(recipe.organs) + 1:
         raise UsageError(
             f"{recipe.recipe}: class_weights are {len(recipe.class_weights)} numbers, but must be "

@@ -97,6 +97,61 @@ def test_folds_go_on_with_their_own_recipe(here):
     assert recipes[0]["epoch_steps"] == 1
 
 
+def _dying_in(monkeypatch, folder):
+    """The command is killed where it would begin to train in `folder`."""
+    from abdoseg.training.experiments import runs
+
+    real = runs.fit
+
+    def fit(split, config, run, *rest):
+        if run.name == folder:
+            raise click.Abort
+        return real(split, config, run, *rest)
+
+    monkeypatch.setattr(runs, "fit", fit)
+
+
+@pytest.mark.parametrize("more", [("--folds", "3"), ("--learning-curve", "1,2", "--seeds", "1")])
+def test_several_runs_that_are_overwritten_are_not_taken_for_finished(more, here, monkeypatch):
+    run(*TRAIN, *more, "-q")
+    last = sorted(path.parent.name for path in (here / "run").rglob("checkpoint.safetensors"))[-1]
+    with monkeypatch.context() as patch:
+        _dying_in(patch, last)
+        with pytest.raises(click.Abort):
+            run(*TRAIN, *more, "--overwrite", "--epochs", "3", "-q")
+    assert not (here / "run" / last / "checkpoint.safetensors").exists()  # --resume would have gone on from there
+
+
+def test_runs_to_come_begin_as_the_first_of_them_did(here, monkeypatch):
+    run(*TRAIN, "-o", "first", "-q")
+    with monkeypatch.context() as patch:
+        _dying_in(patch, "fold2")
+        with pytest.raises(click.Abort):
+            run(*TRAIN, "--folds", "3", "--from", "first/best.safetensors", "--early-stopping", "2", "-q")
+    again = ("train", "--data", "FLARE22", "--folds", "3", "--resume", "--device", "cpu", "-q")
+    with pytest.raises(click.UsageError, match=r"run/fold1: the first run began with --from and --early-stopping"):
+        run(*again)
+    run(*again, "--from", "first/best.safetensors", "--early-stopping", "2")
+    assert "began from: first" in (here / "run" / "fold3" / "MODEL_CARD.md").read_text()
+
+
+def test_recipes_that_go_on_keep_the_split_of_those_that_are_finished(here, monkeypatch):
+    (here / "other.json").write_text(json.dumps({**RECIPE_JSON, "seed": 5}))
+    words = ("train", "--data", "FLARE22", "--recipe", "r.json,other.json", "--device", "cpu", "-q")
+    with monkeypatch.context() as patch:
+        _dying_in(patch, "other")
+        with pytest.raises(click.Abort):
+            run(*words, "--val-cases", "case0")
+    run(*words, "--resume")
+    splits = [json.loads((here / "run" / name / "split.json").read_text())["validate"] for name in ("r", "other")]
+    assert splits == [["case0"], ["case0"]]
+    with monkeypatch.context() as patch:
+        _dying_in(patch, "r")
+        with pytest.raises(click.Abort):
+            run(*words, "--overwrite", "--epochs", "2")
+    assert not list((here / "run").rglob("scores.csv"))
+
+
 def test_resume_without_a_run_says_that_it_begins_one(here):
     assert "there is no run yet to be resumed" in run(*TRAIN, "--resume").stderr
 
@@ -197,11 +252,21 @@ def test_only_the_organs_asked_for_are_learnt(here):
         (("--deterministic", "--time-budget", "1h"), "follows the clock"),
         (("--learning-curve", "1,2", "--folds", "2"), "leave --folds out"),
         (("--time-budget", "soon"), "no duration"),
+        (("--val", "nan"), "--val is no fraction"),
+        (("--weight", "nan"), "--weight is no finite number"),
+        (("--weight", "inf"), "--weight is no finite number"),
         (("--learning-curve", "0,1"), "no list of counts"),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_any_work(words, message, here):
     with pytest.raises(click.UsageError, match=message):
+        run(*TRAIN, *words)
+    assert not (here / "abdoseg-cache").exists()
+
+
+@pytest.mark.parametrize("words", [("--learning-rate", "nan"), ("--synthetic", "nan"), ("--seed", "202611301723")])
+def test_numbers_that_no_recipe_may_have_are_refused_before_any_work(words, here):
+    with pytest.raises(UsageError, match=f"{words[0].strip('-').replace('-', '_')} is .*, but must be"):
         run(*TRAIN, *words)
     assert not (here / "abdoseg-cache").exists()
 

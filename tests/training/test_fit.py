@@ -104,7 +104,7 @@ def test_a_run_killed_between_log_and_checkpoint_resumes_to_the_same(split, tmp_
 
     def killed(*args):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 3:  # after the first step, and after each of two epochs
             raise KeyboardInterrupt
         real(*args)
 
@@ -135,10 +135,42 @@ def test_a_run_killed_before_its_first_checkpoint_logs_no_epoch_twice(split, tmp
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+def test_a_run_killed_in_its_first_epoch_keeps_its_warm_start_and_its_limits(split, tmp_path, monkeypatch):
+    first = fit.fit(split, RECIPE, tmp_path / "first", RunOptions(CPU)).weights
+    options = RunOptions(CPU, warm_start=str(first), limits=RunLimits(early_stopping=5))
+    fit.fit(split, RECIPE, tmp_path / "whole", options)
+    real = fit._differentiate
+
+    def killed(batch, state, *rest):
+        if state.progress.step == 1:
+            raise KeyboardInterrupt
+        return real(batch, state, *rest)
+
+    monkeypatch.setattr(fit, "_differentiate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(split, RECIPE, tmp_path / "killed", options)
+    monkeypatch.undo()
+    result = fit.fit(split, RECIPE, tmp_path / "killed", RunOptions(CPU, resume=True))
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert result.progress.extra["limits"]["early_stopping"] == 5 and "warm_start" in result.progress.extra
+
+
+def test_a_run_that_is_overwritten_is_not_resumed_in_its_place(split, tmp_path, monkeypatch):
+    fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
+
+    def killed(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "_differentiate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(split, RECIPE, tmp_path, RunOptions(CPU))
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
 def test_what_watchers_write_of_an_epoch_stands_before_its_checkpoint(split, tmp_path):
     def epoch_done(epochs):
         saved = tmp_path / CHECKPOINT
-        assert steps_in(saved) == epochs[-2].step if epochs[1:] else not saved.exists()
+        assert steps_in(saved) == (epochs[-2].step if epochs[1:] else 1)
 
     watcher = SimpleNamespace(stepped=lambda *given: None, epoch_done=epoch_done)
     fit.fit(split, RECIPE, tmp_path, RunOptions(CPU), [watcher])

@@ -100,10 +100,7 @@ class Sampler:
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0. Raises DatasetError when the cache has gone."""
         first = (step * self.processes + self.rank) * self.config.batch
-        try:
-            samples = [self._sample(first + n) for n in range(self.config.batch)]
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"the cache cannot be read any more ({error}); --resume packs it again") from error
+        samples = [self._sample(first + n) for n in range(self.config.batch)]
         images, targets, annotated = zip(*samples, strict=True)
         return Batch(torch.stack(images)[:, None], torch.stack(targets), torch.stack(annotated))
 

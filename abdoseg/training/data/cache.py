@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.errors import AbdosegError, DatasetError, OutputError
+from abdoseg.errors import AbdosegError, DatasetError, OutputError, ResourceError
 from abdoseg.runtime.files import ensure_writable, write_text, writing
 
 LOG = logging.getLogger("abdoseg")
@@ -48,8 +48,14 @@ class PreparedCase:
     folder: Path = Path()
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        """A memory-mapped array: image int16 HU, labels uint8 in our numbers, tissues uint8."""
-        return np.asarray(np.load(self.folder / f"{self.case}.{name}.npy", mmap_mode="r"))
+        """A memory-mapped array: image int16 HU, labels uint8 in our numbers, tissues uint8.
+
+        Raises DatasetError when the cache has gone.
+        """
+        try:
+            return np.asarray(np.load(self.folder / f"{self.case}.{name}.npy", mmap_mode="r"))
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"the cache cannot be read any more ({error}); --resume packs it again") from error
 
     @property
     def has_image(self) -> bool:
@@ -111,9 +117,11 @@ def prepare_cases(
 
     Raises:
         AbdosegError: what `read` raised.
+        ResourceError: a case does not fit into memory.
         OutputError: the folder cannot be written.
     """
-    known = {prepared.case: prepared for prepared in load_manifest(folder)}
+    before = load_manifest(folder)
+    known = {prepared.case: prepared for prepared in before}
     done: list[PreparedCase] = []
     left_out: list[tuple[str, str]] = []
     try:
@@ -129,10 +137,17 @@ def prepare_cases(
                         raise type(error)(f"{source.case}: {error}; or pass --keep-going to do without it") from error
                     left_out.append((source.case, str(error)))
                     continue
+                except MemoryError as error:
+                    raise ResourceError(
+                        f"{source.case}: there is not enough memory to pack it; close other programs, take a recipe "
+                        "with a coarser spacing_mm, or pack it on another machine with abdoseg prepare"
+                    ) from error
                 prepared = _write(folder, source, contents)
                 known[source.case] = prepared
                 _save_manifest(folder, list(known.values()))
             done.append(replace(prepared, annotated=source.annotated, patient=source.patient))
+        if done != before:  # a case has gone, or others are annotated or of one patient
+            _save_manifest(folder, done)
     except OutputError as error:
         raise OutputError(f"{error} (--cache names the folder)") from error
     except OSError as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from abdoseg.anatomy.label_schemes import SCHEMES
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, MAIN
 from abdoseg.errors import AbdosegError, DatasetError
 from abdoseg.image.volume import labels_in
 from abdoseg.model.plan import members
@@ -24,7 +24,7 @@ from abdoseg.training.data.preprocess import read_case, read_numbers
 from abdoseg.training.recipes import TrainingConfig
 
 PEEKED = 8  # label maps that are looked at when the layout alone suggests their scheme
-ONE_TO_FOUR = tuple(SCHEMES["flare22"][number] for number in range(1, 5))
+ONE_TO_FIVE = tuple(SCHEMES["flare22"][number] for number in range(1, 6))
 # Millilitres that the median case of a dataset does not exceed: twice a large adult's, which leaves room for disease.
 LARGEST_ML = {"liver": 4000, "spleen": 1500, "kidney_right": 500, "kidney_left": 500, "pancreas": 250}
 
@@ -116,12 +116,18 @@ def collect_datasets(
             datasets.append(
                 f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(prepared)} cases{numbers}"
             )
-            annotated = _limit_annotated(prepared, {case.name for case in dataset.cases if case.declared})
-            if (request.labels, dataset.scheme) == ("auto", "flare22") and _organs_seen(prepared) == set(ONE_TO_FOUR):
+            declared = {case.name for case in dataset.cases if case.declared}
+            annotated = _limit_annotated(prepared, declared)
+            seen = _organs_seen(prepared)
+            few = set(ONE_TO_FIVE[:4]) <= seen <= set(ONE_TO_FIVE)
+            if few and (request.labels, dataset.scheme) == ("auto", "flare22"):
                 odd.append(
-                    f"{request.root}: labels of 1 to 4 alone, taken as FLARE22's {', '.join(ONE_TO_FOUR)}; if 3 is the "
-                    "left kidney and 4 the spleen, pass --labels abdoseg"
+                    f"{request.root}: labels of 1 to {len(seen)} alone, taken as FLARE22's "
+                    f"{', '.join(ONE_TO_FIVE[: len(seen)])}; if 3 is the left kidney and 4 the spleen, pass --labels "
+                    "abdoseg"
                 )
+            if dataset.scheme != ORGAN_NAMES:
+                odd += _absent(case for case in annotated if case.case not in declared)
         if request.healthy_liver:
             annotated = [_without_tumours(one) for one in annotated]
         for one in annotated:
@@ -219,6 +225,8 @@ def _prepared_grids(root: Path) -> list[str]:
 
 def _stamp(case: DatasetCase, grid: str, with_tissues: bool, realign: bool) -> str:
     tissues = f"-tissues{tissue_maps.VERSION}" if with_tissues or not case.image else ""
+    if tissues and case.declared:  # of a scan, tissue maps hold the organs that are annotated
+        tissues += f"-{' '.join(case.annotated)}"
     return f"{case.stamp()}-{grid}{tissues}{'-realigned' if realign else ''}"
 
 
@@ -244,6 +252,21 @@ def _without_tumours(case: PreparedCase) -> PreparedCase:
 def _organs_seen(prepared: Sequence[PreparedCase]) -> set[str]:
     """The organs that the labels of at least one case hold."""
     return {organ for case in prepared for organ in case.facts.get("organ_ml", {})}
+
+
+def _absent(cases: Iterable[PreparedCase]) -> list[str]:
+    """Warnings about labelled scans that lack an organ, which may have been there and not outlined."""
+    labelled = [case for case in cases if case.has_image and case.facts.get("organ_ml")]
+    found = []
+    for organ in MAIN:
+        without = [case.case for case in labelled if organ in case.annotated and organ not in case.facts["organ_ml"]]
+        if without:
+            names = f"{', '.join(without[:5])}{', ...' if len(without) > 5 else ''}"
+            found.append(
+                f"{organ}: {len(without)} of {len(labelled)} labelled scans have none ({names}), and teach that none "
+                "is there; if nobody outlined it, list the scans in a CSV whose column annotated leaves it out"
+            )
+    return found
 
 
 def _check_grid(cases: Sequence[PreparedCase], config: TrainingConfig) -> None:

@@ -101,7 +101,8 @@ def read_dataset(root: Path, labels: str = "auto", weight: float = 1.0) -> Datas
                 source, remedy = f"the header of {found.labels[0]}", ", or make a CSV of pairs, whose scheme counts"
             raise DatasetError(f"{root}: --labels {labels}, but {source} says that {apart}; leave --labels out{remedy}")
         if scheme is None:
-            left_out.append((found.labels[0], "its label numbers are unknown; state them with --labels"))
+            why = "no image has its name, and its numbers are unknown; list pairs in a CSV, or state them with --labels"
+            left_out.append((found.labels[0], why))
             continue
         try:
             cases.append(_case(tree, found, scheme, weight, find_structures(labels)))

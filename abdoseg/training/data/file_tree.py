@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import zipfile
@@ -70,9 +71,8 @@ class Tree:
 def list_tree(root: Path) -> Tree:
     """The files below a folder, or in a zip. Raises DatasetError when there is neither."""
     if root.is_dir():
-        paths = sorted(path for path in root.rglob("*") if path.is_file())
         stamps = {}
-        for path in paths:
+        for path in sorted(path for path in _walk(root) if path.is_file()):
             status = path.stat()
             stamps[path.relative_to(root).as_posix()] = f"{status.st_size}-{status.st_mtime_ns}"
     elif root.is_file() and zipfile.is_zipfile(root):
@@ -82,6 +82,14 @@ def list_tree(root: Path) -> Tree:
         what = "neither a folder, a zip nor a CSV of pairs" if root.exists() else "no such folder or file"
         raise DatasetError(f"{root}: {what}; --data names a dataset")
     return Tree(root, {name: stamp for name, stamp in stamps.items() if not _hidden(name)})
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """All below a folder but folders. Linked folders are entered, except for links to a folder that they lie in."""
+    for name, folders, files in os.walk(root, followlinks=True):
+        here = Path(name).resolve()
+        folders[:] = [inner for inner in folders if not here.is_relative_to((here / inner).resolve())]
+        yield from (Path(name) / file for file in files)
 
 
 def sorted_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

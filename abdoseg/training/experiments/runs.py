@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,11 +28,11 @@ from abdoseg.training.experiments.model_card import (
     write_card,
     write_rows,
 )
-from abdoseg.training.fit import FitResult, RunOptions, TrainingSplit, fit
+from abdoseg.training.fit import CHECKPOINT, FitResult, RunOptions, TrainingSplit, fit
 from abdoseg.training.history import Watcher
 from abdoseg.training.recipes import TrainingConfig
 
-SPLIT = "split.json"
+SPLIT, SCORES = "split.json", "scores.csv"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
     if not world.leads or trained.ended == "stopped":
         return RunResult(trained, ())
     rows = assess(trained.weights, config, data.cache, split.validate, experiment.options.device)
-    write_rows(run / "scores.csv", rows)
+    write_rows(run / SCORES, rows)
     progress = trained.progress
     facts = {
         "command": f"`{experiment.command}`",
@@ -95,6 +95,8 @@ def _train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
 
 def cross_validate(experiment: Experiment, folds: int, run: Path) -> list[OrganScore]:
     """A training a fold into run/foldN; crossvalidation.csv and .md over all cases. Stops where it is told to."""
+    if experiment.world.leads and not experiment.options.resume:
+        forget_runs(run / f"fold{fold}" for fold in range(1, folds + 1))
     rows: list[OrganScore] = []
     for fold in range(1, folds + 1):
         name = f"fold{fold}"
@@ -108,6 +110,18 @@ def cross_validate(experiment: Experiment, folds: int, run: Path) -> list[OrganS
         title = f"# {folds}-fold cross-validation of {experiment.config.recipe}\n\nDice / NSD, every case once.\n\n"
         write_text(run / "crossvalidation.md", title + markdown_table(rows))
     return rows
+
+
+def forget_runs(folders: Iterable[Path]) -> None:
+    """Removes what --resume would go on from or take for finished, of former runs that are begun anew.
+
+    Raises OutputError when another process trains in one of them.
+    """
+    for folder in folders:
+        if (folder / CHECKPOINT).is_file():
+            with claim(folder):
+                for name in (CHECKPOINT, SCORES):
+                    (folder / name).unlink(missing_ok=True)
 
 
 def completed(data: TrainingData, split: Split) -> Split:
@@ -142,6 +156,8 @@ def learning_curve(experiment: Experiment, split: Split, counts: Sequence[int], 
     found: dict[tuple[int, str], list[float]] = {}
     for count in counts:  # before the first run, what the last one would fail for
         subsample(split, experiment.data.patients, count, experiment.config.seed)
+    if experiment.world.leads and not experiment.options.resume:
+        forget_runs(run.glob("cases*-seed*"))
     points: list[Point] = []
     for count in counts:
         for seed in range(seeds):

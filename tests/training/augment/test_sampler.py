@@ -109,6 +109,12 @@ def test_a_cache_that_vanishes_is_reported(tmp_path):
         patches.batch(0)
 
 
+def test_a_mistake_while_a_patch_is_drawn_is_not_taken_for_a_lost_cache(tmp_path):
+    impossible = replace(RECIPE, augmentation=replace(RECIPE.augmentation, contrast=(0.0, 1.0)))
+    with pytest.raises(ValueError, match="math domain error"):
+        Sampler(packed(tmp_path, 1), ["case0"], impossible).batch(0)
+
+
 def test_the_window_maps_onto_the_range():
     hu = torch.tensor([-1000.0, -125.0, 75.0, 275.0, 3000.0])
     assert apply_window(hu, RECIPE).tolist() == [-1, -1, 0, 1, 1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import known, packed, patient
 
-from abdoseg.errors import OutputError, ScanError
+from abdoseg.errors import OutputError, ResourceError, ScanError
 from abdoseg.training.data import cache
 from abdoseg.training.data.cache import CaseArrays, CaseSource, prepare_cases
 
@@ -39,6 +39,26 @@ def test_a_changed_source_is_packed_again(tmp_path):
     prepare_cases(tmp_path, sources("a", "b"), reader(calls))
     prepare_cases(tmp_path, sources("a", "changed"), reader(calls))
     assert calls == ["c0", "c1", "c1"]
+
+
+def test_the_manifest_follows_what_is_annotated_whose_a_case_is_and_which_are_left(tmp_path):
+    """Folders that `abdoseg prepare` wrote are trained from by their manifest alone."""
+    calls = []
+    prepare_cases(tmp_path, sources("a", "b", "c"), reader(calls))
+    fewer = [CaseSource("c0", "a", ("liver", "spleen")), CaseSource("c1", "b", ("liver",), "c0")]
+    done, _ = prepare_cases(tmp_path, fewer, reader(calls))
+    assert calls == ["c0", "c1", "c2"] and known(tmp_path) == list(done)
+    assert [(one.case, one.annotated, one.patient) for one in known(tmp_path)] == [
+        ("c0", ("liver", "spleen"), ""), ("c1", ("liver",), "c0"),
+    ]  # fmt: skip
+
+
+def test_a_case_that_memory_does_not_hold_is_reported_with_a_remedy(tmp_path):
+    def read(case):
+        raise MemoryError("Unable to allocate 2.01 TiB")
+
+    with pytest.raises(ResourceError, match=r"c0: there is not enough memory to pack it; .*coarser spacing_mm"):
+        prepare_cases(tmp_path, sources("a"), read, keep_going=True)
 
 
 def test_a_damaged_array_is_packed_again(tmp_path):

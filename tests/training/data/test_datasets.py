@@ -95,6 +95,17 @@ def test_a_csv_lists_pairs_patients_and_what_was_annotated(tmp_path):
         read_dataset(tmp_path / "bad.csv")
 
 
+def test_tissues_follow_what_a_csv_says_is_annotated(tmp_path):
+    flare(tmp_path, 1)
+    recipe, tissues = replace(RECIPE, synthetic=0.5), []
+    for annotated in ("liver spleen", "liver"):
+        row = f"images/case0_0000.nii.gz,labels/case0.nii.gz,flare22,{annotated}"
+        (tmp_path / "pairs.csv").write_text(f"image,labels,scheme,annotated\n{row}\n")
+        (case,) = collect_datasets([DatasetRequest(tmp_path / "pairs.csv")], recipe, tmp_path / "cache").cache.cases
+        tissues.append(np.array(case.array("tissues")))
+    assert (tissues[0] != tissues[1]).any()
+
+
 def test_a_csv_may_name_a_dicom_folder_or_no_image(tmp_path):
     _, labels = patient(0)
     write(tmp_path / "b.nii.gz", renumbered(labels, FLARE))
@@ -223,7 +234,7 @@ def test_the_header_of_labels_names_their_numbers_alone_and_in_a_csv(tmp_path):
 
 def test_label_maps_without_known_numbers_are_refused(tmp_path):
     write(tmp_path / "s1.nii.gz", patient(0)[1])
-    with pytest.raises(DatasetError, match="state them with --labels"):
+    with pytest.raises(DatasetError, match=r"no image has its name, .*state them with --labels"):
         read_dataset(tmp_path)
 
 
@@ -309,6 +320,35 @@ def test_labels_of_one_to_four_alone_may_be_our_own(tmp_path):
     (remark, *_) = collect_datasets([DatasetRequest(data)], RECIPE, tmp_path / "cache").remarks
     assert "pass --labels abdoseg" in remark
     assert collect_datasets([DatasetRequest(data, "abdoseg")], RECIPE, tmp_path / "cache").remarks == ()
+
+
+def test_labels_of_one_to_five_alone_may_be_our_own_with_tumours(tmp_path):
+    hu, labels = patient(0)
+    labels[tuple(np.argwhere(labels == 1)[0])] = 5
+    write(tmp_path / "data" / "images" / "case0_0000.nii.gz", hu)
+    write(tmp_path / "data" / "labels" / "case0.nii.gz", labels)
+    (remark, *_) = collect_datasets([DatasetRequest(tmp_path / "data")], RECIPE, tmp_path / "cache").remarks
+    assert "labels of 1 to 5 alone, taken as FLARE22's" in remark and "pass --labels abdoseg" in remark
+
+
+def test_a_scan_that_lacks_an_organ_of_the_others_is_told_unless_a_csv_says_so(tmp_path):
+    data, labels = flare(tmp_path / "data", 3), patient(0)[1]
+    write(data / "labels" / "case0.nii.gz", renumbered(labels, {"liver": 1, "kidney_right": 2, "kidney_left": 13}))
+    (remark,) = collect_datasets([DatasetRequest(data)], RECIPE, tmp_path / "cache").remarks
+    assert "spleen: 1 of 3 labelled scans have none (case0), and teach that none is there" in remark
+    rows = [f"images/case{n}_0000.nii.gz,labels/case{n}.nii.gz,flare22,{'liver' * (not n)}" for n in range(3)]
+    (data / "pairs.csv").write_text("\n".join(["image,labels,scheme,annotated", *rows]))
+    assert collect_datasets([DatasetRequest(data / "pairs.csv")], RECIPE, tmp_path / "cache").remarks == ()
+
+
+def test_linked_folders_are_read_and_a_link_in_a_circle_is_not_followed(tmp_path):
+    data = flare(tmp_path / "data", 2)
+    (tmp_path / "linked").mkdir()
+    for name in ("images", "labels"):
+        (tmp_path / "linked" / name).symlink_to(data / name)
+    (data / "images" / "back").symlink_to(data)
+    assert len(read_dataset(tmp_path / "linked").cases) == 2
+    assert list_tree(data).names == list_tree(tmp_path / "linked").names[:4]
 
 
 def test_liver_tumours_without_a_scheme_are_not_taken_for_right_kidneys(tmp_path):
