@@ -271,6 +271,7 @@ def _check(given: TrainOptions) -> None:
     several = len(given.recipes) > 1
     folders = {Path(name).stem for name in given.recipes}
     contradictions = {
+        "--overwrite begins anew, --resume goes on; give one": given.overwrite and given.resume,
         "--recipe names one twice; each has a folder of its own": len(folders) < len(given.recipes),
         "several --recipe have their own runs; leave --folds and --learning-curve out": several
         and (given.folds or given.curve),

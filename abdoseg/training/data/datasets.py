@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -205,7 +206,10 @@ def _from_csv(path: Path, labels: str, weight: float) -> Dataset:
         stated = stated_scheme(path.parent / row["labels"]) if labels == "auto" else None
         chosen = row.get("scheme") or (labels if labels != "auto" else stated[1] if stated else "abdoseg")
         image = _as_folder(path.parent, row["image"])
-        found = CaseFiles(row.get("case") or case_name(row["image"] or row["labels"]), image or None, (row["labels"],))
+        case_id = row.get("case") or case_name(row["image"] or row["labels"])
+        if re.search(r"[/\\\0]", case_id) or case_id in (".", ".."):  # packed data and pictures are named after it
+            raise DatasetError(f"{path}: the case {case_id!r} cannot name a file; leave out slashes and dots alone")
+        found = CaseFiles(case_id, image or None, (row["labels"],))
         tree = Tree(path.parent, _stamps(path.parent, [name for name in (image, row["labels"]) if name]))
         weighed = _weight(path, row.get("weight"), weight)
         case = _case(tree, found, find_scheme(chosen), weighed, find_structures(chosen))

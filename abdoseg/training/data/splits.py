@@ -97,5 +97,5 @@ def _split(patients: Mapping[str, str], validating: Sequence[str], how: str) -> 
     for case, patient in sorted(patients.items()):
         sides[patient in chosen].append(case)
     if not sides[False]:
-        raise DatasetError(f"no case is left to train on ({len(patients)} cases, {how}); give more data")
+        raise DatasetError(f"no case is left to train on (cases in all: {len(patients)}; {how}); give more data")
     return Split(tuple(sides[False]), tuple(sides[True]), how)

@@ -126,6 +126,8 @@ def test_a_csv_may_name_a_dicom_folder_or_no_image(tmp_path):
         ("image,labels,weight\n,b.nii.gz,-1\n", "the weight '-1' is no number above 0"),
         ("image,labels,annotated\n,b.nii.gz,livr spleen\n", "annotated for livr, which is no organ here"),
         ("image,labels,case\n,b.nii.gz,M\u00fcller\n", "save it as such"),
+        ("image,labels,case\n,b.nii.gz,../../evil\n", "the case '../../evil' cannot name a file"),
+        ("image,labels,case\n,b.nii.gz,..\n", "the case '..' cannot name a file"),
     ],
 )
 def test_what_is_wrong_in_a_csv_is_reported(tmp_path, rows, message):
