@@ -481,7 +481,9 @@ def test_the_error_of_one_of_several_series_names_its_case(tmp_path):
     for number in ("1", "2"):
         tags = {"StudyInstanceUID": f"1.{number}", "SeriesInstanceUID": f"1.{number}.5", "SeriesNumber": number}
         write_series(tmp_path / "in", voxels + int(number), tags=tags, names=lambda at, n=number: f"{n}-{at:03}")
-    errors = [line for line in run(tmp_path / "in", "-o", tmp_path / "out").stderr.splitlines() if line.startswith("error")]
+    errors = [
+        line for line in run(tmp_path / "in", "-o", tmp_path / "out").stderr.splitlines() if line.startswith("error")
+    ]
     assert [error.split(": ")[1] for error in errors] == ["in_s1", "in_s2"]
 
 
