@@ -22,6 +22,7 @@ from abdoseg.inference.lesions import merge_crumbs, merge_lesions, probability_o
 from abdoseg.inference.network_grid import network_grid, resample_to_network_grid
 from abdoseg.inference.postprocess import Changes, body_middle, postprocess, split_channels
 from abdoseg.inference.resources import largest_tile
+from abdoseg.io.image_file import Remark
 from abdoseg.model.plan import Plan, members
 from abdoseg.model.weights import Model
 from abdoseg.provenance import RunRecord, Stopwatch, describe_grid, describe_input, versions
@@ -109,6 +110,7 @@ def segment(
         quality = assess(Findings(rows, evidence, changes, removed, grid, middle, odd))
         sides_known = {"liver", "spleen"} <= set(names)
         mirrored = mirrored_warning(model, image, grid, evidence, tile_voxels) if sides_known else None
+    to_review = [note for note in volume.notes if not isinstance(note, Remark)]
     record = RunRecord(
         versions=versions(),
         model={"digest": model.digest, "organs": list(names)},
@@ -123,7 +125,7 @@ def segment(
         removed=removed,
         quality=quality,
         lesions=lesions,
-        warnings=(*filter(None, [mirrored]), *sentences(rows, quality, removed)),
+        warnings=(*to_review, *filter(None, [mirrored]), *sentences(rows, quality, removed)),
     )
     return Segmentation(labelmap, rows, record)
 

@@ -13,6 +13,7 @@ from abdoseg.errors import ModelError, ResourceError
 from abdoseg.image.volume import Geometry, Stored, Volume
 from abdoseg.inference.network_grid import network_grid
 from abdoseg.inference.resources import expected_bytes, expected_seconds
+from abdoseg.io.image_file import Remark
 from abdoseg.segmentation import segment
 
 
@@ -157,11 +158,14 @@ def test_a_loose_piece_goes_and_a_hole_is_filled():
 
 def test_the_record_says_what_was_done_and_nothing_of_the_patient():
     volume, _ = scan()
-    volume = Volume(volume.voxels, volume.geometry, volume.stored, ("a note",), {"kept": {"PatientName": "Doe"}})
+    volume = Volume(
+        volume.voxels, volume.geometry, volume.stored, ("a note", Remark("a remark")), {"kept": {"PatientName": "Doe"}}
+    )
     record = segment(volume, model()).record.to_dict()
     assert {"versions", "model", "device", "seconds", "peak_memory_bytes", "input", "warnings"} <= set(record)
     assert record["input"]["shape"] == [80, 60, 40]
-    assert record["input"]["notes"] == ["a note"]
+    assert record["input"]["notes"] == ["a note", "a remark"]
+    assert record["warnings"][0] == "a note" and "a remark" not in record["warnings"]  # remarks call for no review
     assert "Doe" not in str(record)
 
 

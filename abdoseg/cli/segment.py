@@ -23,7 +23,7 @@ from abdoseg.cli.export_options import ExportFlags, export_flags
 from abdoseg.cli.report import write_reports
 from abdoseg.cli.resume import RunRequest
 from abdoseg.cli.shard import resolve_shard
-from abdoseg.errors import ScanError, UsageError
+from abdoseg.errors import OutputError, ScanError, UsageError
 from abdoseg.exporters import EXPORTERS, SERIES
 from abdoseg.runtime.progress import silent
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from abdoseg.batch import CaseResult, Export
     from abdoseg.cohort.scan_cases import ScanCase
     from abdoseg.image.volume import Volume
+    from abdoseg.runtime.ledger import Ledger
     from abdoseg.segmentation import Segmentation
 
 
@@ -200,6 +201,8 @@ def segment(given: SegmentOptions) -> int:
     load = options.model_loader(given.model_names, given.device, given.threads)
     if given.dry_run:
         return list_cases(cases, load, reading, talk)
+    if several and ledger and not overwrite:
+        _ensure_new(cases, ledger)
     tables = [case.lesions for case in cases if case.lesions and (given.tumour or LESION in (organs or ()))]
     check_outputs(cases, batch, [*tables, *_planned_exports(cases, folder, given, organs)])
     if several:
@@ -240,6 +243,17 @@ def segment(given: SegmentOptions) -> int:
     if several and ledger and ledger.latest():
         write_reports(folder, talk)
     return 1 if len(exit_codes) > 1 else next(iter(exit_codes), 0)
+
+
+def _ensure_new(cases: Sequence[ScanCase], ledger: Ledger) -> None:
+    """Raises OutputError where a former run did some of the cases."""
+    finished = ledger.done()
+    former = [case.labelmap for case in cases if case.name in finished]
+    if former:
+        raise OutputError(
+            f"{former[0]}: exists already, as {len(former)} of {len(cases)} cases are done; pass --resume to do the "
+            "others, --overwrite to do all again, or name another output"
+        )
 
 
 def _planned_exports(
@@ -315,9 +329,10 @@ def _exporting(
 def _tell(result: CaseResult, talk: Talk, as_json: bool) -> None:
     """Paths or JSON on stdout, news and warnings on stderr."""
     name, error = result.case.name, result.error
-    if error:
-        talk.error(str(error))
-    for warning in (*result.record.get("input", {}).get("notes", ()), *result.record.get("warnings", ())):
+    if error:  # of several series in a zip or a folder, its path does not tell which
+        talk.error(f"{name}: {error}" if result.case.series else str(error))
+    notes, warnings = result.record.get("input", {}).get("notes", ()), result.record.get("warnings", ())
+    for warning in dict.fromkeys((*notes, *warnings)):  # notes that call for review are warnings, too
         talk.warn(f"{name}: {warning}")
     if as_json:
         echo_data(json.dumps(case_facts(result)))

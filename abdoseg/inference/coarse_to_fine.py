@@ -70,7 +70,7 @@ def region_of_interest(
     factor, spacing_mm = plan.roi_downsampling, plan.inference_spacing_mm
     if factor is None or spacing_mm is None or not organs or not set(organs) <= set(plan.output_organs):
         return body
-    if tiling.computed_voxels < WORTH_VOXELS:
+    if tiling.computed_voxels < WORTH_VOXELS or min(image[body].shape) < factor:
         return body
     coarse = sliding_window(model, _downsample(image[body], factor), organs, max_tile_voxels, track=track)
     masks = positive(coarse)

@@ -251,6 +251,13 @@ def test_resume_passes_over_what_is_done_and_redoes_what_is_half_done(path, tmp_
     assert not list(out.glob(".*"))
 
 
+def test_the_same_command_again_is_told_that_it_may_resume(path, tmp_path):
+    (tmp_path / "another.nii.gz").write_bytes(path.read_bytes())
+    run(path, "-o", tmp_path / "out")
+    result = run(path, tmp_path / "another.nii.gz", "-o", tmp_path / "out")
+    assert "scan_seg.nii.gz: exists already, as 1 of 2 cases are done; pass --resume" in str(result.exception)
+
+
 def test_resume_tells_cases_that_were_done_before_as_it_tells_new_ones(path, tmp_path):
     (done,) = map(json.loads, run(path, "-o", tmp_path / "out", "--json").stdout.splitlines())
     (shown,) = map(json.loads, run(path, "-o", tmp_path / "out", "--json", "--resume").stdout.splitlines())
@@ -477,6 +484,17 @@ def in_zip(path, folder):
     with zipfile.ZipFile(path, "w") as archive:
         for file in folder.iterdir():
             archive.write(file, f"deep/{file.name}")
+
+
+def test_the_error_of_one_of_several_series_names_its_case(tmp_path):
+    voxels = np.zeros((4, 4, 4), np.int16)
+    for number in ("1", "2"):
+        tags = {"StudyInstanceUID": f"1.{number}", "SeriesInstanceUID": f"1.{number}.5", "SeriesNumber": number}
+        write_series(tmp_path / "in", voxels + int(number), tags=tags, names=lambda at, n=number: f"{n}-{at:03}")
+    errors = [
+        line for line in run(tmp_path / "in", "-o", tmp_path / "out").stderr.splitlines() if line.startswith("error")
+    ]
+    assert [error.split(": ")[1] for error in errors] == ["in_s1", "in_s2"]
 
 
 @pytest.mark.parametrize("kind", ["folder of two patients", "zip of two patients", "zip of two files"])

@@ -81,6 +81,11 @@ def test_the_region_of_a_small_scan_is_the_whole_body(monkeypatch):
     assert region(with_roi(), image) == body_box(image, FLOOR)
 
 
+def test_the_region_of_a_scan_thinner_than_a_block_is_the_whole_body():
+    image = body_with((60, 40, 0), shape=(100, 90, 1))
+    assert region(with_roi(), image) == body_box(image, FLOOR)
+
+
 def test_where_nothing_is_found_the_region_is_the_whole_body():
     assert region(with_roi(), body_with()) == body_box(body_with(), FLOOR)
 
