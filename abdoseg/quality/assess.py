@@ -71,6 +71,7 @@ class Corrections(Protocol):
     def fluid_ml(self) -> float: ...
     @property
     def total_ml(self) -> float: ...
+    def sentences(self, organ: str) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -145,12 +146,11 @@ def _text_of(value: object) -> object:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that is known of a case. evidence: of the organs that stayed. removed: why others did not.
+    """What is known of a case from the network's grid. evidence: of the organs that stay. removed: why others do not.
 
     middle: index along I of the grid's that halves the body; None when that is not known. odd_parts: by organ.
     """
 
-    rows: Sequence[OrganVolume]
     evidence: Mapping[str, Evidence]
     corrections: Mapping[str, Corrections]
     removed: Mapping[str, str]
@@ -159,11 +159,11 @@ class Findings:
     odd_parts: Mapping[str, OddPart] = field(default_factory=dict)
 
 
-def assess(found: Findings) -> dict[str, Quality]:
+def assess(rows: Sequence[OrganVolume], found: Findings) -> dict[str, Quality]:
     """The quality of each row's organ."""
     gaps = gaps_mm(found.evidence, FAR_MM)
     result = {}
-    for row in found.rows:
+    for row in rows:
         organ, corrections = row.organ, found.corrections[row.organ]
         evidence = found.evidence.get(organ) if row.voxels else None
         across = _across_mm(evidence, found)
@@ -178,7 +178,7 @@ def assess(found: Findings) -> dict[str, Quality]:
         if evidence:
             reasons += ["wrong_side"] if _is_wrong(organ, across) else []
             reasons += _place(organ, found.evidence, gaps)
-            reasons += ["unequal"] if _is_unequal(row, found.rows) else []
+            reasons += ["unequal"] if _is_unequal(row, rows) else []
         result[organ] = Quality(
             confidence=evidence.confidence if evidence else None,
             entropy=evidence.entropy if evidence else None,
