@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from abdoseg.anatomy.organs import title_of
 from abdoseg.evaluation.tables import Row, json_values
 from abdoseg.image.lesions import Lesion
 from abdoseg.image.registration import Registration
-from abdoseg.rendering.slices import title_of
 
 Status = Literal["matched", "split", "merged", "regrouped", "vanished", "new", "out_of_view", "not_compared"]
 MEASURABLE_MM = 10.0  # longest axial diameter from which on RECIST 1.1 measures a lesion
@@ -65,12 +65,17 @@ class VolumeChange:
     cut: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """The quantity for people."""
+        if self.quantity == "burden_percent":
+            return "burden"
+        organ = self.quantity.removesuffix("_with_lesions")
+        return f"{title_of(organ)}{' with lesions' if organ != self.quantity else ''}"
+
+    @property
     def title(self) -> str:
         """The quantity for people, with its unit."""
-        if self.quantity == "burden_percent":
-            return "burden, %"
-        organ = self.quantity.removesuffix("_with_lesions")
-        return f"{title_of(organ)}{' with lesions' if organ != self.quantity else ''}, ml"
+        return f"{self.name}, {'%' if self.quantity == 'burden_percent' else 'ml'}"
 
     @property
     def percent(self) -> float | None:

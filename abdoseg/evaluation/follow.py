@@ -57,7 +57,7 @@ def follow(case: str, before: TimePoint, after: TimePoint) -> FollowUp:
             raise DatasetError(f"{point.case}, {when}: no {ORGAN} among its labels; name labelmaps that hold one")
     volumes = tuple(_volume_changes(before.rows, after.rows))
     warnings = [
-        f"{change.quantity.replace('_', ' ')}: cut by the scan's border {' and '.join(change.cut)}; "
+        f"{change.name}: cut by the scan's border {' and '.join(change.cut)}; "
         "the difference is not that of the whole organ"
         for change in volumes
         if change.cut

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from abdoseg.anatomy.organs import title_of
 from abdoseg.anatomy.reference_ranges import ENLARGED_ML
 from abdoseg.image.volumetry import OrganVolume
 from abdoseg.quality.assess import CORRECTED, FAR_MM, NEXT_TO, Quality, Reason
@@ -12,13 +13,11 @@ from abdoseg.quality.odd_parts import KIDNEYS
 
 def sentences(rows: Sequence[OrganVolume], quality: Mapping[str, Quality], removed: Mapping[str, str]) -> list[str]:
     """A warning for each thing that a person should look at. removed: why an organ was, in half a sentence."""
-    lines = [f"{organ.replace('_', ' ')}: removed, since {why}" for organ, why in removed.items()]
+    lines = [f"{title_of(organ)}: removed, since {why}" for organ, why in removed.items()]
     if removed and not any(row.voxels for row in rows):
-        names = ", ".join(organ.replace("_", " ") for organ in removed)
-        return [f"no organ was found for certain; removed: {names}", *lines]
+        return [f"no organ was found for certain; removed: {', '.join(map(title_of, removed))}", *lines]
     for row in rows:
-        found = quality[row.organ]
-        name = row.organ.replace("_", " ")
+        found, name = quality[row.organ], title_of(row.organ)
         if row.touches:
             lines.append(f"{name}: reaches the scan's {', '.join(row.touches)} border; its volume is a lower bound")
         texts = [_text(reason, row, found, rows) for reason in found.reasons]
@@ -74,7 +73,7 @@ def _text(reason: Reason, row: OrganVolume, found: Quality, rows: Sequence[Organ
         case "misplaced":
             return "does not lie where the other organs say that it should"
         case "apart":
-            return f"lies more than {FAR_MM:.0f} mm from the {NEXT_TO[row.organ].replace('_', ' ')}"
+            return f"lies more than {FAR_MM:.0f} mm from the {title_of(NEXT_TO[row.organ])}"
         case "unequal":
             (other,) = (other for other in rows if other.organ in KIDNEYS and other is not row)
             return f"less than half as large as the other one ({row.volume_ml:.0f} ml, {other.volume_ml:.0f} ml)"

@@ -64,9 +64,9 @@ def test_disease_is_told_by_its_numbers():
             "liver: about 375 ml (20% of it) have 29 HU, the rest about 118: "
             "a tumour, a cyst, or a mass or fluid beside it?"
         ),
-        "kidney right: about 45 ml (30% of it) of fluid (7 HU) in it or at it: a dilated pelvis or a cyst?",
-        "kidney left: 60 ml is unusually small for an adult (healthy: 92 to 250 ml): atrophy?",
-        "kidney left: less than half as large as the other one (60 ml, 150 ml)",
+        "right kidney: about 45 ml (30% of it) of fluid (7 HU) in it or at it: a dilated pelvis or a cyst?",
+        "left kidney: 60 ml is unusually small for an adult (healthy: 92 to 250 ml): atrophy?",
+        "left kidney: less than half as large as the other one (60 ml, 150 ml)",
         "spleen: 450 ml is enlarged, more than 431 ml, for an adult (healthy: 81 to 393 ml): splenomegaly?",
     ]
 
