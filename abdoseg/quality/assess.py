@@ -43,11 +43,11 @@ Reason = Literal[
 ]
 DOUBTFUL = 0.85  # mean probability below which an organ is to be looked at
 CORRECTED = 0.05  # fraction of an organ's volume that post-processing changed
-RIVAL = 0.2  # fraction of it that a dropped piece has: another part may be the organ
+DROPPED_RIVAL = 0.2  # fraction of it that a dropped piece has: that piece may be the organ
 UNCLAIMED = 0.08  # of it, like tissue beyond its border: .044 at most in 34 scans, .14 and more where a part was missed
 DISEASED = 1.5  # times beyond the range of healthy adults, where no source says from where on an organ is enlarged
 UNEQUAL = 2.0  # one kidney's volume over the other's
-CLEARLY_MM = 10.0  # beyond the body's middle
+WRONG_SIDE_MM = 10.0  # an organ that is all further beyond the body's middle is on the wrong side
 NEAR_MM = 15.0  # between surfaces
 # Between surfaces; in 23 patients no right kidney is further than 10 mm from the liver, no left one than 25 from the
 # spleen.
@@ -232,7 +232,7 @@ def _itself(row: OrganVolume, evidence: Evidence | None, corrections: Correction
         return reasons
     if corrections.total_ml > CORRECTED * row.volume_ml:
         reasons.append("corrected")
-    if corrections.largest_ml > RIVAL * row.volume_ml:
+    if corrections.largest_ml > DROPPED_RIVAL * row.volume_ml:
         reasons.append("rival")
     if evidence.unclaimed_ml > UNCLAIMED * evidence.volume_ml:
         reasons.append("unclaimed")
@@ -262,7 +262,9 @@ def _is_wrong(organ: str, across_mm: npt.NDArray[np.float64] | None) -> bool:
     """Whether the whole organ lies clearly on the other side."""
     if across_mm is None:
         return False
-    return bool((organ in RIGHT and across_mm.max() < -CLEARLY_MM) or (organ in LEFT and across_mm.min() > CLEARLY_MM))
+    if organ in RIGHT:
+        return bool(across_mm.max() < -WRONG_SIDE_MM)
+    return organ in LEFT and bool(across_mm.min() > WRONG_SIDE_MM)
 
 
 def _place(organ: str, evidence: Mapping[str, Evidence], gaps: Mapping[str, Mapping[str, float]]) -> Iterator[Reason]:
