@@ -44,10 +44,12 @@ def studies_below(root: Path, candidates: dict[Path, list[Entry]], all_series: b
 
 
 def studies_in_zip(path: Path, members: Sequence[Entry], all_series: bool) -> list[FoundScan]:
-    """The DICOM scans among a zip's members that may be DICOM; where they are one study, the zip's path says enough."""
+    """The DICOM scans among a zip's members that may be DICOM; where they are one study, the zip names it."""
     studies = _studies(_read_headers(members).slices)
     found = _chosen(path, studies, all_series)
-    return found if len(studies) > 1 else [replace(scan, series=None, place=path) for scan in found]
+    if len(studies) > 1:
+        return found
+    return [replace(scan, place=path, series=scan.series if len(found) > 1 else None) for scan in found]
 
 
 def _study_uids(candidates: dict[Path, list[Entry]]) -> set[str]:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from phantom_dicom import AXIAL, body, write_series
-from trees import names, nifti, study
+from trees import names, nifti, study, zipped
 
 from abdoseg.cohort.find_scans import find_scans
 from abdoseg.cohort.found_scan import FoundScan
@@ -57,6 +57,16 @@ def test_all_series_of_a_study_are_cases_when_they_are_wanted(tmp_path):
     assert len(plan_cases([tmp_path], tmp_path / "out")) == 1
     cases = plan_cases([tmp_path], tmp_path / "out", all_series=True)
     assert [(case.name, case.series) for case in cases] == [("p_s2", "1.2.3.2"), ("p_s3", "1.2.3.3")]
+
+
+def test_all_series_of_a_zipped_study_are_each_read(tmp_path):
+    study(tmp_path / "f" / "thin", "2")
+    study(tmp_path / "f" / "thick", "3", missing=range(1, 12, 2))
+    path = zipped(tmp_path / "p.zip", tmp_path / "f")
+    assert [(case.name, case.series) for case in plan_cases([path], tmp_path / "out")] == [("p", None)]
+    cases = plan_cases([path], tmp_path / "out", all_series=True)
+    slices = [(case.name, case.source.read().voxels.shape[2]) for case in cases]
+    assert slices == [("p_s2", 12), ("p_s3", 6)]
 
 
 def test_a_folder_of_one_study_is_left_to_its_reader_after_a_few_headers(tmp_path, monkeypatch):
