@@ -145,23 +145,28 @@ def _misfits(registration: Registration, least_dice: float, least_common: float)
 
 
 def _matched(before: TimePoint, after: TimePoint, registration: Registration) -> Iterator[LesionChange]:
-    """The N lesions of before, with what became of them, and then those of the M after that are new."""
+    """The lesions of before, with what became of them, and then the new ones.
+
+    Arrays are (N, M), a row a lesion of before, a column one of after: mm between their centres, those of before moved
+    by the registration; and bool, whether the two are one lesion, or one is a part of the other.
+    """
     from scipy.spatial.distance import cdist
 
     old, new = before.lesions or (), after.lesions or ()
-    distances_mm = cdist(moved_points(registration.matrix, _centres_mm(old)), _centres_mm(new))  # (N, M)
-    one_lesion = _pairs(distances_mm, np.maximum.outer(_radii_mm(old), _radii_mm(new)))  # (N, M)
-    # What has no partner is a part of the lesion that it lies in, in the other scan.
+    # Lesions near each other are one, each with one partner at most.
+    distances_mm = cdist(moved_points(registration.matrix, _centres_mm(old)), _centres_mm(new))
+    one_lesion = _pairs(distances_mm, np.maximum.outer(_radii_mm(old), _radii_mm(new)))
+    # One without a partner is a part of the lesion that it lies in, in the other scan.
     old_alone, new_alone = ~one_lesion.any(axis=1, keepdims=True), ~one_lesion.any(axis=0, keepdims=True)
-    part_of_new = old_alone & (_lying_in(before, after, registration.matrix) >= INSIDE)  # (N, M)
-    part_of_old = new_alone & (_lying_in(after, before, registration.inverse) >= INSIDE).T  # (N, M)
-    # What belongs together has changed together; how is said by how many there are on either side.
+    part_of_new = old_alone & (_lying_in(before, after, registration.matrix) >= INSIDE)
+    part_of_old = new_alone & (_lying_in(after, before, registration.inverse) >= INSIDE).T
+    # Lesions so joined are told together: how many there are on either side says what became of them.
     for rows, columns in _groups(one_lesion | part_of_new | part_of_old):
         one, other = tuple(old[n] for n in rows), tuple(new[m] for m in columns)
         status, distance_mm = _status(one, other), None
         if status == "matched":
             distance_mm = float(distances_mm[rows[0], columns[0]])
-        elif status in ("vanished", "new"):  # or its place is not in the other scan
+        elif status in ("vanished", "new"):  # unless the other scan does not show the place
             there, matrix = (after, registration.matrix) if one else (before, registration.inverse)
             if not in_view(there.labelmap.geometry, moved_points(matrix, _centres_mm(one or other)))[0]:
                 status = "out_of_view"
@@ -169,15 +174,15 @@ def _matched(before: TimePoint, after: TimePoint, registration: Registration) ->
 
 
 def _pairs(distances_mm: Floats, radii_mm: Floats) -> Mask:
-    """(N, M) which lesions of two scans are one: no row and no column has two.
+    """(N, M) which lesions of two scans are one: the pairs nearest to each other on the whole, within reach.
 
     distances_mm: (N, M) between centres. radii_mm: (N, M) the larger one's.
     """
     from scipy.optimize import linear_sum_assignment
 
-    relative = distances_mm / (REACH_MM + radii_mm)  # (N, M) one lesion's is 1 at most
+    relative = distances_mm / (REACH_MM + radii_mm)  # (N, M), at most 1 within reach
     paired = np.zeros(relative.shape, bool)
-    paired[linear_sum_assignment(np.minimum(relative, 1))] = True  # of those beyond 1 none is better than another
+    paired[linear_sum_assignment(np.minimum(relative, 1))] = True  # beyond reach all count alike
     return np.asarray(paired & (relative <= 1))
 
 
