@@ -25,9 +25,10 @@ from abdoseg.batch import BatchOptions, write_case
 from abdoseg.cohort.scan_cases import ScanCase
 from abdoseg.cohort.time_points import open_time_point, pair_cases
 from abdoseg.errors import UsageError
+from abdoseg.evaluation.changes import FollowUp
 from abdoseg.evaluation.evaluate import Evaluation, ReadOptions
 from abdoseg.evaluation.evaluate import evaluate as evaluate_pairs
-from abdoseg.evaluation.follow import FollowUp, TimePoint
+from abdoseg.evaluation.follow import TimePoint
 from abdoseg.evaluation.follow import follow as follow_up
 from abdoseg.evaluation.grids import Method
 from abdoseg.evaluation.pairs import find_pairs

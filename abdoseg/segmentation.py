@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from abdoseg.anatomy.organs import BY_NAME, host_of
@@ -75,7 +76,7 @@ def segment(
         ResourceError: `max_memory` is too little for the scan.
     """
     plan, names = model.plan, known_organs(model.plan, organs)
-    computed = with_lesions(names, known_organs(plan, plan.organs))
+    computed = with_lesions(names, known_organs(plan, plan.organs))  # an organ is judged together with its lesions
     tile_voxels = tile_for(volume.geometry, model, max_memory)
     watch = Stopwatch()
     with watch("resample"):
@@ -83,19 +84,7 @@ def segment(
     with watch("network"):
         maps = coarse_to_fine(model, image, grid, _channels(plan, computed), tile_voxels, track)
     with watch("postprocess"):
-        middle = body_middle(image > plan.window_hu[0])
-        maps = split_channels(maps, computed, (grid.shape[0] - 1) / 2 if middle is None else middle)
-        maps, lesions_apart = merge_lesions(maps)
-        maps, changes = postprocess(maps, image, middle)
-        odd = odd_parts(maps, image)
-        maps = split_lesions(maps, lesions_apart, names)
-        changes |= {lesion: Changes(outside_ml=ml) for lesion, ml in lesions_apart.outside_ml.items()}
-        evidence = examine(maps, image)
-        removed = implausible(evidence, image, grid.voxel_ml, plan.presence_threshold)
-        maps = maps.select(
-            [organ for organ in evidence if organ in names and not {organ, host_of(organ)} & set(removed)]
-        )
-        evidence = {organ: evidence[organ] for organ in maps.organs}
+        maps, findings = correct(maps, image, plan, computed, names)
     with watch("labels"):
         labelmap, boxes = to_labelmap(maps, volume, names)
         merge_crumbs(labelmap, boxes)
@@ -107,9 +96,9 @@ def segment(
             if BY_NAME[name].is_lesion
         }
     with watch("quality"):
-        quality = assess(Findings(rows, evidence, changes, removed, grid, middle, odd))
+        quality = assess(rows, findings)
         sides_known = {"liver", "spleen"} <= set(names)
-        mirrored = mirrored_warning(model, image, grid, evidence, tile_voxels) if sides_known else None
+        mirrored = mirrored_warning(model, image, grid, findings.evidence, tile_voxels) if sides_known else None
     to_review = [note for note in volume.notes if not isinstance(note, Remark)]
     record = RunRecord(
         versions=versions(),
@@ -121,13 +110,40 @@ def segment(
         peak_memory_bytes=peak_memory(),
         input=describe_input(volume),
         grid=describe_grid(grid),
-        changes=tuple(line for organ in names for line in changes[organ].sentences(organ)),
-        removed=removed,
+        changes=tuple(line for organ in names for line in findings.corrections[organ].sentences(organ)),
+        removed=findings.removed,
         quality=quality,
         lesions=lesions,
-        warnings=(*to_review, *filter(None, [mirrored]), *sentences(rows, quality, removed)),
+        warnings=(*to_review, *filter(None, [mirrored]), *sentences(rows, quality, findings.removed)),
     )
     return Segmentation(labelmap, rows, record)
+
+
+def correct(
+    maps: OrganMaps, image: npt.NDArray[np.float32], plan: Plan, computed: Sequence[str], wanted: Sequence[str]
+) -> tuple[OrganMaps, Findings]:
+    """The organs corrected by anatomy, without those that cannot be what they are called; and what was found out.
+
+    The margins are changed where they lie.
+
+    Args:
+        maps: the network's channels.
+        image: (I, J, K) HU on the maps' grid.
+        computed: organs that the channels show, each organ with its lesions.
+        wanted: those of them that are returned where they stay.
+    """
+    grid = maps.grid
+    middle = body_middle(image > plan.window_hu[0])
+    maps = split_channels(maps, computed, (grid.shape[0] - 1) / 2 if middle is None else middle)
+    maps, lesions_apart = merge_lesions(maps)
+    maps, changes = postprocess(maps, image, middle)
+    odd = odd_parts(maps, image)
+    maps = split_lesions(maps, lesions_apart, wanted)
+    changes |= {lesion: Changes(outside_ml=ml) for lesion, ml in lesions_apart.outside_ml.items()}
+    evidence = examine(maps, image)
+    removed = implausible(evidence, image, grid.voxel_ml, plan.presence_threshold)
+    kept = [organ for organ in evidence if organ in wanted and not {organ, host_of(organ)} & set(removed)]
+    return maps.select(kept), Findings({organ: evidence[organ] for organ in kept}, changes, removed, grid, middle, odd)
 
 
 def to_labelmap(maps: OrganMaps, onto: Volume, organs: Sequence[str]) -> tuple[Labelmap, dict[int, Box]]:

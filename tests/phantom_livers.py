@@ -3,7 +3,10 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from abdoseg.image.volume import Geometry, Labelmap, Stored
+from abdoseg.evaluation.follow import TimePoint
+from abdoseg.image.lesions import measure_lesions
+from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume
+from abdoseg.image.volumetry import measure
 
 ORGANS = {1: "liver", 2: "kidney_right", 3: "kidney_left", 4: "spleen", 5: "liver_tumour"}
 LOBES = (((0, 0, 0), (75, 60, 70)), ((-70, 30, 20), (60, 35, 30)), ((15, -25, -55), (38, 30, 40)))  # centre, radii, mm
@@ -30,6 +33,8 @@ class Motion:
 
 
 STILL = Motion()
+MOVED = Motion((35, -20, 40), (6, -8, 10), bend_mm=2)
+A, B, C = ((40, 10, 20), 12), ((-90, 30, 25), 9), ((10, -20, -50), 7)  # lesions: centre, radius, mm
 
 
 def grid(centre_mm=(0, 0, 0), spacing=(4.0, 4.0, 4.0), axes="RAS", size_mm=(300, 210, 240)):
@@ -59,6 +64,19 @@ def liver(geometry, lesions=(), motion=STILL, organs=ORGANS, lobes=LOBES, others
     for centre, radius in lesions:
         labels[_ball(points, centre, radius)] = 5
     return Labelmap(labels.reshape(canonical.shape), canonical, stored, organs)
+
+
+def time_point(lesions=(), motion=None, searched=True, with_scan=False, **place):
+    """A time point; after a motion on another grid."""
+    geometry = grid(**place) if motion is None else grid(motion.shift_mm, (3.0, 3.0, 5.0), "LPS", **place)
+    organs = ORGANS if searched else {label: organ for label, organ in ORGANS.items() if label < 5}
+    labelmap = liver(geometry, lesions, motion or STILL, organs)
+    scan = None
+    if with_scan:
+        hu = np.array([-100, 100, 150, 150, 120, 60], np.int16)[labelmap.labels]
+        scan = Volume(hu, labelmap.geometry, labelmap.stored)
+    found = measure_lesions(labelmap) if searched else None
+    return TimePoint("x", labelmap, tuple(measure(labelmap)), found, scan)
 
 
 def _ball(points, centre, radii):

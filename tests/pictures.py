@@ -26,7 +26,7 @@ from phantom_dicom import write_series
 from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from abdoseg.anatomy.label_schemes import SCHEMES
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, title_of
 from abdoseg.cli.export import export
 from abdoseg.image.mesh import Surface
 from abdoseg.io import read_scan
@@ -34,7 +34,7 @@ from abdoseg.phantom import phantom_tissues
 from abdoseg.rendering import WINDOWS, SliceStyle
 from abdoseg.rendering.captions import DIM, GROUND, INK, font
 from abdoseg.rendering.rasterizer import make_scene, render
-from abdoseg.rendering.slices import ACROSS, draw_slice, fit_view, title_of, windowed
+from abdoseg.rendering.slices import ACROSS, draw_slice, fit_view, windowed
 from abdoseg.training.augment.diseases import DISEASES
 from abdoseg.training.augment.patch_anatomy import Anatomy
 from abdoseg.training.augment.rng import Rng

@@ -128,7 +128,7 @@ def test_a_scan_that_shows_no_trunk_gives_empty_organs_and_says_why():
     found = segment(replace(volume, voxels=voxels), model())
     assert not found.labelmap.labels.any()
     assert set(found.record.removed) == {"liver", "kidney_right", "kidney_left", "spleen"}
-    assert found.warnings[0].startswith("no organ was found for certain; removed: liver, kidney right")
+    assert found.warnings[0].startswith("no organ was found for certain; removed: liver, right kidney")
     assert all(quality.reasons == ("removed",) for quality in found.quality.values())
     assert found.record.to_dict()["quality"]["liver"]["review"] is True
 

@@ -87,3 +87,15 @@ def host_of(lesion: str) -> str:
     'liver'
     """
     return lesion.rsplit("_", 1)[0]
+
+
+def title_of(organ: str) -> str:
+    """An organ's name for people, in tables and in running text.
+
+    >>> title_of("kidney_right"), title_of("inferior_vena_cava")
+    ('right kidney', 'inferior vena cava')
+    """
+    for side in ("right", "left"):
+        if organ.endswith(f"_{side}"):
+            return f"{side} {organ.removesuffix(f'_{side}')}".replace("_", " ")
+    return organ.replace("_", " ")

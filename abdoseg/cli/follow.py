@@ -17,7 +17,7 @@ from abdoseg.errors import AbdosegError, GeometryError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from abdoseg.evaluation.follow import FollowUp
+    from abdoseg.evaluation.changes import FollowUp
     from abdoseg.rendering.html import Value
 
 TIMES = "before", "after"
@@ -86,7 +86,7 @@ def follow(given: FollowOptions) -> int:
     """
     from abdoseg.cli.score_tables import print_tables
     from abdoseg.cohort.time_points import open_time_point, pair_cases
-    from abdoseg.evaluation.follow import LesionChange, as_json
+    from abdoseg.evaluation.changes import LesionChange, as_json
     from abdoseg.evaluation.follow import follow as run
     from abdoseg.evaluation.tables import beside, write_rows
     from abdoseg.exporters.open_case import CaseFiles

@@ -15,7 +15,7 @@ from abdoseg.cli.param_types import complete_scheme
 from abdoseg.cli.process import ignore_dicom_warnings, import_torch, tune_process
 
 if TYPE_CHECKING:
-    from abdoseg.cohort.find_scans import FoundScan
+    from abdoseg.cohort.found_scan import FoundScan
     from abdoseg.model.weights import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -183,7 +183,7 @@ def _listed(text: str) -> list[Path | FoundScan]:
 
 def _row(row: dict[str, str | None]) -> Path | FoundScan:
     """A scan of a list with columns. A path alone is one like any other: folders are descended."""
-    from abdoseg.cohort.find_scans import FoundScan
+    from abdoseg.cohort.found_scan import FoundScan
 
     path, case, series, member = ((row.get(name) or "").strip() for name in ("path", "case", "series", "member"))
     if not path:

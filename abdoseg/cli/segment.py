@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from abdoseg.anatomy.organs import LESION
+from abdoseg.anatomy.organs import LESION, title_of
 from abdoseg.cli import options, param_types
 from abdoseg.cli.case_facts import case_facts
 from abdoseg.cli.case_progress import CaseProgress
@@ -340,5 +340,5 @@ def _tell(result: CaseResult, talk: Talk, as_json: bool) -> None:
     for path in result.written:
         echo_data(path)
     if not error:
-        organs = ", ".join(f"{row['organ'].replace('_', ' ')} {row['volume_ml']:.0f} ml" for row in result.rows)
+        organs = ", ".join(f"{title_of(row['organ'])} {row['volume_ml']:.0f} ml" for row in result.rows)
         talk.say(f"{name}: {organs} ({result.seconds:.1f} s)")

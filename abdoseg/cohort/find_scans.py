@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import stat
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-from abdoseg.errors import AbdosegError, ScanError
+from abdoseg.cohort.dicom_studies import studies_below, studies_in_zip
+from abdoseg.cohort.found_scan import FoundScan
+from abdoseg.errors import ScanError
 from abdoseg.io import case_name
 from abdoseg.io.archive import Entry, entries
-from abdoseg.io.scan_source import ScanSource
-from abdoseg.runtime.threads import cores
 from abdoseg.training.data.layouts import detect_layout
-
-if TYPE_CHECKING:
-    from abdoseg.io.dicom.headers import Slice
-    from abdoseg.io.dicom.series import Series
 
 LOG = logging.getLogger("abdoseg")
 SCAN_FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -33,30 +22,6 @@ OTHER_FILES = (".raw", ".zraw", ".img", ".img.gz", ".hdr", ".hdr.gz", ".csv", ".
                ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".mp4", ".xml", ".html", ".xlsx", ".docx", ".stl", ".ply",
                ".obj", ".glb", ".log", ".py", ".sh", ".exe", ".dll", ".inf", ".npy", ".npz")  # fmt: skip
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
-SAMPLES = 4  # files of a folder whose headers say whether it holds more than one study
-
-
-@dataclass(frozen=True)
-class FoundScan:
-    """A scan and how it is read.
-
-    path: what `read_scan` reads. member: the file in it, where it is a zip of scan files. series: a SeriesInstanceUID,
-    where the path holds more than the one to read. place: names the case, unless `case` does; for members in the zip.
-    series_number: DICOM's, '' where there is none. series_uid: what tells that two are the same; None for files.
-    """
-
-    path: Path
-    place: Path
-    member: str | None = None
-    series: str | None = None
-    series_number: str = ""
-    series_uid: str | None = None
-    case: str | None = None
-
-    @property
-    def source(self) -> ScanSource:
-        """How it is read."""
-        return ScanSource.one_of(self.path, self.member, self.series)
 
 
 def find_scans(path: Path, all_series: bool = False, skip: Path | None = None) -> list[FoundScan]:
@@ -94,40 +59,13 @@ def find_scans(path: Path, all_series: bool = False, skip: Path | None = None) -
     without = _without_labels(path, [file.relative_to(path).as_posix() for file in files_found])
     found += [FoundScan(path / name, path / name) for name in without]
     if candidates:
-        found += _studies(path, candidates, all_series, alone=not found)
+        found += studies_below(path, candidates, all_series, alone=not found)
     return sorted(found, key=_by_name) or [FoundScan(path, path)]
 
 
 def _by_name(scan: FoundScan) -> tuple[str, ...]:
     """By folders, then by names without suffixes: `ct.nii.gz` before `ct (copy).nii.gz`."""
     return (*scan.place.parts[:-1], case_name(scan.place), scan.place.name)
-
-
-def without_duplicates(scans: Sequence[FoundScan]) -> tuple[list[FoundScan], list[tuple[FoundScan, FoundScan]]]:
-    """The scans that are the only or the first of their kind, and the others, each with the one that it repeats.
-
-    DICOM series are the same when their SeriesInstanceUID is; files when grid and voxels are. Voxels are read only of
-    files whose grid another one has, too.
-    """
-    keys: list[object] = [scan.series_uid for scan in scans]
-    grids: dict[object, list[int]] = defaultdict(list)
-    for number, scan in enumerate(scans):
-        if scan.series_uid is None:
-            with suppress(AbdosegError):  # what cannot be read will say why when it is its turn
-                geometry = scan.source.grid(assume_axes=True).geometry
-                grids[(geometry.shape, geometry.affine.round(3).tobytes())].append(number)
-    for numbers in grids.values():
-        if len(numbers) > 1:
-            for number in numbers:
-                keys[number] = _voxel_digest(scans[number])
-    first: dict[object, FoundScan] = {}
-    repeated = []
-    for scan, key in zip(scans, keys, strict=True):
-        other = first.setdefault(scan if key is None else key, scan)
-        if other is not scan:
-            repeated.append((scan, other))
-    again = {id(scan) for scan, _ in repeated}
-    return [scan for scan in scans if id(scan) not in again], repeated
 
 
 def _walk(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[Path] | None]]:
@@ -200,132 +138,10 @@ def _in_zip(path: Path, all_series: bool) -> list[FoundScan]:
     ]
     others = [entry for entry in members if not entry.name.lower().endswith((*SCAN_FILES, *OTHER_FILES))]
     if others:
-        series = _series(_read_headers(others).slices)
-        found += [
-            scan if len(series) > 1 else replace(scan, series=None, place=path)
-            for scan in _chosen(path, series, all_series)
-        ]
+        found += studies_in_zip(path, others, all_series)
     return found or [FoundScan(path, path)]
 
 
 def _is_hidden(name: str) -> bool:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return any(part.startswith(".") or part in SYSTEM_FOLDERS for part in parts)
-
-
-def _studies(root: Path, candidates: dict[Path, list[Entry]], all_series: bool, alone: bool) -> list[FoundScan]:
-    """The DICOM scans among files that may be DICOM, by folder.
-
-    A few headers of each folder tell whether all are of one study; only where they are not, or all series are wanted,
-    every header is read. alone: nothing else was found below the root.
-    """
-    if alone and not all_series and len(_study_uids(candidates)) == 1:
-        return [FoundScan(root, root)]
-    headers = _read_headers([entry for files in candidates.values() for entry in files])
-    unread = [folder for folder, files in candidates.items() if headers.unread.issuperset(files)]
-    if headers.others:
-        kinds = "; ".join(f"{count} {kind}" for kind, count in headers.others.most_common())
-        LOG.warning("%s: DICOM files that are no slices of a CT are left out: %s", root, kinds)
-    found = _chosen(root, _series(headers.slices), all_series)
-    places = {folder for scan in found for folder in (scan.place, *scan.place.parents)}
-    found += [FoundScan(folder, folder) for folder in unread if folder not in places]  # reading them will say why
-    return found or ([FoundScan(root, root)] if alone else [])
-
-
-def _study_uids(candidates: dict[Path, list[Entry]]) -> set[str]:
-    sampled = []
-    for files in candidates.values():
-        step = max(1, (len(files) - 1) // (SAMPLES - 1))
-        sampled += files[::step]
-    return {piece.attributes["StudyInstanceUID"] for piece in _read_headers(sampled).slices}
-
-
-@dataclass(frozen=True)
-class _Headers:
-    """What the headers of files say. others: DICOM that is no slice of a CT, by kind. unread: the system refused."""
-
-    slices: list[Slice]
-    others: Counter[str]
-    unread: set[Entry]
-
-
-def _read_headers(files: Sequence[Entry]) -> _Headers:
-    """The CT slices among the files, without their headers, which take more memory than all else, and the others."""
-    from pydicom.dataset import Dataset
-
-    from abdoseg.io.dicom.headers import NOT_DICOM, NotASliceError, read_slices
-
-    empty = Dataset()
-
-    def read(entry: Entry) -> list[Slice] | str | None:
-        try:
-            return [replace(piece, header=empty) for piece in read_slices(entry)]
-        except NotASliceError as reason:
-            return str(reason)
-        except ScanError:
-            return None
-
-    with ThreadPoolExecutor(min(8, cores())) as pool:
-        results = list(pool.map(read, files))
-    slices = [piece for pieces in results if isinstance(pieces, list) for piece in pieces]
-    others = Counter(kind for kind in results if isinstance(kind, str) and kind not in (NOT_DICOM, "DICOMDIR"))
-    return _Headers(slices, others, {entry for entry, result in zip(files, results, strict=True) if result is None})
-
-
-def _series(slices: Sequence[Slice]) -> list[tuple[Series, ...]]:
-    """The series of each study, the best first. A study that lies in two places is two, the second after the first."""
-    from abdoseg.io.dicom.series import sort_series
-
-    places: dict[tuple[str, str], list[Slice]] = defaultdict(list)
-    for piece in slices:
-        folder = PurePosixPath(piece.entry.name.replace("\\", "/")).parent
-        places[piece.attributes["SeriesInstanceUID"], str(folder)].append(piece)
-    studies: dict[tuple[str, int], list[Slice]] = defaultdict(list)
-    copies: dict[object, int] = defaultdict(int)
-    for (uid, _), pieces in places.items():
-        alike = uid, frozenset((*piece.position.round(2), *piece.attributes.values()) for piece in pieces)
-        studies[pieces[0].attributes["StudyInstanceUID"], copies[alike]] += pieces
-        copies[alike] += 1
-    sorted_series = (sort_series(study)[0] for study in studies.values())
-    return [series for series in sorted_series if series]
-
-
-def _chosen(root: Path, studies: Sequence[tuple[Series, ...]], all_series: bool) -> list[FoundScan]:
-    """The series to read of each study. Where a folder holds one study alone, its path says enough."""
-    folders = [_folder([piece for series in study for piece in series.slices]) for study in studies]
-    found = []
-    for number, (study, folder) in enumerate(zip(studies, folders, strict=True)):
-        shared = any(
-            folder in (other, *other.parents) or other in folder.parents
-            for other in folders[:number] + folders[number + 1 :]
-        )
-        by_uid = {series.uid: series for series in reversed(study)}  # of stacks with one UID, the best
-        wanted = [series for series in study if by_uid[series.uid] is series][: None if all_series else 1]
-        for series in wanted:
-            several = all_series and len(wanted) > 1
-            place = root / (_folder(series.slices) if shared else folder)
-            in_zip = root.is_file()
-            found.append(
-                FoundScan(
-                    root if in_zip else place,
-                    root.with_suffix("") / place.relative_to(root) if in_zip else place,
-                    series=series.uid if shared or several or in_zip else None,
-                    series_number=series.slices[0].attributes["SeriesNumber"],
-                    series_uid=series.uid,
-                )
-            )
-    return found
-
-
-def _folder(slices: Sequence[Slice]) -> PurePosixPath:
-    """The innermost folder that holds all slices, from the root."""
-    parents = {PurePosixPath(piece.entry.name.replace("\\", "/")).parent.parts for piece in slices}
-    common = takewhile(lambda level: len(set(level)) == 1, zip(*parents, strict=False))
-    return PurePosixPath(*(level[0] for level in common))
-
-
-def _voxel_digest(scan: FoundScan) -> str | None:
-    """SHA-256 of the voxels in HU; None where they cannot be read."""
-    with suppress(AbdosegError):
-        return hashlib.sha256(scan.source.read(assume_axes=True).voxels.tobytes(order="A")).hexdigest()
-    return None

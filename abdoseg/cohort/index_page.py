@@ -8,13 +8,13 @@ from typing import Any
 from urllib.parse import quote
 
 from abdoseg import __version__
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, title_of
 from abdoseg.cohort.table import CohortRow, organs_of, outliers, summary
 from abdoseg.cohort.thumbnail import thumbnail_path
 from abdoseg.errors import OutputError
 from abdoseg.rendering.charts import DataPoint, Series, box_plot
 from abdoseg.rendering.html import data_uri, hex_colour, render_page
-from abdoseg.rendering.slices import colour_of, title_of
+from abdoseg.rendering.slices import colour_of
 from abdoseg.runtime.files import writing
 
 PAGE = "index.html"
@@ -79,7 +79,8 @@ def _reasons(row: CohortRow) -> list[str]:
     """Why to look at a case, in few words: its organs' reasons, those that are cut, and what is said of the scan."""
     flags = [f"{title_of(organ)}: {', '.join(reasons).replace('_', ' ')}" for organ, reasons in row.reasons.items()]
     cut = [f"cut by the scan's border: {', '.join(map(title_of, row.cut))}"] if row.cut else []
-    of_scan = [text for text in row.warnings if text.partition(":")[0].replace(" ", "_") not in BY_NAME]
+    organs = {frozenset(organ.split("_")) for organ in BY_NAME}  # in any order: records of 0.2 say "kidney right"
+    of_scan = [text for text in row.warnings if frozenset(text.partition(":")[0].split()) not in organs]
     return flags + cut + of_scan
 
 

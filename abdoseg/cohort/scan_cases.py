@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from abdoseg.cohort.find_scans import FoundScan, find_scans, without_duplicates
+from abdoseg.cohort.find_scans import find_scans
+from abdoseg.cohort.found_scan import FoundScan, without_duplicates
 from abdoseg.errors import UsageError
 from abdoseg.io import case_name
 from abdoseg.io.scan_source import ScanSource

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, title_of
 from abdoseg.errors import OutputError
 from abdoseg.image.volumetry import read_volumes
 from abdoseg.runtime.files import write_csv, writing
@@ -123,7 +123,7 @@ def summary(rows: Sequence[CohortRow]) -> list[str]:
         if found:
             far = len(outliers(rows, organ))
             volumes.append(
-                f"{organ.replace('_', ' ')} {statistics.median(found):.0f} ml" + (f" ({far} far off)" if far else "")
+                f"{title_of(organ)} {statistics.median(found):.0f} ml" + (f" ({far} far off)" if far else "")
             )
     return [
         f"{done} of {len(rows)} cases are done, {counts['failed']} failed, {counts['review']} to review",

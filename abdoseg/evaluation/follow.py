@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from abdoseg.anatomy.organs import BY_NAME, LESION, host_of
 from abdoseg.errors import DatasetError
-from abdoseg.evaluation.tables import Row, json_values
+from abdoseg.evaluation.changes import Change, FollowUp, LesionChange, Status, VolumeChange
 from abdoseg.image.components import Mask
 from abdoseg.image.lesions import Lesion, number_lesions
 from abdoseg.image.registration import Registration, in_view, moved_points, register
 from abdoseg.image.volume import Affine, Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, boxes
-from abdoseg.rendering.slices import title_of
 
 Floats = npt.NDArray[np.float64]
-Status = Literal["matched", "split", "merged", "regrouped", "vanished", "new", "out_of_view", "not_compared"]
 ORGAN = host_of(LESION)
 # Dice of registered livers: of two patients .72 in the median of 40 pairs and .83 at most; of one patient in two phases
 # .92 and more; bent by waves of 2 mm .95 and more, with 70 ml grown at its surface .90 and more (18 livers each).
@@ -29,19 +25,6 @@ REFUSED_DICE, DOUBTED_DICE = 0.80, 0.90
 REFUSED_COMMON, DOUBTED_COMMON = 0.3, 0.7  # fraction of the liver that both scans show
 REACH_MM = 10.0  # added to the larger one's radius, between centres of lesions that may be one: livers are not rigid
 INSIDE = 0.5  # fraction of a lesion without a partner that makes it a part of the lesion that it lies in
-MEASURABLE_MM = 10.0  # longest axial diameter from which on RECIST 1.1 measures a lesion
-STATUS: Mapping[Status, str] = MappingProxyType(
-    {
-        "matched": "one lesion in both scans",
-        "split": "one lesion before, several where it was after",
-        "merged": "several lesions before, one where they were after",
-        "regrouped": "several lesions before that lie in several others after",
-        "vanished": "before, and nowhere near after",
-        "new": "after, and nowhere near before",
-        "out_of_view": "where the other scan does not reach",
-        "not_compared": "the livers could not be brought upon each other, or a scan was not searched for lesions",
-    }
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,155 +39,6 @@ class TimePoint:
     rows: tuple[OrganVolume, ...]
     lesions: tuple[Lesion, ...] | None
     scan: Volume | None = None
-
-
-@dataclass(frozen=True)
-class Change:
-    """One quantity at both time points; None where it was not measured."""
-
-    before: float | None
-    after: float | None
-
-    @property
-    def difference(self) -> float | None:
-        """After less before."""
-        return None if self.before is None or self.after is None else self.after - self.before
-
-    @property
-    def percent(self) -> float | None:
-        """The difference in percent of what was before; None where that is nothing."""
-        return 100 * (self.difference / self.before) if self.difference is not None and self.before else None
-
-    def row(self, unit: str) -> Row:
-        """Its values by column."""
-        return {f"before_{unit}": self.before, f"after_{unit}": self.after, f"difference_{unit}": self.difference} | {
-            f"difference_{unit}_percent": self.percent
-        }
-
-
-@dataclass(frozen=True)
-class VolumeChange:
-    """An organ's volume in ml; or the liver's burden in percent, whose difference is in percentage points.
-
-    quantity: an organ's name, with `_with_lesions` where its lesions are part of it, or burden_percent. cut: which of
-    before and after show the organ cut by the scan's border, so that the volume is a lower bound.
-    """
-
-    quantity: str
-    change: Change
-    cut: tuple[str, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """The quantity for people, with its unit."""
-        if self.quantity == "burden_percent":
-            return "burden, %"
-        organ = self.quantity.removesuffix("_with_lesions")
-        return f"{title_of(organ)}{' with lesions' if organ != self.quantity else ''}, ml"
-
-    @property
-    def percent(self) -> float | None:
-        """The difference in percent of what was before; None where that is nothing, and of a burden."""
-        return None if self.quantity == "burden_percent" else self.change.percent
-
-    def row(self) -> Row:
-        """Its values by column."""
-        change = self.change
-        values = {"before": change.before, "after": change.after, "difference": change.difference}
-        return {"quantity": self.quantity, **values, "difference_percent": self.percent, "cut": ";".join(self.cut)}
-
-
-@dataclass(frozen=True)
-class LesionChange:
-    """What became of a lesion, or of several that split or merged.
-
-    before, after: numbered as in their own scan's table. distance_mm: between the centres of a matched pair after the
-    registration.
-    """
-
-    status: Status
-    before: tuple[Lesion, ...]
-    after: tuple[Lesion, ...]
-    distance_mm: float | None = None
-
-    @property
-    def title(self) -> str:
-        """Numbers before and after, such as `2 → 1` or `1 → 1 + 3`; a dash for none."""
-        sides = (" + ".join(str(lesion.number) for lesion in side) for side in (self.before, self.after))
-        return " → ".join(side or "–" for side in sides)
-
-    @property
-    def volume_ml(self) -> Change:
-        """Of all together; 0 where new or vanished."""
-        return self._change(lambda lesion: lesion.volume_ml)
-
-    @property
-    def longest_axial_mm(self) -> Change:
-        """The sum of the longest axial diameters, RECIST 1.1's rule for lesions that split; 0 where new or vanished."""
-        return self._change(lambda lesion: lesion.longest_axial_mm)
-
-    def row(self) -> Row:
-        """Its values by column; several lesions' numbers and slices between semicolons."""
-        sides = {"before": self.before, "after": self.after}
-        numbers = {when: ";".join(str(lesion.number) for lesion in side) for when, side in sides.items()}
-        slices = {f"slice_{when}": ";".join(str(one.slice_number) for one in side) for when, side in sides.items()}
-        changes = self.volume_ml.row("ml") | self.longest_axial_mm.row("mm")
-        return {"status": self.status, **numbers, **changes, **slices, "distance_mm": self.distance_mm}
-
-    def _change(self, value: Callable[[Lesion], float]) -> Change:
-        known = self.status not in ("out_of_view", "not_compared")
-        before, after = (sum(map(value, side)) if side or known else None for side in (self.before, self.after))
-        return Change(before, after)
-
-
-@dataclass(frozen=True, eq=False)
-class FollowUp:
-    """Two time points of one patient.
-
-    before, after: the cases' names. lesions: those of before in their order, then new ones. registration: None where
-    there is no lesion. misfits: why the livers do not lie upon each other, so that lesions are not matched. unsearched:
-    which of before and after were not searched for lesions. warnings: the misfits, what else keeps lesions from being
-    matched or makes it doubtful, and what the scans cut.
-    """
-
-    case: str
-    before: str
-    after: str
-    volumes: tuple[VolumeChange, ...]
-    lesions: tuple[LesionChange, ...] = ()
-    registration: Registration | None = None
-    misfits: tuple[str, ...] = ()
-    unsearched: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def compared(self) -> bool:
-        """Whether the lesions were matched, or there was nothing to match."""
-        return all(lesion.status != "not_compared" for lesion in self.lesions)
-
-    @property
-    def diameters_mm(self) -> Change:
-        """The sum of the longest axial diameters of lesions that had 10 mm or more before, and what became of them.
-
-        A lesion that vanished adds 0, one that split all of its parts; new lesions and those out of view add nothing.
-        This is no RECIST response: a reader chooses the target lesions, at most two in an organ, and a new lesion is
-        progression whatever the sum is.
-
-        Source: Eisenhauer et al. 2009, RECIST 1.1, sections 3 and 4, doi:10.1016/j.ejca.2008.10.026.
-        """
-        followed = [
-            lesion.longest_axial_mm
-            for lesion in self.lesions
-            if lesion.status not in ("out_of_view", "not_compared")
-            and any(one.longest_axial_mm >= MEASURABLE_MM for one in lesion.before)
-        ]
-        if not followed:
-            return Change(None, None)
-        return Change(sum(one.before or 0.0 for one in followed), sum(one.after or 0.0 for one in followed))
-
-    def count(self, status: Status) -> int:
-        """How many rows of lesions have a status."""
-        return sum(lesion.status == status for lesion in self.lesions)
 
 
 def follow(case: str, before: TimePoint, after: TimePoint) -> FollowUp:
@@ -223,7 +57,7 @@ def follow(case: str, before: TimePoint, after: TimePoint) -> FollowUp:
             raise DatasetError(f"{point.case}, {when}: no {ORGAN} among its labels; name labelmaps that hold one")
     volumes = tuple(_volume_changes(before.rows, after.rows))
     warnings = [
-        f"{change.quantity.replace('_', ' ')}: cut by the scan's border {' and '.join(change.cut)}; "
+        f"{change.name}: cut by the scan's border {' and '.join(change.cut)}; "
         "the difference is not that of the whole organ"
         for change in volumes
         if change.cut
@@ -258,32 +92,6 @@ def follow(case: str, before: TimePoint, after: TimePoint) -> FollowUp:
         misfits=tuple(misfits),
         unsearched=unsearched,
         warnings=tuple(warnings),
-    )
-
-
-def as_json(found: FollowUp) -> Row:
-    """Everything, ready for json.dumps."""
-    registration = found.registration
-    return dict(
-        json_values(
-            {
-                "case": found.case,
-                "before": found.before,
-                "after": found.after,
-                "warnings": found.warnings,
-                "registration": registration
-                and {
-                    "dice": registration.dice,
-                    "common": registration.common,
-                    "shift_mm": registration.shift_mm,
-                    "rotation_degrees": registration.rotation_degrees,
-                    "matrix_ras_mm": registration.matrix.tolist(),
-                },
-                "volumes": [change.row() for change in found.volumes],
-                "lesions": [change.row() for change in found.lesions],
-                "sum_of_longest_diameters": found.diameters_mm.row("mm"),
-            }
-        )
     )
 
 
@@ -337,33 +145,60 @@ def _misfits(registration: Registration, least_dice: float, least_common: float)
 
 
 def _matched(before: TimePoint, after: TimePoint, registration: Registration) -> Iterator[LesionChange]:
-    """The lesions of before, with what became of them, and then the new ones."""
-    from scipy.optimize import linear_sum_assignment
-    from scipy.sparse.csgraph import connected_components
+    """The lesions of before, with what became of them, and then the new ones.
+
+    Arrays are (N, M), a row a lesion of before, a column one of after: mm between their centres, those of before moved
+    by the registration; and bool, whether the two are one lesion, or one is a part of the other.
+    """
     from scipy.spatial.distance import cdist
 
     old, new = before.lesions or (), after.lesions or ()
+    # Lesions near each other are one, each with one partner at most.
     distances_mm = cdist(moved_points(registration.matrix, _centres_mm(old)), _centres_mm(new))
-    relative = distances_mm / (REACH_MM + np.maximum.outer(_radii_mm(old), _radii_mm(new)))
-    pairs = linear_sum_assignment(np.minimum(relative, 1))
-    linked = np.zeros(relative.shape, bool)
-    linked[pairs] = relative[pairs] <= 1
-    old_alone, new_alone = (~np.any(linked, axis=axis, keepdims=True) for axis in (1, 0))
-    linked |= old_alone & (_lying_in(before, after, registration.matrix) >= INSIDE)
-    linked |= new_alone & (_lying_in(after, before, registration.inverse) >= INSIDE).T
-    empty = [np.zeros((count, count), bool) for count in linked.shape]
-    _, groups = connected_components(np.block([[empty[0], linked], [linked.T, empty[1]]]), directed=False)
-    for group in dict.fromkeys(groups.tolist()):
-        one = tuple(lesion for lesion, its in zip(old, groups[: len(old)], strict=True) if its == group)
-        other = tuple(lesion for lesion, its in zip(new, groups[len(old) :], strict=True) if its == group)
+    one_lesion = _pairs(distances_mm, np.maximum.outer(_radii_mm(old), _radii_mm(new)))
+    # One without a partner is a part of the lesion that it lies in, in the other scan.
+    old_alone, new_alone = ~one_lesion.any(axis=1, keepdims=True), ~one_lesion.any(axis=0, keepdims=True)
+    part_of_new = old_alone & (_lying_in(before, after, registration.matrix) >= INSIDE)
+    part_of_old = new_alone & (_lying_in(after, before, registration.inverse) >= INSIDE).T
+    # Lesions so joined are told together: how many there are on either side says what became of them.
+    for rows, columns in _groups(one_lesion | part_of_new | part_of_old):
+        one, other = tuple(old[n] for n in rows), tuple(new[m] for m in columns)
         status, distance_mm = _status(one, other), None
         if status == "matched":
-            distance_mm = float(distances_mm[one[0].number - 1, other[0].number - 1])
-        elif status in ("vanished", "new"):
+            distance_mm = float(distances_mm[rows[0], columns[0]])
+        elif status in ("vanished", "new"):  # unless the other scan does not show the place
             there, matrix = (after, registration.matrix) if one else (before, registration.inverse)
             if not in_view(there.labelmap.geometry, moved_points(matrix, _centres_mm(one or other)))[0]:
                 status = "out_of_view"
         yield LesionChange(status, one, other, distance_mm)
+
+
+def _pairs(distances_mm: Floats, radii_mm: Floats) -> Mask:
+    """(N, M) which lesions of two scans are one: the pairs nearest to each other on the whole, within reach.
+
+    distances_mm: (N, M) between centres. radii_mm: (N, M) the larger one's.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    relative = distances_mm / (REACH_MM + radii_mm)  # (N, M), at most 1 within reach
+    paired = np.zeros(relative.shape, bool)
+    paired[linear_sum_assignment(np.minimum(relative, 1))] = True  # beyond reach all count alike
+    return np.asarray(paired & (relative <= 1))
+
+
+def _groups(linked: Mask) -> Iterator[tuple[list[int], list[int]]]:
+    """The rows and columns of each group that links (N, M) join: by their first rows, and then columns alone.
+
+    >>> list(_groups(np.array([[True, False, True], [False, False, False]])))
+    [([0], [0, 2]), ([1], []), ([], [1])]
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    rows, columns = (np.zeros((count, count), bool) for count in linked.shape)
+    _, groups = connected_components(np.block([[rows, linked], [linked.T, columns]]), directed=False)  # (N + M,)
+    of_rows, of_columns = groups[: len(linked)], groups[len(linked) :]
+    for group in dict.fromkeys(groups.tolist()):
+        yield np.flatnonzero(of_rows == group).tolist(), np.flatnonzero(of_columns == group).tolist()
 
 
 def _status(before: Sequence[Lesion], after: Sequence[Lesion]) -> Status:

@@ -9,16 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from abdoseg.anatomy.organs import BY_NAME, LESION
-from abdoseg.evaluation.follow import (
-    MEASURABLE_MM,
-    ORGAN,
-    REACH_MM,
-    STATUS,
-    Change,
-    FollowUp,
-    LesionChange,
-    TimePoint,
-)
+from abdoseg.evaluation.changes import MEASURABLE_MM, STATUS, Change, FollowUp, LesionChange
+from abdoseg.evaluation.follow import ORGAN, REACH_MM, TimePoint
 from abdoseg.image.lesions import Lesion, slice_number
 from abdoseg.image.registration import in_view, moved_points
 from abdoseg.image.volume import Affine, Array, Labelmap

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, title_of
 from abdoseg.errors import AbdosegError
 from abdoseg.evaluation.evaluate import Evaluation, read_pair
 from abdoseg.evaluation.pairs import scan_files
@@ -129,7 +129,7 @@ def _ground(path: Path | None, geometry: Geometry) -> tuple[Array | None, str]:
 
 def alt_text(score: Score) -> str:
     """What a picture shows, in a sentence for those who do not see it."""
-    organ = score.organ.replace("_", " ")
+    organ = title_of(score.organ)
     if BY_NAME[score.organ].is_lesion and score.lesions:
         return f"{score.case}, {organ}: {score.lesions.tp} of {score.lesions.truth} found, {score.lesions.fp} false"
     return f"{score.case}, {organ}: truth and prediction outlined on an axial, a coronal and a sagittal slice"

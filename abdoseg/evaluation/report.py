@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import isfinite, nan
 from pathlib import Path
 
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, title_of
 from abdoseg.evaluation.evaluate import Evaluation
 from abdoseg.evaluation.gallery import PREDICTION, RGB, TRUTH, alt_text, pictures
 from abdoseg.evaluation.metric_table import METRICS
@@ -16,7 +16,6 @@ from abdoseg.evaluation.tables import confusion_table
 from abdoseg.metrics.lesions import SIZES_MM
 from abdoseg.rendering import charts
 from abdoseg.rendering.html import Cell, Table, Value, hex_colour, render_page
-from abdoseg.rendering.slices import title_of
 
 BOXES = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "difference_percent")
 LIMITS = {"dice": (0.0, 1.0), "nsd": (0.0, 1.0), "precision": (0.0, 1.0), "recall": (0.0, 1.0)}

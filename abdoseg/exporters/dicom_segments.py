@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from abdoseg.anatomy.organs import BY_NAME, LESION, Code, Organ
+from abdoseg.anatomy.organs import BY_NAME, LESION, Code, Organ, title_of
 from abdoseg.errors import OutputError
 from abdoseg.exporters.dicom_reference import SourceSlice, digest_uid, labels_digest, labels_on, source_slices
 from abdoseg.exporters.job import Job
 from abdoseg.image.lesions import number_lesions
 from abdoseg.image.volume import Labelmap
 from abdoseg.image.volumetry import boxes
-from abdoseg.rendering.slices import colour_of, title_of
+from abdoseg.rendering.slices import colour_of
 
 # Source: DICOM PS3.16, CID 7150 Segmentation Property Categories.
 ANATOMICAL = Code("123037004", "Anatomical Structure")

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from abdoseg import io as scans
+from abdoseg.anatomy.organs import title_of
 from abdoseg.exporters.job import Job
 from abdoseg.image.volume import Array
 from abdoseg.image.volumetry import OrganVolume
-from abdoseg.rendering.slices import colour_of, title_of
+from abdoseg.rendering.slices import colour_of
 
 LPS = np.diag([-1.0, -1.0, 1.0])
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from abdoseg import __version__
-from abdoseg.anatomy.organs import BY_NAME
+from abdoseg.anatomy.organs import BY_NAME, title_of
 from abdoseg.exporters.job import Job
 from abdoseg.image.lesions import Lesion
 from abdoseg.image.volumetry import OrganVolume
@@ -17,7 +17,7 @@ from abdoseg.rendering import preview
 from abdoseg.rendering.captions import volume_text
 from abdoseg.rendering.html import Cell, Table, Value, render_page
 from abdoseg.rendering.slice_viewer import pack_slices
-from abdoseg.rendering.slices import colour_of, title_of
+from abdoseg.rendering.slices import colour_of
 from abdoseg.rendering.viewer import ViewerOrgan, ViewerScene, viewer_scene
 
 NOT_SHOWN = {

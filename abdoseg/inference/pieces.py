@@ -21,7 +21,8 @@ from abdoseg.image.organ_maps import Margins, OrganMaps
 
 # From this fraction of the chosen piece's size on, another one at a border that both reach is the same organ.
 JOINED = 0.1
-RIVAL, RIVAL_ML = 0.05, 2.0  # pieces below this fraction of the largest one, or these ml, are never taken for the organ
+# Pieces below this fraction of the largest one, or these ml, are never taken for the organ.
+LEAST_RIVAL, LEAST_RIVAL_ML = 0.05, 2.0
 # Mean probability of whole organs in 40 scans: .95 +- .02, of small and diseased ones down to .88; of ascites, bowel
 # and masses that were called one: .69 to .89.
 USUAL_CONFIDENCE, CONFIDENCE_SD = 0.95, 0.04
@@ -51,7 +52,7 @@ class Pieces:
 
     def rivals(self, voxel_ml: float) -> list[int]:
         """The numbers of the pieces that may be the organ; the largest first."""
-        least = max(RIVAL * self.sizes.max(), RIVAL_ML / voxel_ml)
+        least = max(LEAST_RIVAL * self.sizes.max(), LEAST_RIVAL_ML / voxel_ml)
         large = np.flatnonzero(self.sizes >= least)
         return [int(number) for number in large[np.argsort(-self.sizes[large], kind="stable")]]
 

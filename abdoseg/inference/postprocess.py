@@ -18,7 +18,7 @@ from abdoseg.inference.skull import is_brain
 from abdoseg.model.plan import members
 from abdoseg.runtime.threads import on_all_cores
 
-CLEARLY_MM = 15.0  # beyond the body's middle, where a piece of kidney is on the other side for certain
+STRAY_MM = 15.0  # a piece of kidney whose centre is further beyond the body's middle is the other kidney's
 WORTH_ML = 1.0  # a change smaller than this is counted, but not talked about
 SOLID = ("liver", "spleen")  # organs from which fluid is cut off; a kidney holds urine of its own
 
@@ -217,7 +217,7 @@ def _beyond(margin: Margins, sign: int, grid: Geometry, middle: float) -> tuple[
     left (-1)."""
     box = positive_box(margin) or (slice(0, 0),) * 3
     numbers, centres = _centres(margin[box])
-    stray = sign * (centres + box[0].start - middle) * grid.spacing_mm[0] > CLEARLY_MM
+    stray = sign * (centres + box[0].start - middle) * grid.spacing_mm[0] > STRAY_MM
     stray[0] = False
     return box, np.asarray(stray[numbers])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,36 @@ from abdoseg.quality.confidence import REVIEW, predict
 from abdoseg.quality.evidence import Evidence, gaps_mm
 from abdoseg.quality.odd_parts import KIDNEYS, OddPart
 
+# Why a person should look at an organ; `wording` says it in a sentence.
+Reason = Literal[
+    "not_found",
+    "removed",
+    "doubtful",
+    "uncertain",
+    "corrected",
+    "rival",
+    "unclaimed",
+    "ascites",
+    "mass",
+    "hydronephrosis_or_cyst",
+    "small",
+    "atrophy",
+    "large",
+    "hepatomegaly",
+    "splenomegaly",
+    "unusual_hu",
+    "wrong_side",
+    "misplaced",
+    "apart",
+    "unequal",
+]
 DOUBTFUL = 0.85  # mean probability below which an organ is to be looked at
 CORRECTED = 0.05  # fraction of an organ's volume that post-processing changed
-RIVAL = 0.2  # fraction of it that a dropped piece has: another part may be the organ
+DROPPED_RIVAL = 0.2  # fraction of it that a dropped piece has: that piece may be the organ
 UNCLAIMED = 0.08  # of it, like tissue beyond its border: .044 at most in 34 scans, .14 and more where a part was missed
 DISEASED = 1.5  # times beyond the range of healthy adults, where no source says from where on an organ is enlarged
 UNEQUAL = 2.0  # one kidney's volume over the other's
-CLEARLY_MM = 10.0  # beyond the body's middle
+WRONG_SIDE_MM = 10.0  # an organ that is all further beyond the body's middle is on the wrong side
 NEAR_MM = 15.0  # between surfaces
 # Between surfaces; in 23 patients no right kidney is further than 10 mm from the liver, no left one than 25 from the
 # spleen.
@@ -55,6 +79,7 @@ COLUMNS = (
     "review",
     "reasons",
 )
+ENLARGED: Mapping[str, Reason] = MappingProxyType({"liver": "hepatomegaly", "spleen": "splenomegaly"})
 RIGHT, LEFT = ("liver", "kidney_right"), ("spleen", "kidney_left")
 
 
@@ -71,6 +96,7 @@ class Corrections(Protocol):
     def fluid_ml(self) -> float: ...
     @property
     def total_ml(self) -> float: ...
+    def sentences(self, organ: str) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -82,10 +108,7 @@ class Quality:
     pieces_dropped, dropped_ml: what was no part of it. largest_dropped_ml: the largest piece of that. fluid_ml: fluid
     that lay on it. corrected_ml: all that post-processing changed. unclaimed_ml: tissue like it that joins it beyond
     its border. odd_part: of other HU, a mass or fluid. expected_ml: of healthy adults. expected_hu: of its tissue in
-    any phase. side: of the body's middle, where that is known. neighbours: organs within 15 mm. reasons: why to look,
-    from "not_found", "removed", "doubtful", "uncertain", "corrected", "rival", "unclaimed", "ascites", "mass",
-    "hydronephrosis_or_cyst", "small", "atrophy", "large", "hepatomegaly", "splenomegaly", "unusual_hu", "wrong_side",
-    "misplaced", "apart", "unequal".
+    any phase. side: of the body's middle, where that is known. neighbours: organs within 15 mm. reasons: why to look.
     """
 
     confidence: float | None
@@ -103,7 +126,7 @@ class Quality:
     expected_hu: Range | None
     side: str | None
     neighbours: tuple[str, ...]
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
     @property
     def review(self) -> bool:
@@ -145,12 +168,11 @@ def _text_of(value: object) -> object:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that is known of a case. evidence: of the organs that stayed. removed: why others did not.
+    """What is known of a case from the network's grid. evidence: of the organs that stay. removed: why others do not.
 
     middle: index along I of the grid's that halves the body; None when that is not known. odd_parts: by organ.
     """
 
-    rows: Sequence[OrganVolume]
     evidence: Mapping[str, Evidence]
     corrections: Mapping[str, Corrections]
     removed: Mapping[str, str]
@@ -159,11 +181,11 @@ class Findings:
     odd_parts: Mapping[str, OddPart] = field(default_factory=dict)
 
 
-def assess(found: Findings) -> dict[str, Quality]:
+def assess(rows: Sequence[OrganVolume], found: Findings) -> dict[str, Quality]:
     """The quality of each row's organ."""
     gaps = gaps_mm(found.evidence, FAR_MM)
     result = {}
-    for row in found.rows:
+    for row in rows:
         organ, corrections = row.organ, found.corrections[row.organ]
         evidence = found.evidence.get(organ) if row.voxels else None
         across = _across_mm(evidence, found)
@@ -178,7 +200,7 @@ def assess(found: Findings) -> dict[str, Quality]:
         if evidence:
             reasons += ["wrong_side"] if _is_wrong(organ, across) else []
             reasons += _place(organ, found.evidence, gaps)
-            reasons += ["unequal"] if _is_unequal(row, found.rows) else []
+            reasons += ["unequal"] if _is_unequal(row, rows) else []
         result[organ] = Quality(
             confidence=evidence.confidence if evidence else None,
             entropy=evidence.entropy if evidence else None,
@@ -200,17 +222,17 @@ def assess(found: Findings) -> dict[str, Quality]:
     return result
 
 
-def _itself(row: OrganVolume, evidence: Evidence | None, corrections: Corrections, removed: bool) -> list[str]:
+def _itself(row: OrganVolume, evidence: Evidence | None, corrections: Corrections, removed: bool) -> list[Reason]:
     """The reasons that lie in the organ itself."""
     lesion = BY_NAME[row.organ].is_lesion
     if evidence is None:  # a liver without tumours is as it should be
         return [] if lesion else ["removed" if removed else "not_found"]
-    reasons = ["doubtful"] if evidence.confidence < DOUBTFUL else []
+    reasons: list[Reason] = ["doubtful"] if evidence.confidence < DOUBTFUL else []
     if lesion:
         return reasons
     if corrections.total_ml > CORRECTED * row.volume_ml:
         reasons.append("corrected")
-    if corrections.largest_ml > RIVAL * row.volume_ml:
+    if corrections.largest_ml > DROPPED_RIVAL * row.volume_ml:
         reasons.append("rival")
     if evidence.unclaimed_ml > UNCLAIMED * evidence.volume_ml:
         reasons.append("unclaimed")
@@ -220,7 +242,7 @@ def _itself(row: OrganVolume, evidence: Evidence | None, corrections: Correction
     if row.complete and row.volume_ml < low / DISEASED:
         reasons.append("atrophy" if row.organ in KIDNEYS else "small")
     if row.volume_ml > ENLARGED_ML.get(row.organ, high * DISEASED):
-        reasons.append({"liver": "hepatomegaly", "spleen": "splenomegaly"}.get(row.organ, "large"))
+        reasons.append(ENLARGED.get(row.organ, "large"))
     dark, bright = expected_hu(row.organ) or (-np.inf, np.inf)
     if row.mean_hu is not None and not dark <= row.mean_hu <= bright:
         reasons.append("unusual_hu")
@@ -240,10 +262,12 @@ def _is_wrong(organ: str, across_mm: npt.NDArray[np.float64] | None) -> bool:
     """Whether the whole organ lies clearly on the other side."""
     if across_mm is None:
         return False
-    return bool((organ in RIGHT and across_mm.max() < -CLEARLY_MM) or (organ in LEFT and across_mm.min() > CLEARLY_MM))
+    if organ in RIGHT:
+        return bool(across_mm.max() < -WRONG_SIDE_MM)
+    return organ in LEFT and bool(across_mm.min() > WRONG_SIDE_MM)
 
 
-def _place(organ: str, evidence: Mapping[str, Evidence], gaps: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+def _place(organ: str, evidence: Mapping[str, Evidence], gaps: Mapping[str, Mapping[str, float]]) -> Iterator[Reason]:
     """The reasons that lie in where the organ is among the others."""
     for one, other, axis, least_mm in ORDER:
         if organ not in (one, other) or one not in evidence or other not in evidence:
@@ -258,68 +282,3 @@ def _is_unequal(row: OrganVolume, rows: Sequence[OrganVolume]) -> bool:
     """Whether a kidney is less than half as large as the other, both being whole."""
     others = [other for other in rows if other.organ.startswith("kidney") and other.complete]
     return row in others and row.volume_ml * UNEQUAL < max(other.volume_ml for other in others)
-
-
-def sentences(rows: Sequence[OrganVolume], quality: Mapping[str, Quality], removed: Mapping[str, str]) -> list[str]:
-    """A warning for each thing that a person should look at. removed: why an organ was, in half a sentence."""
-    if removed and not any(row.voxels for row in rows):
-        names = ", ".join(organ.replace("_", " ") for organ in removed)
-        return [f"no organ was found for certain; removed: {names}", *_why(removed)]
-    lines = _why(removed)
-    for row in rows:
-        found = quality[row.organ]
-        name = row.organ.replace("_", " ")
-        if row.touches:
-            lines.append(f"{name}: reaches the scan's {', '.join(row.touches)} border; its volume is a lower bound")
-        others = [other for other in rows if other.organ in KIDNEYS and other is not row]
-        lines += [f"{name}: {text}" for reason in found.reasons if (text := _text(reason, row, found, others))]
-    return lines
-
-
-def _why(removed: Mapping[str, str]) -> list[str]:
-    return [f"{organ.replace('_', ' ')}: removed, since {why}" for organ, why in removed.items()]
-
-
-def _text(reason: str, row: OrganVolume, found: Quality, kidneys: Sequence[OrganVolume]) -> str | None:
-    """What a reason means, in words. kidneys: the other one, for a kidney."""
-    low, high = found.expected_ml or (0.0, 0.0)
-    dark, bright = found.expected_hu or (0.0, 0.0)
-
-    def part(ml: float, of_ml: float = row.volume_ml) -> str:
-        return f" ({ml / of_ml:.0%} of it)" if of_ml else ""
-
-    def size(what: str) -> str:
-        return f"{row.volume_ml:.0f} ml is {what} for an adult (healthy: {low:.0f} to {high:.0f} ml)"
-
-    odd = found.odd_part or OddPart(0.0, 0.0, 0.0)
-    odd_ml = f"about {odd.ml:.0f} ml{part(odd.ml, odd.organ_ml or row.volume_ml)}"
-    told_ml = found.fluid_ml + (found.largest_dropped_ml if "rival" in found.reasons else 0.0)
-    untold = found.corrected_ml - told_ml > CORRECTED * row.volume_ml
-    enlarged = f"enlarged, more than {ENLARGED_ML.get(row.organ, 0.0):.0f} ml,"
-    return {
-        "not_found": "not found in this scan",
-        "doubtful": f"the network is in doubt (confidence {found.confidence or 0:.2f})",
-        "uncertain": f"its Dice may be below .85 (probability {found.p_below_85 or 0:.2f}; "
-        f"expected Dice {found.predicted_dice or 0:.2f})",
-        "corrected": f"{found.corrected_ml:.0f} ml{part(found.corrected_ml)} were changed by post-processing"
-        if untold
-        else None,
-        "rival": f"a piece of {found.largest_dropped_ml:.0f} ml{part(found.largest_dropped_ml)} was dropped",
-        "unclaimed": f"{found.unclaimed_ml or 0:.0f} ml{part(found.unclaimed_ml or 0)} of tissue like it join it, "
-        "with no edge between: was a part missed?",
-        "ascites": f"{found.fluid_ml:.0f} ml{part(found.fluid_ml)} of fluid lay on it and were cut off: ascites?",
-        "mass": f"{odd_ml} have {odd.hu:.0f} HU, the rest about {odd.usual_hu:.0f}: a tumour, a cyst, "
-        "or a mass or fluid beside it?",
-        "hydronephrosis_or_cyst": f"{odd_ml} of fluid ({odd.hu:.0f} HU) in it or at it: a dilated pelvis or a cyst?",
-        "small": size("unusually small"),
-        "atrophy": f"{size('unusually small')}: atrophy?",
-        "large": size("unusually large"),
-        "hepatomegaly": f"{size(enlarged)}: hepatomegaly?",
-        "splenomegaly": f"{size(enlarged)}: splenomegaly?",
-        "unusual_hu": f"{row.mean_hu or 0:.0f} HU is not its tissue's in any phase ({dark:.0f} to {bright:.0f})",
-        "wrong_side": "lies on the other side of the body; are the file's axes right?",
-        "misplaced": "does not lie where the other organs say that it should",
-        "apart": f"lies more than {FAR_MM:.0f} mm from the {NEXT_TO.get(row.organ, '').replace('_', ' ')}",
-        "unequal": "less than half as large as the other one"
-        + "".join(f" ({row.volume_ml:.0f} ml, {other.volume_ml:.0f} ml)" for other in kidneys),
-    }.get(reason)

@@ -7,9 +7,10 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
+from abdoseg.anatomy.organs import title_of
 from abdoseg.image.volume import AXIS_NAMES
 from abdoseg.image.volumetry import OrganVolume
-from abdoseg.rendering.slices import ACROSS, EDGES, SliceStyle, View, colour_of, title_of
+from abdoseg.rendering.slices import ACROSS, EDGES, SliceStyle, View, colour_of
 
 GROUND = (14, 16, 20)
 INK = (232, 234, 238)

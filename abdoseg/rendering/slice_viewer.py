@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from abdoseg.anatomy.organs import title_of
 from abdoseg.image.lesions import Lesion, slice_number
 from abdoseg.image.volume import Array, Geometry, Labelmap, Volume
 from abdoseg.image.volumetry import OrganVolume, boxes
 from abdoseg.rendering.html import data_uri, hex_colour, jpeg, png_data_uri
-from abdoseg.rendering.slices import ACROSS, WINDOWS, SliceStyle, View, colour_of, organ_box, title_of, whole_grid
+from abdoseg.rendering.slices import ACROSS, WINDOWS, SliceStyle, View, colour_of, organ_box, whole_grid
 
 # HU and the grey levels that they are kept as: 2.5 HU a level in soft tissue, 34 in lung, 32 in bone.
 SCALE_HU, SCALE_LEVELS = (-1024, -200, 300, 1300), (0, 24, 224, 255)

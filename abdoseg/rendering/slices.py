@@ -166,14 +166,6 @@ def colour_of(organ: str, label: int) -> Colour:
     return BY_NAME[organ].colour if organ in BY_NAME else _OTHERS[label % len(_OTHERS)]
 
 
-def title_of(organ: str) -> str:
-    """An organ's name for people: `kidney_right` is the right kidney."""
-    for side in ("right", "left"):
-        if organ.endswith(f"_{side}"):
-            return f"{side} {organ.removesuffix(f'_{side}')}".replace("_", " ")
-    return organ.replace("_", " ")
-
-
 def _draw_organ(picture: RGB, mask: Array, colour: Colour, style: SliceStyle) -> None:
     """Draws one organ into `picture`, in its own bounding box only."""
     (height, width), (rows, columns) = picture.shape[:2], mask.shape

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from abdoseg.anatomy.organs import BY_NAME, MAIN, MIRRORED
+from abdoseg.anatomy.organs import BY_NAME, MAIN, MIRRORED, title_of
 from abdoseg.anatomy.tissues import LUMEN_TIERS, Tissue
 from abdoseg.image.volume import Geometry, Labelmap, Stored, Volume
 from abdoseg.metrics import dice
@@ -24,7 +24,7 @@ from abdoseg.model.weights import load_model
 from abdoseg.phantom import phantom, phantom_tissues
 from abdoseg.rendering import SliceStyle
 from abdoseg.rendering.captions import DIM, GROUND, font
-from abdoseg.rendering.slices import ACROSS, draw_outline, draw_slice, fit_view, title_of
+from abdoseg.rendering.slices import ACROSS, draw_outline, draw_slice, fit_view
 from abdoseg.segmentation import segment
 
 Labels = npt.NDArray[np.uint8]

@@ -10,12 +10,11 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from abdoseg.anatomy.organs import BY_NAME, ORGANS
+from abdoseg.anatomy.organs import BY_NAME, ORGANS, title_of
 from abdoseg.image.volume import Array, Geometry, Labelmap, Stored, Volume
 from abdoseg.model.plan import members
 from abdoseg.rendering import SliceStyle, charts, preview
 from abdoseg.rendering.html import hex_colour
-from abdoseg.rendering.slices import title_of
 from abdoseg.runtime.files import ensure_writable, write_text, writing
 from abdoseg.training.augment.sampler import channel_table
 from abdoseg.training.data.cache import Cache, PreparedCase

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import stdtrit
 
+from abdoseg.anatomy.organs import title_of
 from abdoseg.rendering import charts
-from abdoseg.rendering.slices import title_of
 from abdoseg.runtime.claim import claim
 from abdoseg.runtime.files import write_csv, write_text, writing
 from abdoseg.training.data.collect import TrainingData
