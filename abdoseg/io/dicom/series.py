@@ -21,7 +21,13 @@ from abdoseg.runtime.threads import cores
 
 SAME_PLACE_MM = 0.01
 PARALLEL = 0.999  # cosine of the angle between the normals of slices of one orientation
-LOST = ("CT header without pixel data", "damaged DICOM file", "file without permission to read it")  # may be slices
+EMPTY = "empty file"
+LOST = (
+    "CT header without pixel data",
+    "damaged DICOM file",
+    "file without permission to read it",
+    EMPTY,
+)  # may be slices
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 PROJECTIONS = {"MIP", "MINIP", "MAXIMUM", "MINIMUM"}  # words of ImageType: vendors', and those of enhanced objects
 SHARP = (
@@ -158,7 +164,8 @@ def catalogue(path: Path) -> Catalogue:
     found: list[Slice] = []
     others: Counter[str] = Counter()
     notes: list[str] = []
-    files = entries(path)
+    everything = entries(path, with_empty=True)
+    files = [entry for entry in everything if entry.size]
     try:
         with ThreadPoolExecutor(min(8, cores())) as pool:
             results = list(pool.map(_slices_or_reason, files))
@@ -167,9 +174,10 @@ def catalogue(path: Path) -> Catalogue:
     for entry, result in zip(files, results, strict=True):
         if isinstance(result, str):
             others[result] += 1
-            notes += _missing_files(entry, files) if result == "DICOMDIR" else []
+            notes += _missing_files(entry, everything) if result == "DICOMDIR" else []
         else:
             found += result
+    others[EMPTY] = _emptied(everything, found)
     series, singles = sort_series(found)
     if not series:
         images = [] if singles else [entry for entry in files if _is_image(entry)]
@@ -178,7 +186,7 @@ def catalogue(path: Path) -> Catalogue:
     notes += [f"{lost}: left out; if these are slices of it, copy or export the series again"] if lost else []
     for stack in singles:
         others["single CT slice" if len(stack) == 1 else "CT slice repeated at one position"] += len(stack)
-    return Catalogue(path, series, dict(others), tuple(notes), tuple(piece for stack in singles for piece in stack))
+    return Catalogue(path, series, dict(+others), tuple(notes), tuple(piece for stack in singles for piece in stack))
 
 
 def sort_series(slices: Iterable[Slice]) -> tuple[tuple[Series, ...], list[list[Slice]]]:
@@ -194,6 +202,17 @@ def _slices_or_reason(entry: Entry) -> list[Slice] | str:
         return read_slices(entry)
     except NotASliceError as reason:
         return str(reason)
+
+
+def _emptied(files: list[Entry], slices: list[Slice]) -> int:
+    """How many files of 0 bytes lie beside slices and are named with the same ending, or a number as UIDs have it."""
+    kinds = {_folder_and_ending(piece.entry) for piece in slices}
+    return sum(not entry.size and _folder_and_ending(entry) in kinds for entry in files)
+
+
+def _folder_and_ending(entry: Entry) -> tuple[PurePosixPath, str]:
+    path = PurePosixPath(entry.name.replace("\\", "/"))
+    return path.parent, "" if path.suffix[1:].isdigit() else path.suffix.lower()
 
 
 def _is_image(entry: Entry) -> bool:
@@ -235,7 +254,7 @@ def _describe_no_series(
         first = "unpack it and name" if path.is_file() else "name"
         listed = f"{images[0].name}, ..."
         return f"{path}: no DICOM, but {len(images)} files in other formats; {first} them one by one: {listed}"
-    what = "; ".join(f"{count} {word}" for word, count in others.most_common(6))
+    what = "; ".join(f"{count} {word}" for word, count in (+others).most_common(6))
     return f"{path}: no CT series: {what}; name a folder that holds a CT"
 
 

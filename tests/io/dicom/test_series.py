@@ -35,7 +35,7 @@ def test_what_is_no_ct_is_left_out_and_named(tmp_path, kind):
 def test_a_localizer_a_dicomdir_and_stray_files_do_not_disturb(tmp_path):
     write_series(tmp_path, HU, localizer=True, dicomdir=True)
     (tmp_path / "notes.txt").write_text("a text")
-    (tmp_path / "empty").touch()
+    (tmp_path / "empty.log").touch()
     (tmp_path / "autorun.inf").write_bytes(bytes(range(256)) * 3)
     volume = read_scan(tmp_path)
     assert np.array_equal(stored_array(volume), HU)
@@ -400,10 +400,18 @@ def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
         read_scan(tmp_path)
 
 
-@pytest.mark.parametrize(("size", "kind"), [(700, "CT header without pixel data"), (200, "damaged DICOM file")])
+@pytest.mark.parametrize(
+    ("size", "kind"), [(700, "CT header without pixel data"), (200, "damaged DICOM file"), (0, "empty file")]
+)
 def test_files_that_may_be_lost_slices_are_reported(tmp_path, size, kind):
-    files = write_series(tmp_path, body(), AXIAL)
+    files = write_series(tmp_path / "ct", body(), AXIAL)
     for file in files[:2]:
         file.write_bytes(file.read_bytes()[:size])
-    (note,) = catalogue(tmp_path).notes
-    assert note.startswith(f"2 {kind}: left out; if these are slices of it")
+    (tmp_path / "ct" / ".done").touch()  # an empty file that is no slice
+    packed = tmp_path / "ct.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in (tmp_path / "ct").iterdir():
+            archive.write(file, file.name)
+    for path in (tmp_path / "ct", packed):
+        (note,) = catalogue(path).notes
+        assert note.startswith(f"2 {kind}: left out; if these are slices of it")
