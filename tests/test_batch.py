@@ -164,6 +164,16 @@ def test_further_files_are_written_by_the_export_that_is_given(cohort, tmp_path)
     assert result.written[-1].read_text() == "4"
 
 
+def test_a_case_whose_export_fails_has_a_record_that_leads_to_its_scan(cohort, tmp_path):
+    def export(case, volume, found):
+        raise OutputError("the disk is full")
+
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
+    assert str(result.error) == "the disk is full"
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert (tmp_path / "out" / record["scan"]).resolve() == cohort[0]
+
+
 def test_a_bug_on_one_scan_is_reported_and_the_rest_go_on(cohort, tmp_path, caplog):
     def export(case, volume, found):
         if case.name == "a":
