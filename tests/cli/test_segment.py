@@ -417,6 +417,18 @@ def test_dicom_outputs_lie_on_the_series_that_reference_names(path, tmp_path, fl
     assert isinstance(result.exception, UsageError)
 
 
+def test_a_scan_without_organs_is_no_failure_for_formats_that_need_one(tmp_path):
+    volume, _ = scan()
+    write_series(tmp_path / "ct", np.minimum(volume.voxels, 75), volume.geometry.affine)
+    result = run(tmp_path / "ct", "-o", tmp_path / "out", "--dicom-seg", "--dicom-sr", "--rtstruct", "--csv")
+    assert result.return_value == 0
+    made = {path.name for path in (tmp_path / "out").glob("ct*")}
+    assert made == {"ct_seg.nii.gz", "ct_volumes.csv", "ct.json", "ct_rtstruct.dcm", "ct_organs.csv"}
+    assert "ct: no organ was found, and --dicom-seg needs one: not written" in result.stderr
+    refused = CliRunner().invoke(export, [str(tmp_path / "out" / "ct.json"), "--dicom-sr"]).exception
+    assert isinstance(refused, OutputError)
+
+
 def test_all_organs_are_those_that_the_model_knows(path, tmp_path):
     assert run(path, "-o", tmp_path / "o.nii.gz", "--organs", "all").exception is None
     assert run(path, "-o", tmp_path / "o", "--organs", "all").exception is None
