@@ -67,9 +67,15 @@ class Series:
     @property
     def digest(self) -> str:
         """Tells it from other series, in records: a digest of its UID, and of what parts stacks of one UID."""
+        first = self.slices[0]
+        numbers = np.round(np.concatenate([first.row, first.column, first.spacing_mm]), 2) + 0.0  # no -0
+        return _digest([self.digest_of_0_2, *map(str, numbers.tolist())])
+
+    @property
+    def digest_of_0_2(self) -> str:
+        """The digest in records of version 0.2: the same for stacks of one UID that differ in orientation alone."""
         parts = {piece.attributes[keyword] for piece in self.slices for keyword in SPLITTERS}
-        text = "\0".join([self.uid, *map(str, self.slices[0].matrix), *sorted(parts)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest([self.uid, *map(str, self.slices[0].matrix), *sorted(parts)])
 
     @property
     def description(self) -> str:
@@ -187,6 +193,10 @@ def catalogue(path: Path) -> Catalogue:
     for stack in singles:
         others["single CT slice" if len(stack) == 1 else "CT slice repeated at one position"] += len(stack)
     return Catalogue(path, series, dict(+others), tuple(notes), tuple(piece for stack in singles for piece in stack))
+
+
+def _digest(facts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
 
 def sort_series(slices: Iterable[Slice]) -> tuple[tuple[Series, ...], list[list[Slice]]]:
@@ -366,6 +376,14 @@ def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
         for series in found.series:
             if wanted in (str(series.number), series.uid) or wanted == series.digest:
                 return series, "asked for"
+        recorded = [series for series in found.series if wanted == series.digest_of_0_2]
+        if len(recorded) == 1:
+            return recorded[0], "asked for"
+        if recorded:
+            raise SeriesError(
+                f"{found.path}: a record of version 0.2 may mean any of {len(recorded)} series; choose with --series N:"
+                f"\n{listing}"
+            )
         raise SeriesError(f"{found.path}: no series {wanted}; there are:\n{listing}")
     if len(found.series) == 1:
         return found.series[0], "the only CT series"

@@ -13,7 +13,7 @@ from phantom_dicom import AXIAL, COMPANY, body, stored_array, write_series
 
 from abdoseg.errors import ScanError, SeriesError
 from abdoseg.io import read_scan
-from abdoseg.io.dicom.series import catalogue
+from abdoseg.io.dicom.series import catalogue, choose
 from abdoseg.io.scan_source import ScanSource
 
 HU = body((40, 36, 8))
@@ -391,6 +391,20 @@ class TestHostileZips:
             pass
         with pytest.raises(ScanError, match="the zip holds no files"):
             read_scan(path)
+
+
+def test_a_record_leads_to_its_series_where_another_differs_in_orientation_alone(tmp_path):
+    write_series(tmp_path / "axial", HU, tags={"SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2"})
+    write_series(tmp_path / "coronal", HU, CORONAL, tags={"SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2"})
+    found = catalogue(tmp_path)
+    assert [series.is_axial for series in found.series] == [True, False]
+    for series in found.series:
+        assert choose(found, series.digest)[0] is series
+    of_0_2 = found.series[1].digest_of_0_2
+    with pytest.raises(SeriesError, match="a record of version 0.2 may mean any of 2 series; choose with --series N"):
+        choose(found, of_0_2)
+    alone = catalogue(tmp_path / "coronal")
+    assert choose(alone, of_0_2)[0] is alone.series[0]
 
 
 def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
