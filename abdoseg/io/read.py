@@ -167,7 +167,12 @@ def case_name(path: str | Path) -> str:
     """
     path = Path(path)
     name = path.name if path.name not in ("", "..") else path.resolve().name
-    name = re.sub(r"[\ud800-\udfff]", "_", name)
+    name = as_utf_8(name)
     suffix = next((s for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), "")
     name = name[: len(name) - len(suffix)]
     return name.removesuffix("_0000") or name
+
+
+def as_utf_8(name: str) -> str:
+    """The name with an underscore for each byte that is not UTF-8."""
+    return re.sub(r"[\ud800-\udfff]", "_", name)
