@@ -303,6 +303,13 @@ def test_a_scan_is_never_written_over(path, tmp_path):
     assert path.read_bytes() == before
 
 
+def test_stdin_that_names_no_files_is_said(tmp_path):
+    refused = run("-", "-o", tmp_path / "out", stdin="").exception
+    assert isinstance(refused, click.UsageError)
+    assert "stdin names no files; did the command before the pipe fail?" in str(refused)
+    assert "stdin names no files" in str(CliRunner().invoke(export, ["--stl"], standalone_mode=False).exception)
+
+
 def test_a_scan_on_stdin_is_no_list_of_paths(path, tmp_path):
     result = CliRunner().invoke(segment, ["-", "-o", str(tmp_path / "o")], input=path.read_bytes())
     assert "stdin holds no list of paths" in result.stderr
