@@ -166,6 +166,14 @@ def test_a_dry_run_lists_what_would_be_done_as_a_list_that_segment_reads(path, t
     assert (tmp_path / "out" / "ct.json").exists()
 
 
+def test_a_dry_run_refuses_what_segment_does_as_larger_than_any_ct(tmp_path):
+    volume, _ = scan(affine=np.diag([30.0, 30.0, 60.0, 1.0]))
+    write_nifti(volume.voxels, volume.stored, tmp_path / "huge.nii.gz")
+    listed = run(tmp_path / "huge.nii.gz", "-o", tmp_path / "out", "--dry-run")
+    assert listed.return_value == run(tmp_path / "huge.nii.gz", "-o", tmp_path / "out").return_value == 3
+    assert "more than any CT" in listed.stderr
+
+
 def test_an_output_that_exists_is_an_error_before_any_work(path, tmp_path, monkeypatch):
     run(path, "-o", tmp_path / "out")
     monkeypatch.setattr("abdoseg.io.scan_source.read_scan", lambda *a, **k: pytest.fail("work was begun"))
