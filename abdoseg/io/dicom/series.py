@@ -186,7 +186,7 @@ def catalogue(path: Path) -> Catalogue:
     others[EMPTY] = _emptied(everything, found)
     series, singles = sort_series(found)
     if not series:
-        images = [] if singles else [entry for entry in files if _is_image(entry)]
+        images = [] if singles else [entry for entry in files if is_image(entry)]
         raise NoSeriesError(_describe_no_series(path, files, images, singles, others), images)
     lost = ", ".join(f"{others[kind]} {kind}" for kind in LOST if others[kind])
     notes += [f"{lost}: left out; if these are slices of it, copy or export the series again"] if lost else []
@@ -225,7 +225,7 @@ def _folder_and_ending(entry: Entry) -> tuple[PurePosixPath, str]:
     return path.parent, "" if path.suffix[1:].isdigit() else path.suffix.lower()
 
 
-def _is_image(entry: Entry) -> bool:
+def is_image(entry: Entry) -> bool:
     """Whether a file is of another format, by its name; the ._NAME that macOS puts beside each file is none."""
     name = PurePosixPath(entry.name.replace("\\", "/")).name.lower()
     return name.endswith(IMAGE_SUFFIXES) and not name.startswith("._")
