@@ -46,7 +46,7 @@ class ScanCase:
 
     @property
     def outputs(self) -> list[Path]:
-        """Every file, the record last: when it stands, the case is complete."""
+        """Every file, the record last: when it stands, so do the others."""
         return [path for path in (self.labelmap, self.volumes, self.record) if path is not None]
 
     @property
