@@ -107,7 +107,8 @@ class Result:
         if unnumbered := [row.organ for row in self.volumes if row.organ not in numbers]:
             raise UsageError(f"the label scheme {labels} has no number for {', '.join(unnumbered)}; name another")
         case = ScanCase.in_folder(self.name, self.path or Path(), folder)
-        ensure_absent(case.outputs, overwrite)
+        tables = [case.lesions] if case.lesions and self.segmentation.lesions else []
+        ensure_absent([*case.outputs, *tables], overwrite)
         ensure_writable(folder)
         options = BatchOptions(scheme=labels, overwrite=overwrite)
         return list(write_case(case, self.segmentation, options, from_file=self.path is not None).written)
@@ -143,8 +144,11 @@ def segment(
         TypeError: `scan` is none of these, or `organs` no list.
         ScanError: the scan cannot be read, or is not in HU.
         ModelError: the weights cannot be used, or do not know an organ.
+        UsageError: `organs` is empty.
     """
     _check_list(organs, "organs")
+    if organs is not None and not len(organs):
+        raise UsageError("organs is empty; name at least one, or leave it out")
     path = Path(scan) if isinstance(scan, str | Path) else None
     volume = _volume(scan)
     loaded = model if isinstance(model, Model) else load_model(model, device)

@@ -263,7 +263,7 @@ def write_case(
     export: Callable[[], Iterable[Path]] = tuple,
     from_file: bool = True,
 ) -> CaseResult:
-    """Writes a segmentation's files, the record last. Raises OutputError.
+    """Writes a segmentation's files, the record last, even where `export` fails. Raises OutputError.
 
     Args:
         case: where they go.
@@ -284,14 +284,16 @@ def write_case(
         with writing(case.lesions, overwrite) as temporary:
             write_lesions([lesion for kind in found.lesions.values() for lesion in kind], temporary)
         outputs = [*outputs[:-1], case.lesions, outputs[-1]]
-    others = tuple(export())
-    seconds = {**found.record.seconds, "write": round(time.perf_counter() - start, 4)}
-    record = {"case": case.name, **found.record.to_dict(), "labels": options.scheme, "seconds": seconds}
-    if case.record:
-        if from_file:
-            record |= _how_read(case, options)
-        with writing(case.record, overwrite) as temporary:
-            temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    try:
+        others = tuple(export())
+    finally:  # with the record, `abdoseg export` can write later what could not be written now
+        seconds = {**found.record.seconds, "write": round(time.perf_counter() - start, 4)}
+        record = {"case": case.name, **found.record.to_dict(), "labels": options.scheme, "seconds": seconds}
+        if case.record:
+            if from_file:
+                record |= _how_read(case, options)
+            with writing(case.record, overwrite) as temporary:
+                temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return CaseResult(
         case, (*outputs, *others), record, tuple(asdict(row) | {"complete": row.complete} for row in rows)
     )

@@ -66,6 +66,7 @@ def run_on_cluster(
             for number, case in enumerate(cases)
         }
         stack.callback(lambda: client.cancel(list(futures)))
+        written: list[Path] = []
         for future in as_completed(list(futures)):
             case, error = futures.pop(future), future.exception()
             if isinstance(error, KilledWorker):
@@ -75,11 +76,13 @@ def run_on_cluster(
                 raise error
             else:
                 result = _as_named(future.result(), case)
+                written += result.written
             future.release()
             if finished is not None:
                 finished(result)
             yield result
-        remove_leftovers(path for case in cases for path in case.outputs)
+        tables = (case.lesions for case in cases if case.lesions)
+        remove_leftovers([*written, *(path for case in cases for path in case.outputs), *tables])
 
 
 def _connect(scheduler: str, stack: ExitStack) -> Client:

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantom_balls import model, scan
+from phantom_balls import WITH_TUMOUR, model, scan
 
 import abdoseg
 from abdoseg.errors import OutputError, ScanError, UsageError
@@ -104,6 +104,15 @@ def test_a_result_saves_what_the_command_writes(result, tmp_path):
     result.save(tmp_path / "out", overwrite=True)
 
 
+def test_a_table_of_lesions_that_stands_is_refused_before_a_file_is_written(tmp_path):
+    volume, _ = scan()
+    found = abdoseg.segment(volume, model=model(WITH_TUMOUR, WITH_TUMOUR))
+    (tmp_path / "scan_lesions.csv").write_text("of before")
+    with pytest.raises(OutputError, match=r"scan_lesions\.csv: exists already"):
+        found.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["scan_lesions.csv"]
+
+
 def test_where_or_how_a_result_cannot_be_saved_is_said(result, tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -170,6 +179,11 @@ def test_a_scan_larger_than_any_ct_is_refused_before_it_fills_the_memory(monkeyp
 def test_an_unknown_format_is_named_with_those_there_are(result, tmp_path):
     with pytest.raises(UsageError, match="no format step; there are nifti"):
         abdoseg.export(result, tmp_path, ["step"])
+
+
+def test_no_organ_at_all_is_refused(path):
+    with pytest.raises(UsageError, match="organs is empty"):
+        abdoseg.segment(path, model=model(), organs=[])
 
 
 def test_importing_the_package_imports_no_torch():

@@ -50,6 +50,16 @@ def test_scans_of_one_name_are_kept_apart_by_their_folders(tmp_path):
     assert [case.name for case in plan_cases(scans, tmp_path)] == ["a_x_ct", "b_x_ct", "y_ct", "other"]
 
 
+def test_a_name_that_its_folder_makes_another_scans_has_one_folder_more(tmp_path):
+    scans = [Path("/c/case/image.nii.gz"), Path("/c/case2/image.nii.gz"), Path("/c/case_image.nii.gz")]
+    assert [case.name for case in plan_cases(scans, tmp_path)] == ["c_case_image", "case2_image", "case_image"]
+
+
+def test_a_folder_that_is_not_utf_8_makes_a_name_that_is(tmp_path):
+    scans = [Path("M\udcfcller/ct.nii"), Path("b/ct.nii")]
+    assert [case.name for case in plan_cases(scans, tmp_path)] == ["M_ller_ct", "b_ct"]
+
+
 def test_how_a_case_ended_is_reported_when_its_files_are_whole(cohort, tmp_path):
     names = []
     list(run(plan_cases(cohort, tmp_path / "out"), model, finished=lambda result: names.append(result.case.name)))
@@ -162,6 +172,16 @@ def test_further_files_are_written_by_the_export_that_is_given(cohort, tmp_path)
 
     (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
     assert result.written[-1].read_text() == "4"
+
+
+def test_a_case_whose_export_fails_has_a_record_that_leads_to_its_scan(cohort, tmp_path):
+    def export(case, volume, found):
+        raise OutputError("the disk is full")
+
+    (result,) = run(plan_cases(cohort[:1], tmp_path / "out"), model, export=export)
+    assert str(result.error) == "the disk is full"
+    record = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert (tmp_path / "out" / record["scan"]).resolve() == cohort[0]
 
 
 def test_a_bug_on_one_scan_is_reported_and_the_rest_go_on(cohort, tmp_path, caplog):

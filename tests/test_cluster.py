@@ -137,6 +137,16 @@ def test_paths_are_reported_as_they_were_given_and_a_caller_may_stop(cluster, sc
     assert str(failed.error) == "absent.nii.gz: no such file or folder"
 
 
+def test_what_lost_workers_left_of_tables_and_exports_is_removed(cluster, scans, tmp_path):
+    (case,) = plan_cases(scans[:1], tmp_path / "out")
+    (tmp_path / "pids").mkdir()
+    (tmp_path / "out").mkdir()
+    for name in (f"{case.name}_lesions.csv", f"{case.name}.txt"):
+        (tmp_path / "out" / f".1-00000000-00000000-{name}").touch()
+    (result,) = run_on_cluster([case], model, cluster[0], export=slow_export(tmp_path / "pids"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in result.written}
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_run(cluster, scans, tmp_path):
     def load():
         raise ResourceError("no such device")

@@ -25,6 +25,7 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
     from abdoseg.inference.backend import precision_name
     from abdoseg.inference.network_grid import network_grid
     from abdoseg.inference.resources import START_SECONDS, expected_bytes, expected_seconds
+    from abdoseg.io.limits import check_extent
 
     model = load()
     dtype, models = precision_name(model), len(model.parts)
@@ -35,6 +36,7 @@ def list_cases(cases: Sequence[ScanCase], load: Callable[[], Model], reading: di
         shape, needs = "", ("", "")
         try:
             geometry = case.source.grid(**reading).geometry
+            check_extent(str(case.scan), geometry)
             grid = network_grid(geometry, model.plan)
             seconds = expected_seconds(geometry, grid, dtype, models) - START_SECONDS
             size = expected_bytes(geometry, grid, dtype, models=models)

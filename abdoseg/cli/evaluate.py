@@ -60,12 +60,14 @@ def evaluate(given: EvaluateOptions) -> None:
     import json
 
     from abdoseg.cli.score_tables import evaluation_tables, print_tables
-    from abdoseg.errors import MissingPredictionError
+    from abdoseg.errors import MissingPredictionError, UsageError
     from abdoseg.evaluation.flare import official_numbers, official_scores, official_table
     from abdoseg.evaluation.tables import as_json as json_of
     from abdoseg.evaluation.tables import beside, lesion_rows, score_row, summary_rows, write_rows
     from abdoseg.runtime.files import ensure_absent, writing
 
+    if given.images and not given.report:
+        raise UsageError("--images lie under the pictures of --report; name its file, too")
     output, report, compat = given.output, given.report, given.compat
     talk = Talk(given.quiet)
     words = ("summary", "lesions", *([compat] if compat else []))

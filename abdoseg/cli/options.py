@@ -151,6 +151,8 @@ def listed_scans(paths: tuple[str, ...], from_file: str | None) -> list[Path | F
                 raise click.UsageError(f"{name[1:]}: the list of paths cannot be read ({error})") from error
         else:
             found.append(Path(name))
+    if not found and ("-" in paths or from_file == "-"):
+        raise click.UsageError("stdin names no files; did the command before the pipe fail? Else name files or folders")
     if not found:
         raise click.UsageError("no paths given; name files or folders, or pass - to read a list from stdin")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +25,10 @@ from abdoseg.cli.report import write_reports
 from abdoseg.cli.resume import RunRequest
 from abdoseg.cli.shard import resolve_shard
 from abdoseg.errors import OutputError, ScanError, UsageError
-from abdoseg.exporters import EXPORTERS, SERIES
+from abdoseg.exporters import EXPORTERS, ORGAN, SERIES
 from abdoseg.runtime.progress import silent
+
+LOG = logging.getLogger("abdoseg")
 
 if TYPE_CHECKING:
     from abdoseg.batch import CaseResult, Export
@@ -321,7 +324,11 @@ def _exporting(
         )
         if thumbnails:
             write_thumbnail(volume, found.labelmap, folder, case.name)
-        return job.export(work, folder, formats, given.split, overwrite) if formats else ()
+        possible = [name for name in formats if work.found or ORGAN not in EXPORTERS[name].needs]
+        for name in formats:
+            if name not in possible:
+                LOG.warning("%s: no organ was found, and --%s needs one: not written", case.name, name)
+        return job.export(work, folder, possible, given.split, overwrite)
 
     return export
 

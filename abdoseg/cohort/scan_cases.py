@@ -13,6 +13,7 @@ from abdoseg.cohort.find_scans import find_scans
 from abdoseg.cohort.found_scan import FoundScan, without_duplicates
 from abdoseg.errors import UsageError
 from abdoseg.io import case_name
+from abdoseg.io.read import as_utf_8
 from abdoseg.io.scan_source import ScanSource
 
 LOG = logging.getLogger("abdoseg")
@@ -46,7 +47,7 @@ class ScanCase:
 
     @property
     def outputs(self) -> list[Path]:
-        """Every file, the record last: when it stands, the case is complete."""
+        """Every file, the record last: when it stands, so do the others."""
         return [path for path in (self.labelmap, self.volumes, self.record) if path is not None]
 
     @property
@@ -102,14 +103,20 @@ def _case_name(scan: FoundScan) -> str:
 def _case_names(scans: Sequence[FoundScan]) -> list[str]:
     """A name for each scan: its own, or for those of one name as many folders before it as tell them apart.
 
-    Series of one folder have their numbers behind it and, where these are equal or lacking, a digest of their UIDs.
+    Where a name with folders is another's without, it has one more. Series of one folder have their numbers behind it
+    and, where these are equal or lacking, a digest of their UIDs.
     """
     names = [_case_name(scan) for scan in scans]
     places = [scan.place.absolute() for scan in scans]
     folders = [[part for part in place.parts[1:-1] if part != ".."] for place in places]
+    taken = [0] * len(scans)  # folders before each name
     while movable := [number for number in _repeated(names, places) if folders[number] and not scans[number].case]:
+        most: dict[str, int] = defaultdict(int)
         for number in movable:
-            names[number] = f"{folders[number].pop()}_{names[number]}"
+            most[names[number]] = max(most[names[number]], taken[number])
+        for number in [number for number in movable if taken[number] == most[names[number]]]:
+            names[number] = f"{as_utf_8(folders[number].pop())}_{names[number]}"
+            taken[number] += 1
     for numbered in (_series_number, _uid_digest):
         for number in _repeated(names):
             names[number] += numbered(scans[number])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from abdoseg.image.volumetry import read_volumes
 from abdoseg.runtime.files import write_csv, writing
 from abdoseg.runtime.ledger import Ledger
 
+LOG = logging.getLogger("abdoseg")
 TABLE = "cohort.csv"
 WHISKERS = 1.5  # interquartile ranges beyond the quartiles, where outliers begin. Source: Tukey 1977
 FEWEST = 8  # volumes of an organ below which none is called an outlier
@@ -70,7 +72,10 @@ def read_cohort(folder: Path) -> list[CohortRow]:
     lines = Ledger(folder).latest()
     rows = {}
     for case, record in _records(folder):
-        rows[case] = _done(folder, case, record)
+        try:
+            rows[case] = _done(folder, case, record)
+        except (AttributeError, TypeError, ValueError) as error:
+            LOG.warning("%s: passed over, since it is damaged (%s)", folder / f"{case}.json", error)
     for case, line in lines.items():
         if line["status"] == "failed":
             rows[case] = CohortRow(case, line.get("error") or "failed", int(line.get("exit_code") or 1))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from abdoseg.anatomy.label_schemes import Scheme
 from abdoseg.anatomy.organs import BY_NAME, MAIN, ORGANS
-from abdoseg.errors import GeometryError, UsageError
+from abdoseg.errors import GeometryError, ScanError, UsageError
 from abdoseg.evaluation.checks import check_identities, repeated_values, swapped_labels
 from abdoseg.evaluation.grids import Method, grid_difference, resample_onto
 from abdoseg.evaluation.pairs import Pair, Pairing, first_names
@@ -104,7 +104,7 @@ def evaluate(
 
     Raises:
         GeometryError: grids differ and no resampling was chosen; all such cases are named.
-        ScanError: a file cannot be read.
+        ScanError: files cannot be read; all are named.
         UsageError: there is no such organ.
     """
     if unknown := [organ for organ in organs or () if organ not in BY_NAME]:
@@ -116,20 +116,24 @@ def evaluate(
         jobs = [case_pool.submit(_case, pair, options, reading, organ_pool) for pair in pairing.pairs]
         scored: list[CaseScores] = []
         differing: list[str] = []
+        unreadable: list[str] = []
         try:
             for job in track(jobs, "scoring"):
                 try:
                     scored.append(job.result())
                 except _GridsDiffer as error:
                     differing.append(str(error))
+                except ScanError as error:
+                    unreadable.append(str(error))
         finally:
             for job in jobs:
                 job.cancel()
+    if unreadable:
+        raise ScanError(f"{len(unreadable)} of {len(pairing.pairs)} cases cannot be read:{_lines(unreadable)}")
     if differing:
-        shown = "\n  ".join(differing[:8]) + (f"\n  and {len(differing) - 8} more" if len(differing) > 8 else "")
         raise GeometryError(
-            f"{len(differing)} of {len(pairing.pairs)} predictions do not lie on their truth's grid:\n  {shown}\n"
-            "write predictions on the scan's own grid, or pass --resample nearest or --resample linear"
+            f"{len(differing)} of {len(pairing.pairs)} predictions do not lie on their truth's grid:{_lines(differing)}"
+            "\nwrite predictions on the scan's own grid, or pass --resample nearest or --resample linear"
         )
     chosen, left_out = _choose(scored, organs)
     cases = tuple(
@@ -141,6 +145,13 @@ def evaluate(
     summaries = summarise(cases)
     evaluation = Evaluation(pairing, options, reading, cases, summaries, overall(cases, summaries))
     return replace(evaluation, warnings=tuple(_warnings(evaluation, left_out)))
+
+
+def _lines(messages: Sequence[str]) -> str:
+    """The first eight, a line each, and how many more there are."""
+    return "".join(f"\n  {message}" for message in messages[:8]) + (
+        f"\n  and {len(messages) - 8} more" if len(messages) > 8 else ""
+    )
 
 
 def read_pair(pair: Pair, reading: ReadOptions) -> tuple[Labelmap, Labelmap | None, tuple[str, ...]]:

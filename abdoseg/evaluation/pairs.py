@@ -41,11 +41,17 @@ def find_pairs(prediction: Path, truth: Path) -> Pairing:
     """The pairs of two folders, by case name, or of two files, whatever they are called.
 
     Raises:
-        DatasetError: a path is missing, holds no label file, or holds two for one case.
+        DatasetError: a path is missing, holds no label file, or holds two for one case; or there are only folders in
+            that of the predictions.
     """
     if prediction.is_file() and truth.is_file():
         return Pairing((Pair(case_of(truth), truth, prediction),))
     truths, predictions = label_files(truth), label_files(prediction, needed=False)
+    if not predictions and (folders := _folders(prediction)):
+        raise DatasetError(
+            f"{prediction}: holds folders ({first_names(folders)}) and no label files; name the folder of those. "
+            "Of folders of masks, one an organ, `abdoseg export FOLDER ... --nifti` makes label files"
+        )
     if not set(truths) & set(predictions) and predictions:
         raise DatasetError(
             f"{prediction}: none of its cases ({first_names(list(predictions))}) is among those of {truth} "
@@ -102,6 +108,10 @@ def _is_scan(path: Path) -> bool:
 
 def _is_label_file(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(LABEL_FILES)
+
+
+def _folders(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def first_names(names: Sequence[str]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from abdoseg.errors import UsageError
 
 # What is read or worked out of a case only for the formats that show it; the DICOM series, for those that lie on one;
-# and the encoder, for those that it writes.
-SCAN, SURFACES, LESIONS, SERIES, FFMPEG = "scan", "surfaces", "lesions", "series", "ffmpeg"
+# the encoder, for those that it writes; and an organ at least, for those that cannot be without.
+SCAN, SURFACES, LESIONS, SERIES, FFMPEG, ORGAN = "scan", "surfaces", "lesions", "series", "ffmpeg", "organ"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ EXPORTERS: Mapping[str, Exporter] = {
     ),
     "sheet": Exporter("contact_sheet:write", "_sheet.png", "Contact sheet: slices in three planes.", needs=(SCAN,)),
     "dicom-seg": Exporter(
-        "dicom_seg:write", "_seg.dcm", "DICOM SEG on the series that was segmented.", needs=(SERIES,)
+        "dicom_seg:write", "_seg.dcm", "DICOM SEG on the series that was segmented.", needs=(SERIES, ORGAN)
     ),
     "rtstruct": Exporter(
         "rtstruct:write", "_rtstruct.dcm", "DICOM RTSTRUCT on the series that was segmented.", needs=(SERIES,)
@@ -75,7 +75,7 @@ EXPORTERS: Mapping[str, Exporter] = {
         "structured_report:write",
         "_sr.dcm",
         "DICOM SR: volumes, HU, diameters of lesions.",
-        needs=(SCAN, LESIONS, SERIES),
+        needs=(SCAN, LESIONS, SERIES, ORGAN),
     ),
     "report": Exporter(
         "report:write", "_report.html", "One page with everything, for a browser.", needs=(SCAN, SURFACES, LESIONS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,9 @@ TYPE_2 = (
     *("AccessionNumber", "ReferringPhysicianName"),
 )
 SEXES = ("M", "F", "O")  # Source: PS3.3, C.7.1.1
-DATES, TIMES = ("PatientBirthDate", "StudyDate", "SeriesDate"), ("StudyTime", "SeriesTime")  # emptied if they are none
+# Emptied if they are none.
+DATES, TIMES = ("PatientBirthDate", "StudyDate", "SeriesDate"), ("StudyTime", "SeriesTime")
+NUMBERS = ("PatientSize", "PatientWeight", "SliceThickness")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,17 +185,22 @@ def _of_frame(header: Dataset, frame: int, group: str, keyword: str) -> Any:
 
 def _completed(header: Dataset, number: int) -> Dataset:
     """A header with what the standard demands of every object, empty or derived where it is missing or broken."""
+    from pydicom.uid import UID
     from pydicom.valuerep import DA, TM
 
     header = copy.copy(header)
     for keyword in (*TYPE_2, "SliceThickness"):
         if keyword not in header:
             setattr(header, keyword, None)
-    for kind, keywords in ((DA, DATES), (TM, TIMES)):
+    for keyword in (date for date in DATES if date in header):
+        digits = str(header.get(keyword) or "").replace(".", "")  # 2020.01.02 is of ACR-NEMA. Source: PS3.5, 6.2
+        setattr(header, keyword, digits if re.fullmatch("[0-9]{8}", digits) else None)
+    for kind, keywords in ((DA, DATES), (TM, TIMES), (float, NUMBERS)):
         for keyword in keywords:
             try:
-                kind(header.get(keyword))
-            except ValueError:  # such as 00000000, which hides a date of birth
+                if header.get(keyword) is not None:
+                    kind(header.get(keyword))
+            except (ValueError, TypeError):  # such as 00000000, which hides a date of birth, or 79,5
                 setattr(header, keyword, None)
     if header.PatientSex not in SEXES:
         header.PatientSex = None
@@ -205,6 +213,8 @@ def _completed(header: Dataset, number: int) -> Dataset:
     }
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         known[keyword] = digest_uid(keyword, header.get("SeriesInstanceUID"), header.get("StudyInstanceUID"))
+    if not UID(str(header.get("FrameOfReferenceUID") or "")).is_valid:
+        header.FrameOfReferenceUID = None
     for keyword, uid in known.items():
         if not header.get(keyword):
             setattr(header, keyword, uid)

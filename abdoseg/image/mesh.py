@@ -133,6 +133,8 @@ def _decimated(points: Points, triangles: Triangles, most: int) -> tuple[Points,
         fewer = _collapsed(points, triangles, aim)
         least = min(least, fewer, key=lambda made: len(made[1]))
         aim -= len(fewer[1]) - most
+    while len(least[1]) > (most := max(4, 4 * most)):  # so few could not be closed
+        least = min(least, _collapsed(points, triangles, most), key=lambda made: len(made[1]))
     return least
 
 

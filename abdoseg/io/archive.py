@@ -31,11 +31,11 @@ class Entry:
     open: Callable[[], IO[bytes]]
 
 
-def entries(path: Path) -> list[Entry]:
+def entries(path: Path, with_empty: bool = False) -> list[Entry]:
     """The files behind `path`, in order of name; a DICOMDIR stands for its folder.
 
-    Nothing is unpacked and no link is followed twice. Raises ScanError when there is nothing, or
-    when a zip is hostile or damaged.
+    Nothing is unpacked and no link is followed twice. Files of 0 bytes are left out unless asked for. Raises ScanError
+    when there is nothing else, or when a zip is hostile or damaged.
     """
     try:
         if path.name.upper() == "DICOMDIR" and path.is_file():
@@ -46,12 +46,14 @@ def entries(path: Path) -> list[Entry]:
         elif _begins(path, b"PK"):
             found = _members(path)
         else:
-            found = [_entry(path, path.name, path.stat())]
+            return [_entry(path, path.name, path.stat())]
     except OSError as error:
         raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not found:
-        raise ScanError(f"{path}: the folder is empty; is the path right?")
-    return found
+    if not any(entry.size for entry in found):
+        raise ScanError(
+            f"{path}: the {'folder is empty' if path.is_dir() else 'zip holds no files'}; is the path right?"
+        )
+    return [entry for entry in found if entry.size or with_empty]
 
 
 @contextmanager
@@ -103,7 +105,7 @@ def _walk(folder: Path) -> Iterator[Entry]:
                 status = path.stat()
             except OSError:
                 continue
-            if stat.S_ISREG(status.st_mode) and status.st_size:
+            if stat.S_ISREG(status.st_mode):
                 count += 1
                 if count > MAX_FILES:
                     raise ScanError(f"{folder}: more than {MAX_FILES:,} files; name the folder of one scan")
@@ -122,11 +124,9 @@ def _members(path: Path) -> list[Entry]:
     """A zip's files, after its directory was checked. Raises ScanError."""
     try:
         archive = zipfile.ZipFile(path)
-        infos = [info for info in archive.infolist() if not info.filename.endswith("/") and info.file_size]
+        infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise ScanError(f"{path}: damaged zip ({error}); copy or export it again") from error
-    if not infos:
-        raise ScanError(f"{path}: the zip holds no files")
     if len(infos) > MAX_FILES:
         raise ScanError(f"{path}: more than {MAX_FILES:,} files; zip one scan alone")
     total = sum(info.file_size for info in infos)

@@ -23,6 +23,10 @@ class Remark(str):
     """A note for the record on what was repaired or kept; unlike other notes it calls for nobody's review."""
 
 
+class NonFinite(str):
+    """A note on voxels that were no numbers; where an image is refused, it may be why."""
+
+
 @dataclass(frozen=True, eq=False)
 class ImageFile:
     """What a file holds. voxels: (I, J, K) in the file's own axes, int16 or float32, slope and intercept applied."""
@@ -59,9 +63,10 @@ def apply_scale(raw: Array, slope: float, intercept: float) -> tuple[Array, int]
     return scaled, count
 
 
-def non_finite_notes(count: int) -> tuple[str, ...]:
+def non_finite_notes(count: int) -> tuple[NonFinite, ...]:
     """The note on voxels that were no numbers; none when there were none."""
-    return (f"{count:,} voxels were no numbers (NaN or infinite) and are taken as air, -1024 HU",) if count else ()
+    words = f"{count:,} voxels were no numbers (NaN or infinite) and are taken as air, -1024 HU"
+    return (NonFinite(words),) if count else ()
 
 
 def padding_notes(count: int) -> tuple[Remark, ...]:

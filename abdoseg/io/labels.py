@@ -13,6 +13,7 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Labelmap, Stored, labels_in
 from abdoseg.io.formats import read_image
+from abdoseg.io.image_file import ImageFile, NonFinite
 
 logger = logging.getLogger("abdoseg")
 ROUNDING = 1e-3  # what a scale factor in single precision, such as 0.1, may leave beside a whole number
@@ -54,7 +55,7 @@ def read_labels(
         known = find_structures(scheme) if structures is None else structures
         values, stored, names = read_label_object(path, grid, known)
     else:
-        values, stored = _whole_numbers(path, image.voxels), image.stored
+        values, stored = _whole_numbers(path, image), image.stored
     present = labels_in(values)
     if image is not None and isinstance(scheme, str):
         _warn_of_contradictions(path, scheme, names, present)
@@ -103,14 +104,16 @@ def read_label_numbers(path: Path) -> tuple[Array, Stored]:
     image = read_image(path, assume_axes=False)
     if image is None:
         raise ScanError(f"{path}: DICOM, where a NIfTI, .mha or .nrrd file is needed")
-    return _whole_numbers(path, image.voxels), image.stored
+    return _whole_numbers(path, image), image.stored
 
 
-def _whole_numbers(path: Path, array: Array) -> Array:
-    """The array as small unsigned integers. Raises ScanError when it holds anything else."""
+def _whole_numbers(path: Path, image: ImageFile) -> Array:
+    """The voxels as small unsigned integers. Raises ScanError when they are anything else."""
+    array = image.voxels
     low, high = float(array.min()), float(array.max())
-    if not (low >= -ROUNDING and high <= 65535):  # nor NaN
-        raise ScanError(f"{path}: values from {low:g} to {high:g} are no label numbers; is this a scan?")
+    if not (low >= -ROUNDING and high <= 65535):
+        also = "".join(f"; {note}" for note in image.notes if isinstance(note, NonFinite))  # NaN is -1024 by now
+        raise ScanError(f"{path}: values from {low:g} to {high:g} are no label numbers{also}; is this a scan?")
     dtype = np.uint8 if high < 255.5 else np.uint16
     if array.dtype.kind != "f":
         return array.astype(dtype, copy=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from abdoseg.errors import ScanError
 from abdoseg.image.hounsfield import BEYOND, HuAccumulator, HuStatistics, hu_statistics, raise_padding, why_not_hu
 from abdoseg.image.volume import Stored, Volume, nearest_axes
 from abdoseg.io.formats import detect_format, is_folder, read_image
-from abdoseg.io.image_file import GridCheck, accept_any_grid, apply_scale, non_finite_notes, padding_notes
+from abdoseg.io.image_file import GridCheck, NonFinite, accept_any_grid, apply_scale, non_finite_notes, padding_notes
 from abdoseg.io.limits import check_extent
 from abdoseg.io.nifti.reader import VoxelLayout, read_layout, read_planes
 from abdoseg.runtime.gzip_stream import OpenedFile, open_decompressed
@@ -74,7 +75,7 @@ def with_checked_hu(name: str, volume: Volume) -> Volume:
     return replace(
         volume,
         notes=volume.notes + padding_notes(statistics.padding) + _metal_notes(statistics),
-        details=volume.details | _hu_details(name, statistics),
+        details=volume.details | _hu_details(name, statistics, volume.notes),
     )
 
 
@@ -133,7 +134,7 @@ def _summarise(layout: VoxelLayout, file: OpenedFile) -> ScanSummary:
         bad += more
     statistics = accumulator.statistics()
     notes = layout.notes + non_finite_notes(bad) + padding_notes(statistics.padding) + _metal_notes(statistics)
-    return ScanSummary(layout.stored, notes, layout.details | _hu_details(str(layout.path), statistics))
+    return ScanSummary(layout.stored, notes, layout.details | _hu_details(str(layout.path), statistics, notes))
 
 
 def _check_slices(path: Path, stored: Stored) -> None:
@@ -153,10 +154,11 @@ def _metal_notes(statistics: HuStatistics) -> tuple[str, ...]:
     return (note,)
 
 
-def _hu_details(name: str, statistics: HuStatistics) -> dict[str, Any]:
+def _hu_details(name: str, statistics: HuStatistics, notes: Sequence[str]) -> dict[str, Any]:
     """The details that the voxels give. Raises ScanError when they are not HU."""
     if reason := why_not_hu(statistics):
-        raise ScanError(f"{name}: {reason}; give the CT in HU, as converted from its DICOM")
+        also = "".join(f"; {note}" for note in notes if isinstance(note, NonFinite))
+        raise ScanError(f"{name}: {reason}{also}; give the CT in HU, as converted from its DICOM")
     return {"hu_range": [statistics.low, statistics.high], "tissue_fraction": round(statistics.tissue, 3)}
 
 
@@ -167,7 +169,12 @@ def case_name(path: str | Path) -> str:
     """
     path = Path(path)
     name = path.name if path.name not in ("", "..") else path.resolve().name
-    name = re.sub(r"[\ud800-\udfff]", "_", name)
+    name = as_utf_8(name)
     suffix = next((s for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), "")
     name = name[: len(name) - len(suffix)]
     return name.removesuffix("_0000") or name
+
+
+def as_utf_8(name: str) -> str:
+    """The name with an underscore for each byte that is not UTF-8."""
+    return re.sub(r"[\ud800-\udfff]", "_", name)

@@ -105,6 +105,7 @@ def locate_data(path: Path, name: str, own: str, end: int, skip: str) -> tuple[P
         raise ScanError(f"{path}: the voxels are said to start {skip[:20]!r} bytes into their file; save it again")
     if name == own:
         return path, end + int(skip)
+    name = name.removeprefix("./")
     if Path(name).name != name or name.upper().startswith("LIST") or "%" in name:
         raise ScanError(f"{path}: its voxels lie in several files or in another folder; save it as one file")
     data = path.parent / name

@@ -27,7 +27,7 @@ def pick_device(device: str) -> torch.device:
         picked = torch.device(device)
     except RuntimeError:
         picked = torch.device("meta")
-    if picked.type not in ("cpu", "cuda", "mps"):
+    if picked.type not in ("cpu", "cuda", "mps") or (picked.type != "cuda" and picked.index):
         raise ResourceError(f"{device}: no such device; use auto, cpu, cuda, cuda:N or mps")
     if (picked.type == "cuda" and not (cuda and (picked.index or 0) < torch.cuda.device_count())) or (
         picked.type == "mps" and not mps

@@ -66,8 +66,8 @@ def _created(path: Path, text: str) -> bool:
 
 def _is_held(path: Path, lapse_s: float) -> bool:
     """Whether the claim's process lives: by its number on this machine, otherwise by whether it touches the claim."""
-    process, where = (*_holder(path), "", "")[:2]
-    if where == machine() and not is_running(int(process, 16)):
+    process, where, _ = _holder(path)
+    if where == machine() and not is_running(process):
         return False
     first, until = _touched(path), time.monotonic() + lapse_s
     while time.monotonic() < until:
@@ -86,17 +86,19 @@ def _touched(path: Path) -> int | None:
         return None
 
 
-def _holder(path: Path) -> list[str]:
-    """Process, machine and host of a claim; less where it was not written to its end."""
-    with suppress(OSError):
-        return path.read_text(encoding="utf-8").split(maxsplit=2)
-    return []
+def _holder(path: Path) -> tuple[int, str, str]:
+    """Process, machine and host of a claim; 0 and nothing where it is damaged, or not written to its end."""
+    with suppress(OSError, ValueError):
+        process, where, host = path.read_text(encoding="utf-8").split(maxsplit=2)
+        if 0 < (number := int(process, 16)) < 2**31:
+            return number, where, host.strip()
+    return 0, "", ""
 
 
 def _refusal(folder: Path, path: Path) -> OutputError:
-    process, _, host = (*_holder(path), "0", "", "")[:3]
+    process, _, host = _holder(path)
     return OutputError(
-        f"{folder}: another process ({int(process, 16)} on {host.strip() or 'a machine'}) trains here; wait for it, or "
+        f"{folder}: another process ({process} on {host or 'a machine'}) trains here; wait for it, or "
         "name another folder with -o"
     )
 

@@ -12,7 +12,7 @@ from phantom_labels import body, cohort, write
 
 from abdoseg.cli.evaluate import evaluate
 from abdoseg.cli.score_tables import evaluation_tables, print_tables
-from abdoseg.errors import GeometryError, MissingPredictionError, OutputError
+from abdoseg.errors import GeometryError, MissingPredictionError, OutputError, UsageError
 from abdoseg.evaluation import evaluate as evaluate_pairs
 from abdoseg.evaluation import find_pairs
 from abdoseg.evaluation.metric_table import METRICS
@@ -66,6 +66,12 @@ def test_names_are_printed_as_they_are_and_numbers_whole_on_a_narrow_terminal(tm
     out = capsys.readouterr().out
     for text in ("case[ct]1", "[red]2", ":smile:", "0.8750", "0.7778"):
         assert text in out
+
+
+def test_images_without_a_report_to_lie_in_are_refused(tmp_path):
+    pred, truth = cohort(tmp_path, [0])
+    with pytest.raises(UsageError, match="--images lie under the pictures of --report"):
+        run(pred, truth, "--images", pred)
 
 
 def test_json_is_data_alone_and_holds_the_names_of_old(tmp_path):

@@ -166,6 +166,14 @@ def test_a_dry_run_lists_what_would_be_done_as_a_list_that_segment_reads(path, t
     assert (tmp_path / "out" / "ct.json").exists()
 
 
+def test_a_dry_run_refuses_what_segment_does_as_larger_than_any_ct(tmp_path):
+    volume, _ = scan(affine=np.diag([30.0, 30.0, 60.0, 1.0]))
+    write_nifti(volume.voxels, volume.stored, tmp_path / "huge.nii.gz")
+    listed = run(tmp_path / "huge.nii.gz", "-o", tmp_path / "out", "--dry-run")
+    assert listed.return_value == run(tmp_path / "huge.nii.gz", "-o", tmp_path / "out").return_value == 3
+    assert "more than any CT" in listed.stderr
+
+
 def test_an_output_that_exists_is_an_error_before_any_work(path, tmp_path, monkeypatch):
     run(path, "-o", tmp_path / "out")
     monkeypatch.setattr("abdoseg.io.scan_source.read_scan", lambda *a, **k: pytest.fail("work was begun"))
@@ -310,6 +318,13 @@ def test_a_scan_is_never_written_over(path, tmp_path):
     assert path.read_bytes() == before
 
 
+def test_stdin_that_names_no_files_is_said(tmp_path):
+    refused = run("-", "-o", tmp_path / "out", stdin="").exception
+    assert isinstance(refused, click.UsageError)
+    assert "stdin names no files; did the command before the pipe fail?" in str(refused)
+    assert "stdin names no files" in str(CliRunner().invoke(export, ["--stl"], standalone_mode=False).exception)
+
+
 def test_a_scan_on_stdin_is_no_list_of_paths(path, tmp_path):
     result = CliRunner().invoke(segment, ["-", "-o", str(tmp_path / "o")], input=path.read_bytes())
     assert "stdin holds no list of paths" in result.stderr
@@ -422,6 +437,18 @@ def test_dicom_outputs_lie_on_the_series_that_reference_names(path, tmp_path, fl
     assert len(list((tmp_path / "out").glob("scan_*.dcm"))) == 1
     result = run(path, "-o", tmp_path / "two", flag, "--reference", path)
     assert isinstance(result.exception, UsageError)
+
+
+def test_a_scan_without_organs_is_no_failure_for_formats_that_need_one(tmp_path):
+    volume, _ = scan()
+    write_series(tmp_path / "ct", np.minimum(volume.voxels, 75), volume.geometry.affine)
+    result = run(tmp_path / "ct", "-o", tmp_path / "out", "--dicom-seg", "--dicom-sr", "--rtstruct", "--csv")
+    assert result.return_value == 0
+    made = {path.name for path in (tmp_path / "out").glob("ct*")}
+    assert made == {"ct_seg.nii.gz", "ct_volumes.csv", "ct.json", "ct_rtstruct.dcm", "ct_organs.csv"}
+    assert "ct: no organ was found, and --dicom-seg needs one: not written" in result.stderr
+    refused = CliRunner().invoke(export, [str(tmp_path / "out" / "ct.json"), "--dicom-sr"]).exception
+    assert isinstance(refused, OutputError)
 
 
 def test_all_organs_are_those_that_the_model_knows(path, tmp_path):

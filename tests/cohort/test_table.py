@@ -49,6 +49,16 @@ def test_records_alone_are_enough_and_what_others_wrote_is_passed_over(tmp_path)
     assert [row.case for row in read_cohort(tmp_path)] == ["a"]
 
 
+@pytest.mark.parametrize("name", ["quality", "seconds", "warnings"])
+def test_a_damaged_record_is_passed_over_with_a_warning(tmp_path, name, caplog):
+    write_case(tmp_path, "a", {"liver": 1500.0}, {})
+    write_case(tmp_path, "b", {"liver": 1500.0}, {})
+    record = json.loads((tmp_path / "b.json").read_text())
+    (tmp_path / "b.json").write_text(json.dumps(record | {name: None}))
+    assert [row.case for row in read_cohort(tmp_path)] == ["a"]
+    assert "b.json: passed over, since it is damaged" in caplog.text
+
+
 def test_a_folder_without_results_is_reported(tmp_path):
     with pytest.raises(OutputError, match="holds no results of abdoseg segment"):
         read_cohort(tmp_path)

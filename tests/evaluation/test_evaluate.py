@@ -7,7 +7,7 @@ import pytest
 from phantom_labels import body, cohort, write
 
 from abdoseg.anatomy.organs import MAIN
-from abdoseg.errors import GeometryError, UsageError
+from abdoseg.errors import GeometryError, ScanError, UsageError
 from abdoseg.evaluation import ReadOptions, evaluate, find_pairs
 
 
@@ -37,6 +37,14 @@ def test_all_grids_that_differ_are_named_with_their_numbers(tmp_path):
     assert "c0: " in str(caught.value)
     assert "3 mm apart" in str(caught.value)
     assert "--resample nearest" in str(caught.value)
+
+
+def test_all_files_that_cannot_be_read_are_named(tmp_path):
+    folders = cohort(tmp_path, [0, 0, 0])
+    for name in ("c0", "c2"):
+        (tmp_path / "pred" / f"{name}_seg.nii.gz").write_bytes(b"damaged")
+    with pytest.raises(ScanError, match=r"2 of 3 cases cannot be read:\n  .*c0_seg.*\n  .*c2_seg"):
+        run(folders)
 
 
 def test_resampling_is_done_by_name_and_reported(tmp_path):

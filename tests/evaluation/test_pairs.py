@@ -68,6 +68,13 @@ def test_an_empty_folder_of_predictions_misses_every_case(tmp_path):
     assert found.missing == ("a", "b")
 
 
+def test_a_folder_of_predictions_that_holds_folders_alone_is_refused(tmp_path):
+    truths = touch(tmp_path / "gt", "a.nii.gz")
+    touch(tmp_path / "pred" / "a", "liver.nii.gz")
+    with pytest.raises(DatasetError, match=r"pred: holds folders \(a\) and no label files"):
+        find_pairs(tmp_path / "pred", truths)
+
+
 def test_no_truths_and_no_folder_are_reported(tmp_path):
     pred = touch(tmp_path / "pred", "a.nii.gz")
     with pytest.raises(DatasetError, match="no label files"):

@@ -288,6 +288,36 @@ def test_a_date_that_is_none_is_left_empty(tmp_path):
         assert written.get("SeriesTime") != "noon"
 
 
+@pytest.mark.parametrize("charset", ["ISO_IR 100", ["ISO_IR 100", "ISO 2022 IR 87"]])
+@pytest.mark.parametrize(
+    ("keyword", "stated", "broken", "copied"),
+    [
+        ("StudyDate", "2020010234", "2020.01.02", "20200102"),
+        ("StudyDate", "20200102", "2020.1.2", ""),
+        ("StudyDate", "20200102", "in April", ""),
+        ("FrameOfReferenceUID", "1.2.34567", "abc.01.xy", "2.25."),
+        ("PatientWeight", "79.5", "79,5", ""),
+        ("SliceThickness", "7.125", "7,125", ""),
+    ],
+)
+def test_values_that_a_header_may_not_have_are_put_right_or_left_empty(
+    tmp_path, keyword, stated, broken, copied, charset
+):
+    def changed(dataset):
+        dataset.SpecificCharacterSet = charset
+        dataset.add_new(keyword, "LO" if len(stated) == 10 else pydicom.datadict.dictionary_VR(keyword), stated)
+
+    job = case(tmp_path / "ct", change=changed)
+    for file in (tmp_path / "ct").iterdir():
+        assert stated.encode() in file.read_bytes()
+        file.write_bytes(file.read_bytes().replace(stated.encode(), broken.encode()))
+    for file in export(job, tmp_path, ["dicom-seg", "rtstruct", "dicom-sr"]):
+        written = pydicom.dcmread(file)
+        if keyword in written:
+            assert str(written[keyword].value or "").startswith(copied)
+        assert broken.encode() not in file.read_bytes()
+
+
 @needs_dciodvfy
 @pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct", "dicom-sr"])
 @pytest.mark.parametrize("name", ["head first", "gantry tilt of 18 degrees"])

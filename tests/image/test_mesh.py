@@ -79,6 +79,16 @@ def test_a_ragged_organ_with_thin_bridges_is_decimated_to_what_is_allowed_and_cl
         assert made.volume_ml == pytest.approx(made.voxels_ml, rel=0.01)
 
 
+def test_where_so_few_triangles_cannot_close_an_organ_a_few_more_do():
+    mask, geometry = ball(16)
+    rough = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(mask.shape), 1.2)
+    mask = ndimage.gaussian_filter(mask.astype(float), 1.5) + 4 * rough > 0.5
+    whole = surface(mask, geometry, most_triangles=100_000)
+    made = surface(mask, geometry, most_triangles=20)
+    assert len(made.triangles) < len(whole.triangles) / 4
+    assert as_trimesh(made).is_watertight
+
+
 def test_islands_and_cavities_survive_smoothing_and_decimation():
     mask, geometry = ball(16)
     mask[18:21, 18:21, 18:21] = False

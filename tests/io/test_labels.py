@@ -114,7 +114,12 @@ def test_no_kidney_at_all_is_no_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(-3, "no label numbers"), (0.5, "fractions"), (70000, "no label numbers"), (np.nan, "no label")],
+    [
+        (-3, "no label numbers"),
+        (0.5, "fractions"),
+        (70000, "no label numbers"),
+        (np.nan, "no label numbers; 1 voxels were no numbers .NaN"),
+    ],
 )
 def test_a_scan_is_not_taken_for_labels(tmp_path, value, words):
     array = np.zeros((2, 2, 2), np.float32)

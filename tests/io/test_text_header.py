@@ -59,6 +59,8 @@ def test_voxels_that_lie_elsewhere_or_nowhere_are_refused(tmp_path, suffix):
     path.write_bytes(text.replace(data.name.encode(), b"LIST"))
     with pytest.raises(ScanError, match="several files"):
         read_scan(path)
+    path.write_bytes(text.replace(data.name.encode(), b"./" + data.name.encode()))
+    assert read_scan(path).voxels.size == HU.size
     path.write_bytes(text)
     data.unlink()
     with pytest.raises(ScanError, match="are missing; keep both files together, in a folder and no zip"):

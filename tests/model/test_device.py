@@ -14,6 +14,8 @@ def test_a_device_that_is_not_there_is_reported():
         pick_device("quantum")
     with pytest.raises(ResourceError, match="meta: no such device"):
         pick_device("meta")
+    with pytest.raises(ResourceError, match="cpu:3: no such device"):
+        pick_device("cpu:3")
     if not torch.cuda.is_available():
         with pytest.raises(ResourceError, match="use --device cpu"):
             pick_device("cuda")

@@ -46,6 +46,15 @@ def test_numbers_stand_on_the_right_and_names_head_their_rows():
     assert "<td>whole</td>" in found
 
 
+def test_text_after_a_number_keeps_its_distance_in_a_dense_table(tmp_path):
+    (tmp_path / "page.html").write_text(table(["case", *"abcdefghi"], [["x", *map(float, range(8)), "text"]]))
+    with chromium(tmp_path / "driver.log", width=1100) as browser:
+        browser.open(tmp_path / "page.html")
+        cells = "[...document.querySelectorAll('.dense .number + :not(.number)')]"
+        padding = browser.run(f"return {cells}.map(cell => parseFloat(getComputedStyle(cell).paddingLeft))")
+        assert padding == [14, 14]  # of the header and the cell
+
+
 def test_a_table_sorts_numbers_as_numbers_and_empty_cells_last(tmp_path):
     values = [Cell("10", 10), Cell("9", 9), Cell("", None), Cell("inf", float("inf")), Cell("-1", -1)]
     rows = [[f"r{number}", value] for number, value in enumerate(values)]

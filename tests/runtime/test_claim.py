@@ -9,6 +9,7 @@ import pytest
 
 from abdoseg.errors import OutputError
 from abdoseg.runtime.claim import CLAIM, claim
+from abdoseg.runtime.files import machine
 
 HOLD = """
 import os, signal, sys, time
@@ -53,9 +54,12 @@ def test_the_claim_of_a_killed_process_of_this_machine_lapses_at_once(tmp_path):
     assert not (tmp_path / CLAIM).exists()
 
 
-@pytest.mark.parametrize("text", [f"{os.getpid():x} 00000000 elsewhere\n", "", "12"])
-def test_one_from_elsewhere_or_half_written_lapses_when_nobody_touches_it(tmp_path, text):
-    (tmp_path / CLAIM).write_text(text)
+DAMAGED = ["", "12", "\xff 1 a\n", f"zz {machine()} here\n", f"{'f' * 30} {machine()} here\n"]
+
+
+@pytest.mark.parametrize("text", [f"{os.getpid():x} 00000000 elsewhere\n", *DAMAGED])
+def test_one_from_elsewhere_or_damaged_lapses_when_nobody_touches_it(tmp_path, text):
+    (tmp_path / CLAIM).write_bytes(text.encode("latin-1"))
     with claim(tmp_path, beat_s=0.05, lapse_s=0.3):
         assert (tmp_path / CLAIM).read_text().startswith(f"{os.getpid():x} ")
 

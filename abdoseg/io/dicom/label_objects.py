@@ -18,6 +18,7 @@ from abdoseg.io.dicom.headers import NotASliceError, is_dicom, read_dataset
 from abdoseg.io.dicom.organ_codes import NOTHING, name_segments
 from abdoseg.io.dicom.reader import series_grid
 from abdoseg.io.dicom.segmentation import describe_segments, own_grid, place_segments
+from abdoseg.io.dicom.series import is_image
 from abdoseg.io.dicom.structures import describe_structures, draw_structures
 
 if TYPE_CHECKING:
@@ -82,9 +83,12 @@ def is_label_object(path: Path) -> bool:
     """Whether a path is a DICOM SEG or RTSTRUCT itself; False for folders, zips, and what is not there."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        if not is_dicom(file.read(132)):
-            return False
+    try:
+        with path.open("rb") as file:
+            if not is_dicom(file.read(132)):
+                return False
+    except OSError:  # reading it will say why
+        return False
     return _modality(entries(path)[0]) in MODALITIES
 
 
@@ -93,11 +97,13 @@ def label_object_organs(path: Path, known: Mapping[str, str] = NOTHING) -> tuple
 
     known: organs of its names, as the user says.
     """
-    dataset = read_dataset(_find_object(path), pixels=False)
+    entry = _find_object(path)
     try:
-        named = {*_organ_names(path, dataset, known).values()}
-    except AttributeError as error:
-        raise ScanError(f"{path}: damaged DICOM object ({error}); export it again") from error
+        named = {*_organ_names(path, read_dataset(entry, pixels=False), known).values()}
+    except (AbdosegError, Warning):
+        raise
+    except Exception as error:  # as in read_label_object
+        raise ScanError(f"{path}: damaged DICOM object ({type(error).__name__}); export it again") from error
     if "kidney" in named:
         named |= {"kidney_right", "kidney_left"}
     return tuple(organ for organ in BY_NAME if organ in named)
@@ -126,7 +132,13 @@ def _organ_names(path: Path, dataset: Dataset, known: Mapping[str, str]) -> dict
 
 def _find_object(path: Path) -> Entry:
     """The one SEG or RTSTRUCT behind a path. Raises ScanError when there is none, or several."""
-    found = [entry for entry in entries(path) if _modality(entry) in MODALITIES]
+    files = entries(path)
+    found = [entry for entry in files if _modality(entry) in MODALITIES]
+    if not found and (images := [entry.name for entry in files if is_image(entry)]):
+        first = "unpack it and name" if path.is_file() else "name"
+        raise ScanError(
+            f"{path}: no SEG or RTSTRUCT, but {len(images)} files in other formats; {first} one: {images[0]}"
+        )
     if not found:
         raise ScanError(f"{path}: DICOM without a SEG or RTSTRUCT, where labels are needed")
     if len(found) > 1:

@@ -21,7 +21,13 @@ from abdoseg.runtime.threads import cores
 
 SAME_PLACE_MM = 0.01
 PARALLEL = 0.999  # cosine of the angle between the normals of slices of one orientation
-LOST = ("CT header without pixel data", "damaged DICOM file", "file without permission to read it")  # may be slices
+EMPTY = "empty file"
+LOST = (
+    "CT header without pixel data",
+    "damaged DICOM file",
+    "file without permission to read it",
+    EMPTY,
+)  # may be slices
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 PROJECTIONS = {"MIP", "MINIP", "MAXIMUM", "MINIMUM"}  # words of ImageType: vendors', and those of enhanced objects
 SHARP = (
@@ -61,9 +67,15 @@ class Series:
     @property
     def digest(self) -> str:
         """Tells it from other series, in records: a digest of its UID, and of what parts stacks of one UID."""
+        first = self.slices[0]
+        numbers = np.round(np.concatenate([first.row, first.column, first.spacing_mm]), 2) + 0.0  # no -0
+        return _digest([self.digest_of_0_2, *map(str, numbers.tolist())])
+
+    @property
+    def digest_of_0_2(self) -> str:
+        """The digest in records of version 0.2: the same for stacks of one UID that differ in orientation alone."""
         parts = {piece.attributes[keyword] for piece in self.slices for keyword in SPLITTERS}
-        text = "\0".join([self.uid, *map(str, self.slices[0].matrix), *sorted(parts)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest([self.uid, *map(str, self.slices[0].matrix), *sorted(parts)])
 
     @property
     def description(self) -> str:
@@ -158,7 +170,8 @@ def catalogue(path: Path) -> Catalogue:
     found: list[Slice] = []
     others: Counter[str] = Counter()
     notes: list[str] = []
-    files = entries(path)
+    everything = entries(path, with_empty=True)
+    files = [entry for entry in everything if entry.size]
     try:
         with ThreadPoolExecutor(min(8, cores())) as pool:
             results = list(pool.map(_slices_or_reason, files))
@@ -167,18 +180,23 @@ def catalogue(path: Path) -> Catalogue:
     for entry, result in zip(files, results, strict=True):
         if isinstance(result, str):
             others[result] += 1
-            notes += _missing_files(entry, files) if result == "DICOMDIR" else []
+            notes += _missing_files(entry, everything) if result == "DICOMDIR" else []
         else:
             found += result
+    others[EMPTY] = _emptied(everything, found)
     series, singles = sort_series(found)
     if not series:
-        images = [] if singles else [entry for entry in files if _is_image(entry)]
+        images = [] if singles else [entry for entry in files if is_image(entry)]
         raise NoSeriesError(_describe_no_series(path, files, images, singles, others), images)
     lost = ", ".join(f"{others[kind]} {kind}" for kind in LOST if others[kind])
     notes += [f"{lost}: left out; if these are slices of it, copy or export the series again"] if lost else []
     for stack in singles:
         others["single CT slice" if len(stack) == 1 else "CT slice repeated at one position"] += len(stack)
-    return Catalogue(path, series, dict(others), tuple(notes), tuple(piece for stack in singles for piece in stack))
+    return Catalogue(path, series, dict(+others), tuple(notes), tuple(piece for stack in singles for piece in stack))
+
+
+def _digest(facts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
 
 def sort_series(slices: Iterable[Slice]) -> tuple[tuple[Series, ...], list[list[Slice]]]:
@@ -196,7 +214,18 @@ def _slices_or_reason(entry: Entry) -> list[Slice] | str:
         return str(reason)
 
 
-def _is_image(entry: Entry) -> bool:
+def _emptied(files: list[Entry], slices: list[Slice]) -> int:
+    """How many files of 0 bytes lie beside slices and are named with the same ending, or a number as UIDs have it."""
+    kinds = {_folder_and_ending(piece.entry) for piece in slices}
+    return sum(not entry.size and _folder_and_ending(entry) in kinds for entry in files)
+
+
+def _folder_and_ending(entry: Entry) -> tuple[PurePosixPath, str]:
+    path = PurePosixPath(entry.name.replace("\\", "/"))
+    return path.parent, "" if path.suffix[1:].isdigit() else path.suffix.lower()
+
+
+def is_image(entry: Entry) -> bool:
     """Whether a file is of another format, by its name; the ._NAME that macOS puts beside each file is none."""
     name = PurePosixPath(entry.name.replace("\\", "/")).name.lower()
     return name.endswith(IMAGE_SUFFIXES) and not name.startswith("._")
@@ -235,7 +264,7 @@ def _describe_no_series(
         first = "unpack it and name" if path.is_file() else "name"
         listed = f"{images[0].name}, ..."
         return f"{path}: no DICOM, but {len(images)} files in other formats; {first} them one by one: {listed}"
-    what = "; ".join(f"{count} {word}" for word, count in others.most_common(6))
+    what = "; ".join(f"{count} {word}" for word, count in (+others).most_common(6))
     return f"{path}: no CT series: {what}; name a folder that holds a CT"
 
 
@@ -347,6 +376,14 @@ def choose(found: Catalogue, wanted: str | None) -> tuple[Series, str]:
         for series in found.series:
             if wanted in (str(series.number), series.uid) or wanted == series.digest:
                 return series, "asked for"
+        recorded = [series for series in found.series if wanted == series.digest_of_0_2]
+        if len(recorded) == 1:
+            return recorded[0], "asked for"
+        if recorded:
+            raise SeriesError(
+                f"{found.path}: a record of version 0.2 may mean any of {len(recorded)} series; choose with --series N:"
+                f"\n{listing}"
+            )
         raise SeriesError(f"{found.path}: no series {wanted}; there are:\n{listing}")
     if len(found.series) == 1:
         return found.series[0], "the only CT series"

@@ -347,6 +347,10 @@ def test_what_holds_no_labels_or_several_objects_is_refused(tmp_path):
     _, job = scan_and_job(tmp_path / "ct")
     with pytest.raises(ScanError, match="without a SEG or RTSTRUCT"):
         read_labels(tmp_path / "ct")
+    (tmp_path / "niftis").mkdir()
+    (tmp_path / "niftis" / "a_seg.nii.gz").write_bytes(b"labels")
+    with pytest.raises(ScanError, match=r"no SEG or RTSTRUCT, but 1 files in other formats; name .* a_seg\.nii\.gz"):
+        read_labels(tmp_path / "niftis")
     for kind in ("dicom-seg", "rtstruct"):
         exported(job, tmp_path / "ct", kind)
     with pytest.raises(ScanError, match="2 SEG or RTSTRUCT files; name one of them"):
@@ -370,6 +374,32 @@ def test_a_damaged_object_is_refused_in_words(tmp_path, kind):
             assert read_labels(path, grid=volume.stored).labels.dtype == np.uint8
         except (ScanError, GeometryError) as error:
             assert str(path) in str(error) or "contours" in str(error)
+
+
+@pytest.mark.parametrize("number", [None, "one"])
+def test_a_damaged_number_of_a_structure_is_refused_in_words_where_only_names_are_wanted(tmp_path, number):
+    _, job = scan_and_job(tmp_path / "ct")
+    path = exported(job, tmp_path, "rtstruct")
+    damaged = pydicom.dcmread(path)
+    tag = damaged.StructureSetROISequence[0]["ROINumber"].tag
+    damaged.StructureSetROISequence[0].pop(tag)
+    damaged.StructureSetROISequence[0].add_new(tag, "LO", number)  # in implicit VR it is read as IS
+    damaged.save_as(path)
+    with pytest.raises(ScanError, match="damaged DICOM object"):
+        label_object_organs(path)
+
+
+def test_a_file_that_may_not_be_read_is_no_label_object_yet(tmp_path, monkeypatch):
+    path = tmp_path / "a.dcm"
+    path.touch()
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert not is_label_object(path)
+    with pytest.raises(ScanError, match="Permission denied"):
+        read_labels(path)
 
 
 def test_contours_within_contours_are_holes_and_islands():

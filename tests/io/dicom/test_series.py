@@ -13,7 +13,7 @@ from phantom_dicom import AXIAL, COMPANY, body, stored_array, write_series
 
 from abdoseg.errors import ScanError, SeriesError
 from abdoseg.io import read_scan
-from abdoseg.io.dicom.series import catalogue
+from abdoseg.io.dicom.series import catalogue, choose
 from abdoseg.io.scan_source import ScanSource
 
 HU = body((40, 36, 8))
@@ -35,7 +35,7 @@ def test_what_is_no_ct_is_left_out_and_named(tmp_path, kind):
 def test_a_localizer_a_dicomdir_and_stray_files_do_not_disturb(tmp_path):
     write_series(tmp_path, HU, localizer=True, dicomdir=True)
     (tmp_path / "notes.txt").write_text("a text")
-    (tmp_path / "empty").touch()
+    (tmp_path / "empty.log").touch()
     (tmp_path / "autorun.inf").write_bytes(bytes(range(256)) * 3)
     volume = read_scan(tmp_path)
     assert np.array_equal(stored_array(volume), HU)
@@ -393,6 +393,20 @@ class TestHostileZips:
             read_scan(path)
 
 
+def test_a_record_leads_to_its_series_where_another_differs_in_orientation_alone(tmp_path):
+    write_series(tmp_path / "axial", HU, tags={"SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2"})
+    write_series(tmp_path / "coronal", HU, CORONAL, tags={"SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2"})
+    found = catalogue(tmp_path)
+    assert [series.is_axial for series in found.series] == [True, False]
+    for series in found.series:
+        assert choose(found, series.digest)[0] is series
+    of_0_2 = found.series[1].digest_of_0_2
+    with pytest.raises(SeriesError, match=r"may mean any of 2 series; choose with --series N"):
+        choose(found, of_0_2)
+    alone = catalogue(tmp_path / "coronal")
+    assert choose(alone, of_0_2)[0] is alone.series[0]
+
+
 def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("abdoseg.io.dicom.headers.MAX_INFLATED", 2000)
     write_series(tmp_path, HU, transfer_syntax=pydicom.uid.DeflatedExplicitVRLittleEndian)
@@ -400,10 +414,18 @@ def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
         read_scan(tmp_path)
 
 
-@pytest.mark.parametrize(("size", "kind"), [(700, "CT header without pixel data"), (200, "damaged DICOM file")])
+@pytest.mark.parametrize(
+    ("size", "kind"), [(700, "CT header without pixel data"), (200, "damaged DICOM file"), (0, "empty file")]
+)
 def test_files_that_may_be_lost_slices_are_reported(tmp_path, size, kind):
-    files = write_series(tmp_path, body(), AXIAL)
+    files = write_series(tmp_path / "ct", body(), AXIAL)
     for file in files[:2]:
         file.write_bytes(file.read_bytes()[:size])
-    (note,) = catalogue(tmp_path).notes
-    assert note.startswith(f"2 {kind}: left out; if these are slices of it")
+    (tmp_path / "ct" / ".done").touch()  # an empty file that is no slice
+    packed = tmp_path / "ct.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in (tmp_path / "ct").iterdir():
+            archive.write(file, file.name)
+    for path in (tmp_path / "ct", packed):
+        (note,) = catalogue(path).notes
+        assert note.startswith(f"2 {kind}: left out; if these are slices of it")

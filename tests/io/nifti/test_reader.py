@@ -107,6 +107,15 @@ def test_half_a_pair_names_the_other_half(tmp_path):
         read_scan(tmp_path / "b.img")
 
 
+def test_a_scan_that_is_refused_for_its_numbers_says_where_some_are_none(tmp_path):
+    values = np.full((8, 7, 6), 5000, np.float32)
+    values[0, 0, 0] = np.nan
+    path = save(tmp_path / "a.nii", values)
+    for read in (read_scan, inspect_scan):
+        with pytest.raises(ScanError, match=r"a\.nii: .*; 1 voxels were no numbers \(NaN or infinite\)"):
+            read(path)
+
+
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "f4", "f8"])
 def test_number_types_give_the_same_hu(tmp_path, dtype):
     hu = np.clip(HU, -120, 120) if dtype == "i1" else HU
