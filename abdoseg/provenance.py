@@ -25,7 +25,7 @@ class RunRecord:
     model: digest and organs. seconds: by stage. input: the scan's geometry as it was stored, and what reading found
     out. changes: what post-processing did, a sentence each. removed: why an organ was taken away, by organ.
     quality: by organ. lesions: by kind that was looked for, one after the other, the largest first. warnings: what a
-    person should look at.
+    person should know, in sentences. scan_warnings: those of them that doubt the scan, not an organ.
     """
 
     versions: Mapping[str, str]
@@ -41,6 +41,7 @@ class RunRecord:
     removed: Mapping[str, str] = field(default_factory=dict)
     quality: Mapping[str, Quality] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    scan_warnings: tuple[str, ...] = ()
     lesions: Mapping[str, tuple[Lesion, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

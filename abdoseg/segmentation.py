@@ -53,7 +53,7 @@ class Segmentation:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should look at."""
+        """What a person should know: doubts, and organs that the scan cuts."""
         return list(self.record.warnings)
 
 
@@ -99,7 +99,7 @@ def segment(
         quality = assess(rows, findings)
         sides_known = {"liver", "spleen"} <= set(names)
         mirrored = mirrored_warning(model, image, grid, findings.evidence, tile_voxels) if sides_known else None
-    to_review = [note for note in volume.notes if not isinstance(note, Remark)]
+    doubts = (*(note for note in volume.notes if not isinstance(note, Remark)), *filter(None, [mirrored]))
     record = RunRecord(
         versions=versions(),
         model={"digest": model.digest, "organs": list(names)},
@@ -114,7 +114,8 @@ def segment(
         removed=findings.removed,
         quality=quality,
         lesions=lesions,
-        warnings=(*to_review, *filter(None, [mirrored]), *sentences(rows, quality, findings.removed)),
+        warnings=(*doubts, *sentences(rows, quality, findings.removed)),
+        scan_warnings=doubts,
     )
     return Segmentation(labelmap, rows, record)
 

@@ -165,6 +165,7 @@ def test_the_record_says_what_was_done_and_nothing_of_the_patient():
     assert {"versions", "model", "device", "seconds", "peak_memory_bytes", "input", "warnings"} <= set(record)
     assert record["input"]["shape"] == [80, 60, 40]
     assert record["input"]["notes"] == ["a note", "a remark"]
+    assert record["scan_warnings"] == ("a note",)
     assert record["warnings"][0] == "a note" and "a remark" not in record["warnings"]  # remarks call for no review
     assert "Doe" not in str(record)
 

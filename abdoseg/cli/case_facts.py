@@ -20,10 +20,12 @@ def case_facts(result: CaseResult) -> dict[str, Any]:
         return facts | {
             "status": "failed", "error": str(result.error), "exit_code": result.error.exit_code, "warnings": warnings,
         }  # fmt: skip
+    from abdoseg.io.record import needs_review
+
     quality = result.record.get("quality", {})
     reasons = {organ: list(found["reasons"]) for organ, found in quality.items() if found["reasons"]}
     return facts | {
-        "status": "review" if reasons or warnings else "ok", "review": list(reasons), "reasons": reasons,
+        "status": "review" if needs_review(result.record) else "ok", "review": list(reasons), "reasons": reasons,
         "volumes": result.rows, "warnings": warnings, "seconds": round(result.seconds, 3),
     }  # fmt: skip
 

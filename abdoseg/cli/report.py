@@ -33,7 +33,8 @@ def write_reports(folder: Path, talk: Talk) -> list[Path]:
     ensure_writable(folder)
     write_table(rows, folder / TABLE)
     page = write_index(rows, folder)
-    for line in summary(rows):
-        talk.say(line)
+    counts, volumes = summary(rows)
+    talk.say(f"{folder}: {counts}")  # of all its cases, those of former runs as well
+    talk.say(volumes)
     talk.say(f"see {page}, or {folder / TABLE}")
     return [folder / TABLE, page]

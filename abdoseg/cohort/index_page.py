@@ -79,9 +79,7 @@ def _reasons(row: CohortRow) -> list[str]:
     """Why to look at a case, in few words: its organs' reasons, those that are cut, and what is said of the scan."""
     flags = [f"{title_of(organ)}: {', '.join(reasons).replace('_', ' ')}" for organ, reasons in row.reasons.items()]
     cut = [f"cut by the scan's border: {', '.join(map(title_of, row.cut))}"] if row.cut else []
-    organs = {frozenset(organ.split("_")) for organ in BY_NAME}  # in any order: records of 0.2 say "kidney right"
-    of_scan = [text for text in row.warnings if frozenset(text.partition(":")[0].split()) not in organs]
-    return flags + cut + of_scan
+    return [*row.scan_warnings, *flags, *cut]
 
 
 def _number(value: float | None, form: str) -> tuple[str, str]:
@@ -107,12 +105,12 @@ def _outlier_notes(rows: Sequence[CohortRow], organs: Sequence[str]) -> list[str
 
 
 def _boxes(rows: Sequence[CohortRow], organs: Sequence[str]) -> Sequence[str]:
-    """One plot an organ, since their volumes differ tenfold."""
+    """One plot an organ, of those that are whole, since organs' volumes differ tenfold."""
     if len(rows) > MOST_DOTS:
         return []
     plots = []
     for organ in organs:
-        points = tuple(DataPoint(row.volumes_ml[organ], row.case) for row in rows if row.volumes_ml.get(organ))
+        points = tuple(DataPoint(volume, row.case) for row in rows if (volume := row.whole_ml(organ)))
         label = BY_NAME[organ].label if organ in BY_NAME else 0
         if points:
             series = Series(title_of(organ), hex_colour(colour_of(organ, label)), points)

@@ -14,6 +14,7 @@ from typing import Any
 from abdoseg.anatomy.organs import BY_NAME, title_of
 from abdoseg.errors import OutputError
 from abdoseg.image.volumetry import read_volumes
+from abdoseg.io.record import needs_review
 from abdoseg.runtime.files import write_csv, writing
 from abdoseg.runtime.ledger import Ledger
 
@@ -25,15 +26,18 @@ FEWEST = 8  # volumes of an organ below which none is called an outlier
 
 @dataclass(frozen=True)
 class CohortRow:
-    """One case. error: why it failed, None where it is done. reasons: to look at an organ, by organ.
+    """One case. error: why it failed, None where it is done. review: whether a person should look at it. reasons: to
+    look at an organ, by organ.
 
     volumes_ml: by organ, of those that were delivered. predicted_dice, confidence: of those that are there. cut: organs
-    that the scan's border cuts. report: its HTML page's name, where there is one.
+    that the scan's border cuts. scan_warnings: those of warnings that doubt the scan, not an organ. report: its HTML
+    page's name, where there is one.
     """
 
     case: str
     error: str | None = None
     exit_code: int = 0
+    review: bool = False
     seconds: float | None = None
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
     predicted_dice: Mapping[str, float] = field(default_factory=dict)
@@ -41,12 +45,17 @@ class CohortRow:
     reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     cut: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    scan_warnings: tuple[str, ...] = ()
     report: str | None = None
 
     @property
     def status(self) -> str:
         """failed, review or ok."""
-        return "failed" if self.error else "review" if self.reasons or self.warnings else "ok"
+        return "failed" if self.error else "review" if self.review else "ok"
+
+    def whole_ml(self, organ: str) -> float | None:
+        """The organ's volume in ml; None where it was not found, or is cut."""
+        return None if organ in self.cut else self.volumes_ml.get(organ) or None
 
     @property
     def least_dice(self) -> float | None:
@@ -54,10 +63,11 @@ class CohortRow:
         return min(self.predicted_dice.values(), default=None)
 
     @property
-    def badness(self) -> tuple[bool, int, int, float]:
-        """What rows are sorted by, the worst first: failures, then by reasons, warnings, and predicted Dice."""
+    def badness(self) -> tuple[bool, bool, int, int, float]:
+        """What rows are sorted by, the worst first: failures, review, then by reasons, warnings, and predicted Dice."""
         return (
             self.error is not None,
+            self.review,
             sum(map(len, self.reasons.values())),
             len(self.warnings),
             1 - min(self.predicted_dice.values(), default=1.0),
@@ -91,8 +101,8 @@ def organs_of(rows: Sequence[CohortRow]) -> list[str]:
 
 
 def outliers(rows: Sequence[CohortRow], organ: str) -> list[CohortRow]:
-    """The cases whose volume of the organ lies far from the others', the farthest first; none among a few."""
-    known = [(row.volumes_ml[organ], row) for row in rows if row.volumes_ml.get(organ)]
+    """The cases whose volume of the whole organ lies far from the others', the farthest first; none among a few."""
+    known = [(volume, row) for row in rows if (volume := row.whole_ml(organ))]
     if len(known) < FEWEST:
         return []
     low, middle, high = statistics.quantiles([volume for volume, _ in known], n=4)
@@ -105,7 +115,7 @@ def write_table(rows: Sequence[CohortRow], path: Path) -> None:
     """Writes the rows as CSV, in the place of a former table. Raises OutputError."""
     organs = organs_of(rows)
     measured = [f"{organ}_{what}" for what in ("ml", "predicted_dice", "confidence") for organ in organs]
-    names = ["case", "status", "reasons", "warnings", *measured, "seconds", "exit_code", "error"]
+    names = ["case", "status", "reasons", "cut", "warnings", *measured, "seconds", "exit_code", "error"]
     with writing(path, overwrite=True) as temporary:
         write_csv(temporary, names, (_table_row(row, organs) for row in rows))
 
@@ -115,20 +125,20 @@ def _table_row(row: CohortRow, organs: Sequence[str]) -> list[object]:
     measures = (row.volumes_ml, row.predicted_dice, row.confidence)
     numbers = [measure.get(organ, "") for measure in measures for organ in organs]
     ended = ["" if row.seconds is None else row.seconds, row.exit_code, row.error or ""]
-    return [row.case, row.status, reasons, "; ".join(row.warnings), *numbers, *ended]
+    return [row.case, row.status, reasons, "; ".join(row.cut), "; ".join(row.warnings), *numbers, *ended]
 
 
 def summary(rows: Sequence[CohortRow]) -> list[str]:
-    """What the table says in two lines: counts by status, and each organ's median volume."""
+    """What the table says in two lines: counts by status, and each whole organ's median volume."""
     counts = {status: sum(row.status == status for row in rows) for status in ("failed", "review")}
     done = len(rows) - counts["failed"]
     volumes = []
     for organ in organs_of(rows):
-        found = [row.volumes_ml[organ] for row in rows if row.volumes_ml.get(organ)]
+        found = [volume for row in rows if (volume := row.whole_ml(organ))]
         if found:
             far = len(outliers(rows, organ))
             volumes.append(
-                f"{title_of(organ)} {statistics.median(found):.0f} ml" + (f" ({far} far off)" if far else "")
+                f"{title_of(organ)} {statistics.median(found):.0f} ml" + (f" (outliers: {far})" if far else "")
             )
     return [
         f"{done} of {len(rows)} cases are done, {counts['failed']} failed, {counts['review']} to review",
@@ -154,6 +164,7 @@ def _done(folder: Path, case: str, record: Mapping[str, Any]) -> CohortRow:
     volumes = read_volumes(folder / f"{case}_volumes.csv")
     return CohortRow(
         case,
+        review=needs_review(record),
         seconds=round(sum(record.get("seconds", {}).values()), 2),
         volumes_ml={row.organ: row.volume_ml for row in volumes},
         predicted_dice=_known(quality, "predicted_dice"),
@@ -161,6 +172,7 @@ def _done(folder: Path, case: str, record: Mapping[str, Any]) -> CohortRow:
         reasons={organ: tuple(found["reasons"]) for organ, found in quality.items() if found.get("reasons")},
         cut=tuple(row.organ for row in volumes if row.touches),
         warnings=tuple(record.get("warnings", ())),
+        scan_warnings=tuple(record.get("scan_warnings", ())),
         report=report if (folder / report).exists() else None,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ def read_record(labelmap: Path) -> dict[str, Any]:
         return {}
     ours = isinstance(found, dict) and isinstance(found.get("versions"), dict) and "abdoseg" in found["versions"]
     return found if ours else {}
+
+
+def needs_review(record: Mapping[str, Any]) -> bool:
+    """Whether a person should look at a case: the scan or one of its organs is in doubt.
+
+    An organ that the scan cuts is none: it is marked incomplete.
+    """
+    in_doubt = record.get("scan_warnings", record.get("warnings"))  # without the former in records of version 0.2
+    return bool(in_doubt) or any(found.get("reasons") for found in record.get("quality", {}).values())
 
 
 def recorded_labelmaps(path: Path) -> list[Path]:

@@ -74,7 +74,7 @@ def test_json_is_an_object_a_case(path, tmp_path):
 def test_many_cases_end_with_a_table_a_page_and_three_lines(path, tmp_path):
     result = run(path, tmp_path / "absent.nii.gz", "-o", tmp_path / "out")
     counts, volumes, where = result.stderr.splitlines()[-3:]
-    assert counts == "1 of 2 cases are done, 1 failed, 1 to review"
+    assert counts == f"{tmp_path / 'out'}: 1 of 2 cases are done, 1 failed, 1 to review"
     assert volumes.startswith("median volumes: liver ")
     assert where == f"see {tmp_path / 'out' / 'index.html'}, or {tmp_path / 'out' / 'cohort.csv'}"
     assert (tmp_path / "out" / "previews" / "scan.jpg").exists()

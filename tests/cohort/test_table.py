@@ -22,6 +22,27 @@ def test_every_case_has_a_row_and_failures_come_first_then_what_wants_review(tmp
     assert organs_of(rows) == ["liver", "kidney_right", "kidney_left", "spleen"]
 
 
+def test_a_case_whose_organs_are_cut_needs_no_review_and_its_volumes_count_as_none(tmp_path):
+    write_results(tmp_path, 12)
+    cut, mirrored, old = (tmp_path / f"case{number:04d}.json" for number in (9, 10, 11))
+    sentence = "liver: reaches the scan's left border; its volume is a lower bound"
+    record = json.loads(cut.read_text())
+    cut.write_text(json.dumps(record | {"warnings": [sentence], "scan_warnings": []}))
+    mirrored.write_text(json.dumps(record | {"warnings": ["mirrored", sentence], "scan_warnings": ["mirrored"]}))
+    old.write_text(json.dumps(record | {"warnings": [sentence]}))  # of version 0.2, where nothing tells the two apart
+    volumes = (tmp_path / "case0009_volumes.csv").read_text().splitlines()
+    (tmp_path / "case0009_volumes.csv").write_text(
+        "\n".join([f"{volumes[0]},touches", "liver,1,1,9.000,left", *(f"{row}," for row in volumes[2:])])
+    )
+    rows = {row.case: row for row in read_cohort(tmp_path)}
+    assert [rows[f"case{number:04d}"].status for number in (9, 10, 11)] == ["ok", "review", "review"]
+    assert rows["case0009"].cut == ("liver",) and rows["case0009"].whole_ml("liver") is None
+    assert outliers(list(rows.values()), "liver") == []
+    write_table(list(rows.values()), tmp_path / "cohort.csv")
+    with (tmp_path / "cohort.csv").open() as file:
+        assert {row["case"]: row["cut"] for row in csv.DictReader(file)}["case0009"] == "liver"
+
+
 def test_shards_and_later_runs_count_by_what_was_last(tmp_path):
     write_results(tmp_path, 3, failures=1)
     write_case(tmp_path, "case0000", {"liver": 1500.0}, {})
@@ -91,7 +112,7 @@ def test_two_lines_say_what_the_table_says(tmp_path):
     write_results(tmp_path, 12, failures=2)
     counts, volumes = summary(read_cohort(tmp_path))
     assert counts == "10 of 12 cases are done, 2 failed, 3 to review"
-    assert volumes.startswith("median volumes: liver 1") and "(1 far off)" in volumes
+    assert volumes.startswith("median volumes: liver 1") and "(outliers: 1)" in volumes
 
 
 def test_a_row_without_volumes_is_no_outlier_and_no_organ_is_reported():
