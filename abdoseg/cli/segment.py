@@ -338,8 +338,7 @@ def _tell(result: CaseResult, talk: Talk, as_json: bool) -> None:
     name, error = result.case.name, result.error
     if error:  # of several series in a zip or a folder, its path does not tell which
         talk.error(f"{name}: {error}" if result.case.series else str(error))
-    notes, warnings = result.record.get("input", {}).get("notes", ()), result.record.get("warnings", ())
-    for warning in dict.fromkeys((*notes, *warnings)):  # notes that call for review are warnings, too
+    for warning in result.record.get("warnings", ()):  # remarks on the reading stay in the record
         talk.warn(f"{name}: {warning}")
     if as_json:
         echo_data(json.dumps(case_facts(result)))
