@@ -45,6 +45,13 @@ def test_two_scans_of_one_name_are_refused(tmp_path):
         plan_cases([Path("a/ct.nii.gz"), Path("a/ct.nii")], tmp_path)
 
 
+def test_a_scan_that_is_named_twice_or_lies_in_a_folder_that_is_named_too_is_done_once(cohort, tmp_path):
+    again = tmp_path / "link.nii"
+    again.symlink_to(cohort[2])
+    cases = plan_cases([cohort[0], cohort[0], again, cohort[2], tmp_path], tmp_path / "out")
+    assert [case.name for case in cases] == ["a", "link", "b"]
+
+
 def test_scans_of_one_name_are_kept_apart_by_their_folders(tmp_path):
     scans = [Path("a/x/ct.nii.gz"), Path("b/x/ct.nii"), Path("b/y/ct.nii"), Path("other.nii")]
     assert [case.name for case in plan_cases(scans, tmp_path)] == ["a_x_ct", "b_x_ct", "y_ct", "other"]

@@ -176,7 +176,7 @@ def _from_stdin() -> str:
 def _listed(text: str) -> list[Path | FoundScan]:
     separator = "\0" if "\0" in text else "\n"
     lines = [line.strip("\r\n") for line in text.removeprefix("\ufeff").split(separator) if line.strip()]
-    for delimiter in "\t,":
+    for delimiter in "\t,;":
         names = [name.strip().lower() for name in lines[0].split(delimiter)] if lines else []
         if len(names) > 1 and "path" in names:
             return [_row(row) for row in csv.DictReader(lines[1:], names, delimiter=delimiter)]

@@ -80,7 +80,7 @@ def plan_cases(scans: Sequence[Path | FoundScan], output: Path, all_series: bool
 
 
 def _found(scans: Sequence[Path | FoundScan], output: Path, all_series: bool) -> list[FoundScan]:
-    """The scans named, those of folders once each. Says which are left out."""
+    """The scans named, each once, and those of folders, copies once. Says which copies are left out."""
     named: list[FoundScan] = []
     below: list[FoundScan] = []
     for scan in scans:
@@ -93,7 +93,10 @@ def _found(scans: Sequence[Path | FoundScan], output: Path, all_series: bool) ->
         below, repeated = without_duplicates(below)
     for scan, other in repeated:
         LOG.warning("%s: the same scan as %s; it is done once", scan.place, other.place)
-    return named + below
+    first: dict[object, FoundScan] = {}
+    for scan in (*named, *below):
+        first.setdefault((scan.path.resolve(), scan.member, scan.series), scan)
+    return list(first.values())
 
 
 def _case_name(scan: FoundScan) -> str:

@@ -126,7 +126,7 @@ def test_a_list_of_scans_comes_from_stdin_or_a_file(path, tmp_path):
     assert (tmp_path / "b" / "scan.json").exists()
 
 
-@pytest.mark.parametrize("delimiter", [",", "\t"])
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
 def test_a_list_may_have_columns_of_path_case_and_series(path, tmp_path, delimiter):
     rows = [("case", "path", "age", "series"), ("first", str(path), "61", ""), ("", str(tmp_path / "more"), "", "")]
     (tmp_path / "more").mkdir()
