@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ from abdoseg.segmentation import segment as segment_volume
 class Result:
     """A scan with its organs: labels, volumes, quality, and how they came to be."""
 
-    scan: Volume
-    segmentation: Segmentation
+    scan: Volume = field(repr=False)
+    segmentation: Segmentation = field(repr=False)
     name: str = "scan"
     path: Path | None = None
 

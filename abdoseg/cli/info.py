@@ -51,6 +51,8 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("HU", f"{found['hu_range'][0]:g} to {found['hu_range'][1]:g}"),
     ]
     if found["format"] == "DICOM":
+        from abdoseg.io.dicom.series import counted
+
         chosen = found["series"][found["chosen"] - 1]
         lines += [
             ("series", f"{found['chosen']} of {len(found['series'])}, {chosen['slices']} slices ({found['why']})"),
@@ -59,7 +61,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
             ("position", found["patient_position"] or "not said"),
         ]
         if found["left_out"]:
-            lines.append(("left out", "; ".join(f"{count} {what}" for what, count in found["left_out"].items())))
+            lines.append(("left out", counted(found["left_out"].items())))
     if found["shear_degrees"] > 0.01:
         lines.append(("tilt", f"{found['shear_degrees']} degrees"))
     lines.append(

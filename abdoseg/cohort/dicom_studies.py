@@ -35,7 +35,9 @@ def studies_below(root: Path, candidates: dict[Path, list[Entry]], all_series: b
     headers = _read_headers([entry for files in candidates.values() for entry in files])
     unread = [folder for folder, files in candidates.items() if headers.unread.issuperset(files)]
     if headers.others:
-        kinds = "; ".join(f"{count} {kind}" for kind, count in headers.others.most_common())
+        from abdoseg.io.dicom.series import counted
+
+        kinds = counted(headers.others.most_common())
         LOG.warning("%s: DICOM files that are no slices of a CT are left out: %s", root, kinds)
     found = _chosen(root, _studies(headers.slices), all_series)
     places = {folder for scan in found for folder in (scan.place, *scan.place.parents)}

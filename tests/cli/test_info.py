@@ -24,7 +24,7 @@ def test_one_screen_says_what_a_series_is(tmp_path):
     assert lines["axes"] == "LPS"
     assert lines["series"] == "1 of 1, 12 slices (the only CT series)"
     assert lines["encoding"] == "Explicit VR Little Endian"
-    assert lines["left"] == "out       1 localizer; 1 SEG, not CT"
+    assert lines["left"] == "out       localizer (1); SEG, not CT (1)"
     assert lines["HU"] == f"{HU.min()} to {HU.max()}"
 
 

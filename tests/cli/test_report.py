@@ -20,7 +20,7 @@ def test_the_two_files_are_reported_on_stdout_and_what_is_in_them_on_stderr(tmp_
     write_results(tmp_path, 5, failures=1)
     result = report(tmp_path)
     assert result.stdout.splitlines() == [str(tmp_path / "cohort.csv"), str(tmp_path / "index.html")]
-    assert result.stderr.splitlines()[0] .endswith(": 4 of 5 cases are done, 1 failed, 3 to review")
+    assert result.stderr.splitlines()[0].endswith(": 4 of 5 cases are done, 1 failed, 3 to review")
     assert len(result.stderr.splitlines()) == 3
     assert report(tmp_path, "-q").stderr == ""
 

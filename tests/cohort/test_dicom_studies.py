@@ -87,8 +87,8 @@ def test_dicom_that_is_no_ct_is_reported_and_other_files_are_not(tmp_path, caplo
     (tmp_path / "README").write_text("no image")
     assert names(tmp_path) == ["ct", "n"]
     assert (
-        f"{tmp_path}: DICOM files that are no slices of a CT are left out: 12 MR, not CT; "
-        "1 dose report or other structured report, not CT"
+        f"{tmp_path}: DICOM files that are no slices of a CT are left out: MR, not CT (12); "
+        "dose report or other structured report, not CT (1)"
     ) in caplog.text
 
 

@@ -188,7 +188,7 @@ def catalogue(path: Path) -> Catalogue:
     if not series:
         images = [] if singles else [entry for entry in files if is_image(entry)]
         raise NoSeriesError(_describe_no_series(path, files, images, singles, others), images)
-    lost = ", ".join(f"{others[kind]} {kind}" for kind in LOST if others[kind])
+    lost = counted((kind, others[kind]) for kind in LOST if others[kind])
     notes += [f"{lost}: left out; if these are slices of it, copy or export the series again"] if lost else []
     for stack in singles:
         others["single CT slice" if len(stack) == 1 else "CT slice repeated at one position"] += len(stack)
@@ -264,8 +264,16 @@ def _describe_no_series(
         first = "unpack it and name" if path.is_file() else "name"
         listed = f"{images[0].name}, ..."
         return f"{path}: no DICOM, but {len(images)} files in other formats; {first} them one by one: {listed}"
-    what = "; ".join(f"{count} {word}" for word, count in (+others).most_common(6))
-    return f"{path}: no CT series: {what}; name a folder that holds a CT"
+    return f"{path}: no CT series: {counted((+others).most_common(6))}; name a folder that holds a CT"
+
+
+def counted(kinds: Iterable[tuple[str, int]]) -> str:
+    """Kinds of files in a sentence, each with its number.
+
+    >>> counted([("file that is no DICOM", 3), ("MR, not CT", 1)])
+    'file that is no DICOM (3); MR, not CT (1)'
+    """
+    return "; ".join(f"{kind} ({count})" for kind, count in kinds)
 
 
 def _groups(slices: Iterable[Slice]) -> list[list[Slice]]:

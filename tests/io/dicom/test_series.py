@@ -221,15 +221,15 @@ def test_two_orientations_under_one_uid_are_two_series(tmp_path):
 @pytest.mark.parametrize(
     ("tags", "words"),
     [
-        ({"ImageType": ["DERIVED", "PRIMARY", "PERFUSION", "RCBF"]}, "8 perfusion map, not HU"),
-        ({"RescaleType": "MGML"}, "8 image in MGML, not HU"),
-        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "8 colour picture"),
-        ({"PixelSpacing": None}, "8 picture without position, orientation or pixel spacing"),
-        ({"PixelSpacing": ["0", "0"]}, "8 slice with impossible"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "PERFUSION", "RCBF"]}, "series: perfusion map, not HU"),
+        ({"RescaleType": "MGML"}, "series: image in MGML, not HU"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "series: colour picture"),
+        ({"PixelSpacing": None}, "series: picture without position, orientation or pixel spacing"),
+        ({"PixelSpacing": ["0", "0"]}, "series: slice with impossible"),
         ({"ImageOrientationPatient": ["1", "0", "0", "0.5", "0.8660254", "0"]}, "not at right angles"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "8 localizer"),
-        ({"Modality": "MR"}, "8 MR, not CT"),
-        ({"Modality": "DOE JANE"}, "8 object of no modality, not CT"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "series: localizer"),
+        ({"Modality": "MR"}, "series: MR, not CT"),
+        ({"Modality": "DOE JANE"}, "series: object of no modality, not CT"),
     ],
 )
 def test_a_folder_without_a_ct_says_what_it_holds_instead(tmp_path, tags, words):
@@ -244,7 +244,7 @@ def test_headers_without_pixels_say_so(tmp_path):
             delattr(dataset, keyword)
 
     write_series(tmp_path, HU, change=strip)
-    with pytest.raises(SeriesError, match="8 CT header without pixel data"):
+    with pytest.raises(SeriesError, match=r"CT header without pixel data \(8\)"):
         read_scan(tmp_path)
 
 
@@ -305,7 +305,7 @@ def test_a_zip_under_a_scans_name_in_a_zip_is_refused_with_words(tmp_path):
     for name, member in (("a.nrrd", "b.txt"), ("a.zip", "a.nrrd")):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr(member, (tmp_path / "a.nrrd").read_bytes() if name == "a.zip" else b"x")
-    with pytest.raises(SeriesError, match=r"a\.zip: a\.nrrd: no CT series: 1 file that is no DICOM"):
+    with pytest.raises(SeriesError, match=r"a\.zip: a\.nrrd: no CT series: file that is no DICOM \(1\)"):
         ScanSource(tmp_path / "a.zip", "a.nrrd").read()
 
 
@@ -366,7 +366,7 @@ class TestHostileZips:
     def test_a_zip_of_zeros_costs_no_memory(self, tmp_path):
         path = self.zip_of(tmp_path / "x.zip", "a.dcm", b"\0" * 2**27)
         assert path.stat().st_size < 200_000
-        with pytest.raises(SeriesError, match="1 file that is no DICOM"):
+        with pytest.raises(SeriesError, match=r"file that is no DICOM \(1\)"):
             read_scan(path)
 
     def test_a_damaged_an_empty_an_encrypted_and_an_oddly_packed_zip_are_kept_apart(self, tmp_path):
@@ -410,7 +410,7 @@ def test_a_record_leads_to_its_series_where_another_differs_in_orientation_alone
 def test_a_deflate_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("abdoseg.io.dicom.headers.MAX_INFLATED", 2000)
     write_series(tmp_path, HU, transfer_syntax=pydicom.uid.DeflatedExplicitVRLittleEndian)
-    with pytest.raises(SeriesError, match="8 deflated file beyond all bounds"):
+    with pytest.raises(SeriesError, match="series: deflated file beyond all bounds"):
         read_scan(tmp_path)
 
 
@@ -428,4 +428,4 @@ def test_files_that_may_be_lost_slices_are_reported(tmp_path, size, kind):
             archive.write(file, file.name)
     for path in (tmp_path / "ct", packed):
         (note,) = catalogue(path).notes
-        assert note.startswith(f"2 {kind}: left out; if these are slices of it")
+        assert note.startswith(f"{kind} (2): left out; if these are slices of it")
