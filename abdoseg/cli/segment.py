@@ -99,7 +99,7 @@ class SegmentOptions(ExportFlags):
 
     def organ_names(self) -> tuple[str, ...] | None:
         """The organs asked for; None for the model's own, or all. Raises UsageError for names or schemes not known."""
-        from abdoseg.anatomy.label_schemes import SCHEMES, numbers_in
+        from abdoseg.anatomy.label_schemes import SCHEMES, numbers_in, organ_name
         from abdoseg.anatomy.organs import BY_NAME
         from abdoseg.model.plan import members
 
@@ -107,8 +107,8 @@ class SegmentOptions(ExportFlags):
             raise UsageError(f"--labels {self.scheme}: no such scheme; there are {', '.join(SCHEMES)}")
         if self.organs is None or self.all_organs:
             return None
-        given = (name.strip().lower().replace(" ", "_") for name in self.organs.split(","))
-        organs = tuple(organ for name in given for organ in members(name.replace("kidneys", "kidney")))
+        given = (organ_name(name) for name in self.organs.split(","))
+        organs = tuple(organ for name in given for organ in members(name))
         for organ in organs:
             if organ not in BY_NAME:
                 raise UsageError(f"--organs {organ}: no such organ; the model knows {self._known_organs()}, or say all")

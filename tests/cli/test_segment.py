@@ -292,8 +292,9 @@ def test_resume_does_again_what_was_asked_for_otherwise_and_takes_no_scan_for_an
     assert "results of another scan as scan" in str(result.exception)
 
 
-def test_organs_are_known_by_what_people_call_them(path, tmp_path):
-    run(path, "-o", tmp_path / "o.nii.gz", "--organs", "Liver, kidneys")
+@pytest.mark.parametrize("organs", ["Liver, kidneys", "liver,right kidney,kidney left"])
+def test_organs_are_known_by_what_people_call_them(path, tmp_path, organs):
+    run(path, "-o", tmp_path / "o.nii.gz", "--organs", organs)
     assert np.unique(read_labels(tmp_path / "o.nii.gz").labels).tolist() == [0, 1, 2, 3]
 
 
