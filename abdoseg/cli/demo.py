@@ -42,6 +42,7 @@ def demo(
     """  # fmt: skip
     from dataclasses import replace
 
+    from abdoseg.anatomy.organs import title_of
     from abdoseg.batch import BatchOptions, check_outputs, run
     from abdoseg.cohort.scan_cases import plan_cases
     from abdoseg.io import read_labels, write_nifti
@@ -75,6 +76,6 @@ def demo(
     for row in result.rows:
         theirs, ours = truth.labels == row["label"], labelmap.labels == row["label"]
         true_ml = theirs.sum() * truth.geometry.voxel_ml
-        talk.say(f"{row['organ']:<14} {row['volume_ml']:>6.0f} {true_ml:>8.0f} {dice(theirs, ours):>6.3f}")
+        talk.say(f"{title_of(row['organ']):<14} {row['volume_ml']:>6.0f} {true_ml:>8.0f} {dice(theirs, ours):>6.3f}")
     network_s = result.record["seconds"]["network"]
     talk.say(f"{sheet} shows it; {result.seconds:.1f} s, of which the network {network_s:.1f} s")
