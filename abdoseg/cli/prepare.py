@@ -37,10 +37,11 @@ def prepare(given: PrepareOptions) -> None:
     from dataclasses import replace
 
     from abdoseg.training.data.collect import collect_datasets
-    from abdoseg.training.recipes import find_recipe
+    from abdoseg.training.recipes import check_fields, find_recipe
 
     talk = Talk(given.quiet)
     config = find_recipe(given.recipe)
+    check_fields(config)
     config = replace(config, synthetic=max(given.synthetic, config.synthetic))
     data = collect_datasets(given.requests(), config, given.cache, keep_going=given.keep_going, realign=given.realign)
     show_training_data(data, talk)

@@ -354,6 +354,15 @@ _AUGMENTATION_ALLOWED: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]],
 
 def check_recipe(recipe: TrainingConfig) -> None:
     """What cannot be trained is said before anything is packed. Raises ModelError, UsageError."""
+    check_fields(recipe)
+    build_network(recipe.plan().network)
+    if any(n % multiple for n, multiple in zip(recipe.patch, recipe.multiples, strict=True)):
+        size, wanted = (" x ".join(map(str, numbers)) for numbers in (recipe.patch, recipe.multiples))
+        raise UsageError(f"{recipe.recipe}: a patch of {size} voxels, but the network needs multiples of {wanted}")
+
+
+def check_fields(recipe: TrainingConfig) -> None:
+    """Checks all that can be without building the network. Raises UsageError."""
     for owner, table in ((recipe, _ALLOWED), (recipe.augmentation, _AUGMENTATION_ALLOWED)):
         for names, allowed, holds in table:
             for name in names:
@@ -367,10 +376,6 @@ def check_recipe(recipe: TrainingConfig) -> None:
             f"{recipe.recipe}: class_weights are {len(recipe.class_weights)} numbers, but must be "
             f"{len(recipe.organs) + 1}: of the background and of each of its organs"
         )
-    build_network(recipe.plan().network)
-    if any(n % multiple for n, multiple in zip(recipe.patch, recipe.multiples, strict=True)):
-        size, wanted = (" x ".join(map(str, numbers)) for numbers in (recipe.patch, recipe.multiples))
-        raise UsageError(f"{recipe.recipe}: a patch of {size} voxels, but the network needs multiples of {wanted}")
 
 
 def from_json(text: str) -> TrainingConfig:

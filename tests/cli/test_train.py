@@ -219,6 +219,13 @@ def test_folds_leave_an_ensemble_and_a_table(here):
     assert run(*TRAIN, "--folds", "3", "--fold", "2", "-o", "one", "-q").stdout.split() == ["one/best.safetensors"]
 
 
+def test_a_recipe_that_cannot_be_is_refused_before_data_is_prepared_for_it(here):
+    (here / "bad.json").write_text('{"spacing_mm": [0, 1, 1]}')
+    with pytest.raises(UsageError, match=r"spacing_mm is \(0, 1, 1\), but must be"):
+        run("prepare", "--data", "FLARE22", "--recipe", "bad.json", "--cache", "packed")
+    assert not (here / "packed").exists()
+
+
 def test_data_can_be_prepared_and_trained_from(here):
     folder = run("prepare", "--data", "FLARE22", "--recipe", "r.json", "--cache", "packed", "-q").stdout.strip()
     assert Path(folder, "manifest.json").exists()
