@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -137,6 +137,15 @@ class TrainingConfig:
             return self
         output_organs = tuple(organ for organ in organs if organ in self.output_organs) or organs
         return replace(self, organs=organs, output_organs=output_organs, class_weights=None)
+
+    def for_known(self, known: Collection[str]) -> TrainingConfig:
+        """The recipe for those of its channels whose organs are all known; their class_weights stay."""
+        kept = [set(members(channel)) <= set(known) for channel in self.organs]
+        organs = tuple(channel for channel, keep in zip(self.organs, kept, strict=True) if keep)
+        weights = self.class_weights
+        if weights is not None:
+            weights = (weights[0], *(w for w, keep in zip(weights[1:], kept, strict=True) if keep))
+        return replace(self.for_organs(organs), class_weights=weights)
 
     def for_weights(self, plan: Plan) -> TrainingConfig:
         """The recipe with the network, organs, HU window, patch and grid of weights, to train them further."""

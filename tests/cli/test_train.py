@@ -97,6 +97,13 @@ def test_folds_go_on_with_their_own_recipe(here):
     assert recipes[0]["epoch_steps"] == 1
 
 
+def test_folds_do_not_go_on_with_other_cases(here):
+    run(*TRAIN, "--folds", "3", "-q")
+    flare(here / "FLARE22", 4)
+    with pytest.raises(DatasetError, match="run/fold1: began with other cases"):
+        run("train", "--data", "FLARE22", "--device", "cpu", "--folds", "3", "--resume", "-q")
+
+
 def _dying_in(monkeypatch, folder):
     """The command is killed where it would begin to train in `folder`."""
     from abdoseg.training.experiments import runs

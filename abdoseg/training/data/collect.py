@@ -341,10 +341,9 @@ def adapt_recipe(config: TrainingConfig, cache: Cache, wanted: Sequence[str] | N
             )
         config = config.for_organs(tuple(wanted))
         return replace(config, output_organs=tuple(wanted))
-    organs = tuple(organ for organ in config.organs if set(members(organ)) <= known)
-    if not organs:
+    if not (found := config.for_known(known)).organs:
         raise DatasetError(f"no case is annotated for any organ of the recipe ({', '.join(config.organs)})")
-    return config.for_organs(organs)
+    return found
 
 
 def census(cases: Sequence[PreparedCase]) -> dict[str, tuple[int, int, float]]:

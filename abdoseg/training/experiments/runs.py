@@ -12,11 +12,12 @@ import numpy as np
 from scipy.special import stdtrit
 
 from abdoseg.anatomy.organs import title_of
+from abdoseg.errors import DatasetError
 from abdoseg.rendering import charts
 from abdoseg.runtime.claim import claim
 from abdoseg.runtime.files import write_csv, write_text, writing
 from abdoseg.training.data.collect import TrainingData
-from abdoseg.training.data.splits import Split, by_fold, subsample
+from abdoseg.training.data.splits import Split, by_file, by_fold, subsample
 from abdoseg.training.distributed import ALONE, World
 from abdoseg.training.experiments.curves import Curves, Slices, colour_of, curve
 from abdoseg.training.experiments.model_card import (
@@ -94,13 +95,27 @@ def _train_once(experiment: Experiment, split: Split, run: Path) -> RunResult:
 
 
 def cross_validate(experiment: Experiment, folds: int, run: Path) -> list[OrganScore]:
-    """A training a fold into run/foldN; crossvalidation.csv and .md over all cases. Stops where it is told to."""
-    if experiment.world.leads and not experiment.options.resume:
-        forget_runs(run / f"fold{fold}" for fold in range(1, folds + 1))
+    """A training a fold into run/foldN; crossvalidation.csv and .md over all cases. Stops where it is told to.
+
+    Raises DatasetError when a fold was begun with other cases: one that trained before might validate now.
+    """
+    scans, data = experiment.data.scans(), experiment.data
+    splits = {
+        f"fold{fold}": completed(data, by_fold(scans, folds, fold, experiment.config.seed))
+        for fold in range(1, folds + 1)
+    }
+    if not experiment.options.resume:
+        if experiment.world.leads:
+            forget_runs(run / name for name in splits)
+    else:
+        for name, split in splits.items():
+            if (run / name / SPLIT).is_file() and by_file(scans, run / name / SPLIT).validate != split.validate:
+                raise DatasetError(
+                    f"{run / name}: began with other cases, and each would validate in another fold now; give the data "
+                    "that it began with, or name another folder with -o"
+                )
     rows: list[OrganScore] = []
-    for fold in range(1, folds + 1):
-        name = f"fold{fold}"
-        split = completed(experiment.data, by_fold(experiment.data.scans(), folds, fold, experiment.config.seed))
+    for name, split in splits.items():
         result = train_once(experiment, split, run / name)
         if result.fit.ended == "stopped":
             return rows

@@ -274,7 +274,9 @@ def test_an_organ_that_no_case_shows_was_not_looked_for(tmp_path):
     assert collected.cache.cases[0].annotated == MAIN  # the scheme has 13 organs
     with pytest.raises(DatasetError, match=r"annotated for pancreas; annotated are .*liver"):
         adapt_recipe(RECIPE, collected.cache, ["pancreas"])
-    assert adapt_recipe(replace(RECIPE, organs=(*MAIN, "aorta")), collected.cache, None).organs == MAIN
+    weighed = replace(RECIPE, organs=("aorta", *MAIN), class_weights=(0, 5, 1, 2, 3, 4))
+    adapted = adapt_recipe(weighed, collected.cache, None)
+    assert (adapted.organs, adapted.class_weights) == (MAIN, (0, 1, 2, 3, 4))
     assert adapt_recipe(RECIPE, collected.cache, ["spleen"]).output_organs == ("spleen",)
 
 
