@@ -31,7 +31,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 class PreparedCase:
     """A case in the cache: arrays (I, J, K) by name, those that it has, on a grid of `spacing_mm`.
 
-    annotated: organs whose absence from the labels means absence from the scan.
+    annotated: organs whose absence from the labels means absence from the scan. declared: the dataset says so itself.
+    weight: how often the case is drawn.
     digests: SHA-256 of each array file. source: digest of the case's files and of their preprocessing.
     patient: the first case of the same patient.
     facts: for tables and warnings: the scan's own spacing, HU, organ volumes, notes of its reader.
@@ -44,6 +45,8 @@ class PreparedCase:
     digests: dict[str, str]
     source: str
     patient: str = ""
+    declared: bool = False
+    weight: float = 1.0
     facts: dict[str, Any] = field(default_factory=dict)
     folder: Path = Path()
 
@@ -87,6 +90,8 @@ class CaseSource:
     stamp: str
     annotated: tuple[str, ...]
     patient: str = ""
+    declared: bool = False
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,8 +150,9 @@ def prepare_cases(
                 prepared = _write(folder, source, contents)
                 known[source.case] = prepared
                 _save_manifest(folder, list(known.values()))
-            done.append(replace(prepared, annotated=source.annotated, patient=source.patient))
-        if done != before:  # a case has gone, or others are annotated or of one patient
+            said = {name: getattr(source, name) for name in ("annotated", "patient", "declared", "weight")}
+            done.append(replace(prepared, **said))
+        if done != before:  # a case has gone, or what is said of one is another
             _save_manifest(folder, done)
     except OutputError as error:
         raise OutputError(f"{error} (--cache names the folder)") from error
@@ -165,7 +171,7 @@ def _write(folder: Path, source: CaseSource, contents: CaseArrays) -> PreparedCa
     i, j, k = next(iter(contents.arrays.values())).shape
     return PreparedCase(
         source.case, (i, j, k), contents.spacing_mm, source.annotated, digests, source.stamp, source.patient,
-        contents.facts, folder,
+        source.declared, source.weight, contents.facts, folder,
     )  # fmt: skip
 
 
@@ -198,7 +204,8 @@ def _packed(row: dict[str, Any], folder: Path) -> PreparedCase:
     values = {name: tuple(row[name]) for name in ("shape", "spacing_mm", "annotated")}
     return PreparedCase(
         case=row["case"], digests=dict(row["digests"]), source=row["source"], patient=row["patient"],
-        facts=row["facts"], folder=folder, **values,
+        declared=row.get("declared", False), weight=row.get("weight", 1.0), facts=row["facts"], folder=folder,
+        **values,
     )  # fmt: skip
 
 

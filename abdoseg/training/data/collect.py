@@ -95,11 +95,11 @@ def collect_datasets(
     odd: list[str] = []
     left_out: list[tuple[str, str]] = []
     for request in requests:
-        origin: dict[str, DatasetCase] = {}
+        weight = 1.0
         if folders := find_prepared(request.root, config):
             prepared = tuple(one for part in folders for one in load_prepared(part))
             datasets.append(f"{request.root}: prepared, {len(prepared)} cases")
-            annotated = _limit_annotated(prepared, set())
+            weight = request.weight
         elif others := _prepared_grids(request.root):
             raise DatasetError(
                 f"{request.root}: prepared for {', '.join(others)}, but the recipe wants {grid_name(config)}; "
@@ -111,13 +111,10 @@ def collect_datasets(
                 _check_unambiguous(dataset)
             prepared, missed = prepare_dataset(dataset, config, folder, keep_going, realign)
             left_out += [*dataset.left_out, *missed]
-            origin = {case.name: case for case in dataset.cases}
             numbers = "" if dataset.scheme == ORGAN_NAMES else _numbers_in_words(dataset, _organs_seen(prepared))
             datasets.append(
                 f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(prepared)} cases{numbers}"
             )
-            declared = {case.name for case in dataset.cases if case.declared}
-            annotated = _limit_annotated(prepared, declared)
             seen = _organs_seen(prepared)
             few = set(ONE_TO_FIVE[:4]) <= seen <= set(ONE_TO_FIVE)
             if few and (request.labels, dataset.scheme) == ("auto", "flare22"):
@@ -127,16 +124,16 @@ def collect_datasets(
                     "abdoseg"
                 )
             if dataset.scheme != ORGAN_NAMES:
-                odd += _absent(case for case in annotated if case.case not in declared)
+                odd += _absent(case for case in _limit_annotated(prepared) if not case.declared)
+        annotated = _limit_annotated(prepared)
         if request.healthy_liver:
             annotated = [_without_tumours(one) for one in annotated]
         for one in annotated:
             if one.case in patients:
                 raise DatasetError(f"two cases are called {one.case}; rename one, or give them names in a CSV of pairs")
-            case = origin.get(one.case)
             cases.append(one)
             patients[one.case] = one.patient or one.case
-            weights[one.case] = case.weight if case else request.weight
+            weights[one.case] = weight * one.weight
     _check_grid(cases, config)
     patients = _merge_duplicates(cases, patients)
     return TrainingData(
@@ -191,8 +188,15 @@ def prepare_dataset(
     key = hashlib.sha256(str(dataset.root.resolve()).encode()).hexdigest()[:6]
     firsts: dict[str, str] = {}
     sources = [
-        CaseSource(c.name, _stamp(c, grid, with_tissues, realign), c.annotated, firsts.setdefault(c.patient, c.name))
-        for c in dataset.cases
+        CaseSource(
+            case.name,
+            _stamp(case, grid, with_tissues, realign),
+            case.annotated,
+            firsts.setdefault(case.patient, case.name),
+            case.declared,
+            case.weight,
+        )
+        for case in dataset.cases
     ]
     return prepare_cases(
         folder / f"{dataset.name}-{key}" / grid,
@@ -230,14 +234,14 @@ def _stamp(case: DatasetCase, grid: str, with_tissues: bool, realign: bool) -> s
     return f"{case.stamp()}-{grid}{tissues}{'-realigned' if realign else ''}"
 
 
-def _limit_annotated(prepared: Sequence[PreparedCase], declared: set[str]) -> list[PreparedCase]:
+def _limit_annotated(prepared: Sequence[PreparedCase]) -> list[PreparedCase]:
     """The cases with `annotated` limited to organs that some case of the dataset shows, except for declared cases.
 
     A scheme may name an organ that this dataset's annotators never drew; background may then be that organ.
     """
     seen = _organs_seen(prepared)
     return [
-        case if case.case in declared else replace(case, annotated=tuple(o for o in case.annotated if o in seen))
+        case if case.declared else replace(case, annotated=tuple(o for o in case.annotated if o in seen))
         for case in prepared
     ]
 

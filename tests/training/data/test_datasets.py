@@ -106,6 +106,20 @@ def test_tissues_follow_what_a_csv_says_is_annotated(tmp_path):
     assert (tissues[0] != tissues[1]).any()
 
 
+def test_prepared_data_keeps_what_its_csv_says_of_weights_and_of_organs_that_are_nowhere(tmp_path):
+    scan, labels = patient(0)
+    write(tmp_path / "a_0000.nii.gz", scan)
+    write(tmp_path / "a.nii.gz", renumbered(labels, FLARE))
+    rows = "image,labels,scheme,annotated,weight\na_0000.nii.gz,a.nii.gz,flare22,liver stomach,0.25\n"
+    (tmp_path / "pairs.csv").write_text(rows)
+    packed = collect_datasets([DatasetRequest(tmp_path / "pairs.csv")], RECIPE, tmp_path / "cache")
+    (folder,) = {case.folder for case in packed.cache.cases}
+    again = collect_datasets([DatasetRequest(folder.parent, weight=2.0)], RECIPE, tmp_path / "other")
+    assert [case.annotated for case in again.cache.cases] == [("liver", "stomach")]  # the labels hold no stomach
+    assert list(again.weights.values()) == [0.5]
+    assert again.cache.digest() == packed.cache.digest()
+
+
 def test_a_csv_may_name_a_dicom_folder_or_no_image(tmp_path):
     _, labels = patient(0)
     write(tmp_path / "b.nii.gz", renumbered(labels, FLARE))
