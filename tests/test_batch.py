@@ -45,11 +45,13 @@ def test_two_scans_of_one_name_are_refused(tmp_path):
         plan_cases([Path("a/ct.nii.gz"), Path("a/ct.nii")], tmp_path)
 
 
-def test_a_scan_that_is_named_twice_or_lies_in_a_folder_that_is_named_too_is_done_once(cohort, tmp_path):
+def test_a_scan_that_is_named_twice_or_lies_in_a_folder_that_is_named_too_is_done_once(cohort, tmp_path, caplog):
     again = tmp_path / "link.nii"
     again.symlink_to(cohort[2])
     cases = plan_cases([cohort[0], cohort[0], again, cohort[2], tmp_path], tmp_path / "out")
     assert [case.name for case in cases] == ["a", "link", "b"]
+    assert len(plan_cases([tmp_path, tmp_path], tmp_path / "out")) == 3
+    assert caplog.text == ""  # such as that a scan is a copy of itself
 
 
 def test_scans_of_one_name_are_kept_apart_by_their_folders(tmp_path):

@@ -28,14 +28,14 @@ from abdoseg.errors import OutputError, ScanError, UsageError
 from abdoseg.exporters import EXPORTERS, ORGAN, SERIES
 from abdoseg.runtime.progress import silent
 
-LOG = logging.getLogger("abdoseg")
-
 if TYPE_CHECKING:
     from abdoseg.batch import CaseResult, Export
     from abdoseg.cohort.scan_cases import ScanCase
     from abdoseg.image.volume import Volume
     from abdoseg.runtime.ledger import Ledger
     from abdoseg.segmentation import Segmentation
+
+LOG = logging.getLogger("abdoseg")
 
 
 @dataclass(frozen=True, kw_only=True)

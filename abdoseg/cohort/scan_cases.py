@@ -88,15 +88,25 @@ def _found(scans: Sequence[Path | FoundScan], output: Path, all_series: bool) ->
             below += find_scans(scan, all_series, output)
         else:
             named += find_scans(scan, all_series) if isinstance(scan, Path) else [scan]
+    known: set[object] = set()
+    named, below = _not_in(known, named), _not_in(known, below)
     repeated: list[tuple[FoundScan, FoundScan]] = []
     if len(below) > 1:
         below, repeated = without_duplicates(below)
     for scan, other in repeated:
         LOG.warning("%s: the same scan as %s; it is done once", scan.place, other.place)
-    first: dict[object, FoundScan] = {}
-    for scan in (*named, *below):
-        first.setdefault((scan.path.resolve(), scan.member, scan.series), scan)
-    return list(first.values())
+    return named + below
+
+
+def _not_in(known: set[object], scans: Sequence[FoundScan]) -> list[FoundScan]:
+    """The scans that are not known by where they lie, each once. They are known from then on."""
+    new = []
+    for scan in scans:
+        place = scan.path.resolve(), scan.member, scan.series
+        if place not in known:
+            known.add(place)
+            new.append(scan)
+    return new
 
 
 def _case_name(scan: FoundScan) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,11 @@ def non_finite_notes(count: int) -> tuple[NonFinite, ...]:
     """The note on voxels that were no numbers; none when there were none."""
     words = f"{count:,} voxels were no numbers (NaN or infinite) and are taken as air, -1024 HU"
     return (NonFinite(words),) if count else ()
+
+
+def non_finite_clause(notes: Sequence[str]) -> str:
+    """What a message on refused voxels adds where some were no numbers: NaN is -1024 by then."""
+    return "".join(f"; {note}" for note in notes if isinstance(note, NonFinite))
 
 
 def padding_notes(count: int) -> tuple[Remark, ...]:

@@ -13,7 +13,7 @@ from abdoseg.anatomy.organs import BY_NAME
 from abdoseg.errors import ScanError
 from abdoseg.image.volume import Array, Geometry, Labelmap, Stored, labels_in
 from abdoseg.io.formats import read_image
-from abdoseg.io.image_file import ImageFile, NonFinite
+from abdoseg.io.image_file import ImageFile, non_finite_clause
 
 logger = logging.getLogger("abdoseg")
 ROUNDING = 1e-3  # what a scale factor in single precision, such as 0.1, may leave beside a whole number
@@ -112,7 +112,7 @@ def _whole_numbers(path: Path, image: ImageFile) -> Array:
     array = image.voxels
     low, high = float(array.min()), float(array.max())
     if not (low >= -ROUNDING and high <= 65535):
-        also = "".join(f"; {note}" for note in image.notes if isinstance(note, NonFinite))  # NaN is -1024 by now
+        also = non_finite_clause(image.notes)
         raise ScanError(f"{path}: values from {low:g} to {high:g} are no label numbers{also}; is this a scan?")
     dtype = np.uint8 if high < 255.5 else np.uint16
     if array.dtype.kind != "f":

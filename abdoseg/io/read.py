@@ -12,7 +12,14 @@ from abdoseg.errors import ScanError
 from abdoseg.image.hounsfield import BEYOND, HuAccumulator, HuStatistics, hu_statistics, raise_padding, why_not_hu
 from abdoseg.image.volume import Stored, Volume, nearest_axes
 from abdoseg.io.formats import detect_format, is_folder, read_image
-from abdoseg.io.image_file import GridCheck, NonFinite, accept_any_grid, apply_scale, non_finite_notes, padding_notes
+from abdoseg.io.image_file import (
+    GridCheck,
+    accept_any_grid,
+    apply_scale,
+    non_finite_clause,
+    non_finite_notes,
+    padding_notes,
+)
 from abdoseg.io.limits import check_extent
 from abdoseg.io.nifti.reader import VoxelLayout, read_layout, read_planes
 from abdoseg.runtime.gzip_stream import OpenedFile, open_decompressed
@@ -157,8 +164,7 @@ def _metal_notes(statistics: HuStatistics) -> tuple[str, ...]:
 def _hu_details(name: str, statistics: HuStatistics, notes: Sequence[str]) -> dict[str, Any]:
     """The details that the voxels give. Raises ScanError when they are not HU."""
     if reason := why_not_hu(statistics):
-        also = "".join(f"; {note}" for note in notes if isinstance(note, NonFinite))
-        raise ScanError(f"{name}: {reason}{also}; give the CT in HU, as converted from its DICOM")
+        raise ScanError(f"{name}: {reason}{non_finite_clause(notes)}; give the CT in HU, as converted from its DICOM")
     return {"hu_range": [statistics.low, statistics.high], "tissue_fraction": round(statistics.tissue, 3)}
 
 
@@ -168,8 +174,7 @@ def case_name(path: str | Path) -> str:
     What is not UTF-8 in it, as in names that an old system wrote, is an underscore.
     """
     path = Path(path)
-    name = path.name if path.name not in ("", "..") else path.resolve().name
-    name = as_utf_8(name)
+    name = as_utf_8(path.name if path.name not in ("", "..") else path.resolve().name)
     suffix = next((s for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), "")
     name = name[: len(name) - len(suffix)]
     return name.removesuffix("_0000") or name

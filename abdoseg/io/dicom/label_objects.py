@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def read_label_object(
         GeometryError: when an RTSTRUCT's contours do not lie in the grid's slices.
     """
     entry = _find_object(path)
-    try:
+    with _telling_damage(path):
         dataset = read_dataset(entry, pixels=True)
         is_seg = str(dataset.get("Modality", "")) == "SEG"
         names = _organ_names(path, dataset, known)
@@ -71,6 +72,13 @@ def read_label_object(
                 "or name the series or a scan on its grid"
             )
         return draw_structures(dataset, grid.geometry, numbers), grid, organs
+
+
+@contextmanager
+def _telling_damage(path: Path) -> Iterator[None]:
+    """Raises ScanError for whatever a damaged object meets inside."""
+    try:
+        yield
     except (AbdosegError, Warning):
         raise
     except NotASliceError as error:
@@ -98,12 +106,8 @@ def label_object_organs(path: Path, known: Mapping[str, str] = NOTHING) -> tuple
     known: organs of its names, as the user says.
     """
     entry = _find_object(path)
-    try:
+    with _telling_damage(path):
         named = {*_organ_names(path, read_dataset(entry, pixels=False), known).values()}
-    except (AbdosegError, Warning):
-        raise
-    except Exception as error:  # as in read_label_object
-        raise ScanError(f"{path}: damaged DICOM object ({type(error).__name__}); export it again") from error
     if "kidney" in named:
         named |= {"kidney_right", "kidney_left"}
     return tuple(organ for organ in BY_NAME if organ in named)

@@ -22,12 +22,8 @@ from abdoseg.runtime.threads import cores
 SAME_PLACE_MM = 0.01
 PARALLEL = 0.999  # cosine of the angle between the normals of slices of one orientation
 EMPTY = "empty file"
-LOST = (
-    "CT header without pixel data",
-    "damaged DICOM file",
-    "file without permission to read it",
-    EMPTY,
-)  # may be slices
+# Kinds of files that may be slices.
+LOST = ("CT header without pixel data", "damaged DICOM file", "file without permission to read it", EMPTY)
 IMAGE_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 PROJECTIONS = {"MIP", "MINIP", "MAXIMUM", "MINIMUM"}  # words of ImageType: vendors', and those of enhanced objects
 SHARP = (

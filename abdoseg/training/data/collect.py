@@ -111,11 +111,11 @@ def collect_datasets(
                 _check_unambiguous(dataset)
             prepared, missed = prepare_dataset(dataset, config, folder, keep_going, realign)
             left_out += [*dataset.left_out, *missed]
-            numbers = "" if dataset.scheme == ORGAN_NAMES else _numbers_in_words(dataset, _organs_seen(prepared))
+            seen = _organs_seen(prepared)
+            numbers = "" if dataset.scheme == ORGAN_NAMES else _numbers_in_words(dataset, seen)
             datasets.append(
                 f"{request.root}: {dataset.layout}, labels {dataset.scheme}, {len(prepared)} cases{numbers}"
             )
-            seen = _organs_seen(prepared)
             few = set(ONE_TO_FIVE[:4]) <= seen <= set(ONE_TO_FIVE)
             if few and (request.labels, dataset.scheme) == ("auto", "flare22"):
                 odd.append(
@@ -124,7 +124,7 @@ def collect_datasets(
                     "abdoseg"
                 )
             if dataset.scheme != ORGAN_NAMES:
-                odd += _absent(case for case in _limit_annotated(prepared) if not case.declared)
+                odd += _absent((case for case in prepared if not case.declared), seen)
         annotated = _limit_annotated(prepared)
         if request.healthy_liver:
             annotated = [_without_tumours(one) for one in annotated]
@@ -258,11 +258,11 @@ def _organs_seen(prepared: Sequence[PreparedCase]) -> set[str]:
     return {organ for case in prepared for organ in case.facts.get("organ_ml", {})}
 
 
-def _absent(cases: Iterable[PreparedCase]) -> list[str]:
-    """Warnings about labelled scans that lack an organ, which may have been there and not outlined."""
+def _absent(cases: Iterable[PreparedCase], seen: set[str]) -> list[str]:
+    """Warnings about labelled scans that lack an organ seen in others: it may have been there and not outlined."""
     labelled = [case for case in cases if case.has_image and case.facts.get("organ_ml")]
     found = []
-    for organ in MAIN:
+    for organ in (organ for organ in MAIN if organ in seen):
         without = [case.case for case in labelled if organ in case.annotated and organ not in case.facts["organ_ml"]]
         if without:
             names = f"{', '.join(without[:5])}{', ...' if len(without) > 5 else ''}"
